@@ -4,9 +4,12 @@
 //! ([`models`], generated from Docker's API description).
 
 pub mod container;
+pub mod human;
 pub mod image;
 pub mod link;
 pub mod paths;
+pub mod signal;
+pub mod spec;
 pub mod state;
 pub mod system;
 pub mod volume;
@@ -25,6 +28,8 @@ pub struct Engine {
     pub(crate) layers: snapshot::Store,
     /// Manifests and configurations by digest.
     pub(crate) content: ::image::content::Store,
+    /// What monitors are started with; our own program unless set.
+    pub(crate) monitor_program: Option<std::path::PathBuf>,
 }
 
 impl Engine {
@@ -35,6 +40,7 @@ impl Engine {
             state: state::State::open(&roots.database())?,
             layers: snapshot::Store::open(&roots.layers())?,
             content: ::image::content::Store::open(&roots.content())?,
+            monitor_program: None,
             roots,
         })
     }

@@ -1,0 +1,284 @@
+//! `create`: a request and an image to a container at rest.
+//!
+//! Everything is checked before anything is changed; what fails afterwards is undone. The directory is locked while it
+//! is half made, so that a creator that was killed can be told from one that works.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use bollard_stubs::models::{
+    ContainerCreateBody, ContainerCreateResponse, MountPoint, RestartPolicyNameEnum, VolumeCreateRequest,
+};
+use errdefs::{ErrnoStep, Error, Kind, Result, Step};
+use image::{Digest, Platform};
+use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags};
+
+use super::mounts::{Source, Wanted, wanted};
+use super::record::{Record, now, write_json};
+use super::{files, merge, names, refuse};
+use crate::image::Image;
+use crate::state::ContainerRow;
+use crate::{Engine, spec};
+
+/// How many generated names are tried.
+const NAME_ATTEMPTS: usize = 64;
+/// How many live containers a `create` looks at for a dead monitor: enough to keep a host clean, never a burden.
+const REAP_AT_MOST: usize = 64;
+
+impl Engine {
+    /// Makes a container. Kinds: `NotFound` when the image is not there (pull it), `Conflict` when the name is taken.
+    pub fn create(
+        &self,
+        name: Option<&str>,
+        body: &ContainerCreateBody,
+        platform: Option<&Platform>,
+    ) -> Result<ContainerCreateResponse> {
+        let name = name.map(names::check).transpose()?;
+        refuse::refuse_unsupported(body)?;
+        let reference = body.image.as_deref().filter(|i| !i.is_empty());
+        let image = self.image(reference.ok_or_else(|| Error::invalid("no image specified"))?)?;
+        check_platform(&image, platform, reference.unwrap_or_default())?;
+        let mut body = body.clone();
+        merge::merge(&mut body, &image.config);
+        check(&mut body)?;
+        let wanted = wanted(&body)?;
+        self.reap_some(REAP_AT_MOST)?;
+        self.make(name, body, &image, &wanted)
+    }
+
+    fn make(
+        &self,
+        name: Option<&str>,
+        mut body: ContainerCreateBody,
+        image: &Image,
+        wanted: &[Wanted],
+    ) -> Result<ContainerCreateResponse> {
+        let id = names::new_id()?;
+        if body.hostname.as_deref().is_none_or(str::is_empty) {
+            body.hostname = Some(default_hostname(&body, &id));
+        }
+        let host_users = body.host_config.as_ref().is_some_and(spec::host_users);
+        let mut undo = Undo { engine: self, id: &id, volumes: Vec::new(), armed: true };
+        let _half_made = lock_directory(&self.roots.container(&id))?;
+        let ids = self.register(&id, name, &image.id, !host_users)?;
+        let mut record = Record {
+            id: id.clone(),
+            created: now(),
+            image: image.id.clone(),
+            layers: image.layers.iter().map(|l| l.to_string()).collect(),
+            ids,
+            mounts: Vec::new(),
+            anonymous_volumes: Vec::new(),
+            body,
+        };
+        let first = record.ids.map_or(0, |range| range.first);
+        snapshot::Writable::create(&self.roots.container(&id), first, first)?;
+        for wanted in wanted {
+            let point = self.provide(wanted, &image.layers, &mut undo.volumes)?;
+            record.mounts.push(point);
+        }
+        record.anonymous_volumes.clone_from(&undo.volumes);
+        let used: Vec<String> = record.mounts.iter().filter_map(|m| m.name.clone()).collect();
+        if !used.is_empty() {
+            self.state.use_volumes(&id, &used)?;
+        }
+        files::write(&self.roots, &record)?;
+        write_json(&self.roots.record(&id), &record)?;
+        undo.armed = false;
+        Ok(ContainerCreateResponse { id: id.clone(), warnings: Vec::new() })
+    }
+
+    /// The row in the database: the name, and the host ids.
+    fn register(&self, id: &str, name: Option<&str>, image: &str, userns: bool) -> Result<Option<crate::state::IdRange>> {
+        let created = jiff::Timestamp::now().as_nanosecond() as i64;
+        let row = |name: String| ContainerRow { id: id.into(), name, image_id: image.into(), created };
+        if let Some(name) = name {
+            return self.state.add_container(&row(name.into()), userns);
+        }
+        for attempt in 0.. {
+            match self.state.add_container(&row(names::generated(id, attempt)), userns) {
+                Err(e) if e.kind() == Kind::Conflict && attempt < NAME_ATTEMPTS => {}
+                other => return other,
+            }
+        }
+        unreachable!("the loop ends by its limit")
+    }
+
+    /// Makes sure that what is to be mounted exists.
+    fn provide(&self, wanted: &Wanted, layers: &[Digest], made: &mut Vec<String>) -> Result<MountPoint> {
+        match &wanted.source {
+            Source::Tmpfs { options } => {
+                let mut point = wanted.point(Path::new(""), None);
+                point.mode = Some(options.clone());
+                Ok(point)
+            }
+            Source::Bind { path, make } => {
+                if *make && !path.exists() {
+                    std::fs::create_dir_all(path)
+                        .step_with(|| format!("error while creating mount source path '{}'", path.display()))?;
+                }
+                Ok(wanted.point(path, None))
+            }
+            Source::Volume { name, fill, labels } => {
+                let request =
+                    VolumeCreateRequest { name: name.clone(), labels: labels.clone(), ..Default::default() };
+                let volume = self.create_volume(&request)?;
+                if name.is_none() {
+                    made.push(volume.name.clone());
+                }
+                let dir = PathBuf::from(&volume.mountpoint);
+                let empty = std::fs::read_dir(&dir).step_with(|| format!("read {}", dir.display()))?.next().is_none();
+                if *fill && empty {
+                    self.fill_volume(layers, &wanted.destination, &dir)?;
+                }
+                Ok(wanted.point(&dir, Some(&volume.name)))
+            }
+        }
+    }
+
+    /// An empty volume starts as a copy of what the image has at its place, owner and mode of the directory included.
+    fn fill_volume(&self, layers: &[Digest], destination: &str, volume: &Path) -> Result<()> {
+        let root = self.layers.mount(layers, None, None)?;
+        let inside = destination.trim_start_matches('/');
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let Ok(dir) = rustix::fs::openat2(root.as_fd(), inside, flags, Mode::empty(), resolve) else {
+            return Ok(());
+        };
+        snapshot::copy_tree(root.as_fd(), Path::new(inside), volume)?;
+        let stat = rustix::fs::fstat(&dir).errno_step("fill the volume")?;
+        let step = || format!("fill the volume {}", volume.display());
+        std::os::unix::fs::chown(volume, Some(stat.st_uid), Some(stat.st_gid)).step_with(step)?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(stat.st_mode & 0o7777);
+        std::fs::set_permissions(volume, mode).step_with(step)
+    }
+}
+
+/// Takes back what a failed `create` made.
+struct Undo<'a> {
+    engine: &'a Engine,
+    id: &'a str,
+    volumes: Vec<String>,
+    armed: bool,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        // Best effort: `reap` finds what stays.
+        let _ = snapshot::remove_tree(&self.engine.roots.container(self.id));
+        let _ = self.engine.state.remove_container(self.id);
+        for volume in &self.volumes {
+            let _ = self.engine.remove_volume(volume, true);
+        }
+    }
+}
+
+/// Makes the container's directory and locks it until the lock is dropped.
+fn lock_directory(dir: &Path) -> Result<File> {
+    crate::paths::make_private(dir)?;
+    let file = File::open(dir).step_with(|| format!("open {}", dir.display()))?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).errno_step("lock the new container's directory")?;
+    Ok(file)
+}
+
+/// The host's own name on its own UTS namespace, else the short id.
+fn default_hostname(body: &ContainerCreateBody, id: &str) -> String {
+    let host = body.host_config.as_ref();
+    let shares = host.is_some_and(|h| h.uts_mode.as_deref() == Some("host") || h.network_mode.as_deref() == Some("host"));
+    match shares {
+        true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        false => files::short(id).to_owned(),
+    }
+}
+
+/// A platform asked for is the image's, or it is no match.
+fn check_platform(image: &Image, platform: Option<&Platform>, reference: &str) -> Result<()> {
+    let Some(platform) = platform else { return Ok(()) };
+    let (os, architecture) = (image.config.os().to_string(), image.config.architecture().to_string());
+    if platform.os == os && platform.architecture == architecture {
+        return Ok(());
+    }
+    Err(Error::not_found(format!(
+        "image with reference {reference} was found but its platform ({os}/{architecture}) does not match the specified \
+         platform ({}/{})",
+        platform.os, platform.architecture
+    )))
+}
+
+/// What makes no sense is refused in Docker's words. May normalise.
+fn check(body: &mut ContainerCreateBody) -> Result<()> {
+    let host = body.host_config.clone().unwrap_or_default();
+    if [&body.entrypoint, &body.cmd].into_iter().flatten().flatten().next().is_none() {
+        return Err(Error::invalid("no command specified").hint("the image names no command: give one after the image"));
+    }
+    if let Some(dir) = body.working_dir.as_deref().filter(|d| !d.is_empty() && !d.starts_with('/')) {
+        return Err(Error::invalid(format!("the working directory '{dir}' is invalid, it needs to be an absolute path")));
+    }
+    for entry in body.env.iter().flatten() {
+        if entry.is_empty() || entry.starts_with('=') || entry.contains('\0') {
+            return Err(Error::invalid(format!("invalid environment variable: {entry}")));
+        }
+    }
+    if let Some(signal) = body.stop_signal.as_deref().filter(|s| !s.is_empty()) {
+        crate::signal::parse(signal)?;
+    }
+    if let Some(name) = body.hostname.as_deref().filter(|h| h.len() > 63 || h.contains(['/', '\0', '\n'])) {
+        return Err(Error::invalid(format!("invalid hostname format: {name}")));
+    }
+    check_restart(&host)?;
+    spec::check_limits(&host)?;
+    spec::check_capabilities(&host)?;
+    for ulimit in host.ulimits.iter().flatten() {
+        spec::check_ulimit(ulimit)?;
+    }
+    for option in host.security_opt.iter().flatten() {
+        check_security_option(option)?;
+    }
+    if host.shm_size.is_some_and(|s| s < 0) {
+        return Err(Error::invalid("SHM size can not be less than 0"));
+    }
+    if let Some(score) = host.oom_score_adj.filter(|s| !(-1000..=1000).contains(s)) {
+        return Err(Error::invalid(format!("Invalid value {score}, range for oom score adj is [-1000, 1000]")));
+    }
+    if host.cgroup_parent.as_deref().is_some_and(|p| p.split('/').any(|part| part == "..") || p.ends_with(".slice")) {
+        return Err(Error::invalid("invalid cgroup-parent: a path without '..' is needed; systemd slices are not supported yet"));
+    }
+    Ok(())
+}
+
+fn check_restart(host: &bollard_stubs::models::HostConfig) -> Result<()> {
+    let Some(policy) = &host.restart_policy else { return Ok(()) };
+    let name = policy.name.unwrap_or(RestartPolicyNameEnum::EMPTY);
+    let retries = policy.maximum_retry_count.unwrap_or(0);
+    let none = matches!(name, RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO);
+    if retries != 0 && name != RestartPolicyNameEnum::ON_FAILURE {
+        return Err(Error::invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'"));
+    }
+    if retries < 0 {
+        return Err(Error::invalid("invalid restart policy: maximum retry count cannot be negative"));
+    }
+    if host.auto_remove == Some(true) && !none {
+        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    Ok(())
+}
+
+fn check_security_option(option: &str) -> Result<()> {
+    const KNOWN: &[&str] = &[
+        "no-new-privileges", "no-new-privileges:true", "no-new-privileges=true", "no-new-privileges:false",
+        "no-new-privileges=false", "systempaths=unconfined", "apparmor=unconfined", "apparmor:unconfined", "label=disable",
+        "label:disable",
+    ];
+    if KNOWN.contains(&option) || option.starts_with("seccomp=") || option.starts_with("seccomp:") {
+        return Ok(());
+    }
+    let (name, _) = option.split_once([':', '=']).unwrap_or((option, ""));
+    Err(match ["apparmor", "label", "writable-cgroups"].contains(&name) {
+        true => Error::new(Kind::NotImplemented, format!("--security-opt {option}: not supported yet")),
+        false => Error::invalid(format!("invalid --security-opt: {option:?}")),
+    })
+}

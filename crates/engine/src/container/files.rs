@@ -1,0 +1,63 @@
+//! The container's own `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use errdefs::{Result, Step};
+
+use super::Record;
+use crate::Roots;
+
+/// The first twelve digits of an id, as Docker shows it.
+pub fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+/// Writes the three files.
+pub fn write(roots: &Roots, record: &Record) -> Result<()> {
+    let dir = roots.container(&record.id);
+    let put = |name: &str, text: String| std::fs::write(dir.join(name), text).step_with(|| format!("write {name}"));
+    put("hostname", format!("{}\n", record.body.hostname.as_deref().unwrap_or_default()))?;
+    put("hosts", hosts(record))?;
+    put("resolv.conf", resolv_conf(record))
+}
+
+const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
+                     ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+
+fn hosts(record: &Record) -> String {
+    let mut text = match record.network() {
+        "host" => std::fs::read_to_string("/etc/hosts").unwrap_or_else(|_| LOCAL.into()),
+        _ => LOCAL.to_owned(),
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    for extra in record.host().extra_hosts.iter().flatten() {
+        if let Some((name, address)) = extra.split_once([':', '=']) {
+            let _ = writeln!(text, "{}\t{name}", address.trim_matches(['[', ']']));
+        }
+    }
+    text
+}
+
+/// The host's, unless told otherwise; on the host's network its loopback resolvers work, too.
+fn resolv_conf(record: &Record) -> String {
+    let host = record.host();
+    let asked = |list: &Option<Vec<String>>| list.clone().filter(|l| !l.is_empty());
+    let (dns, search, options) = (asked(&host.dns), asked(&host.dns_search), asked(&host.dns_options));
+    let theirs = std::fs::read_to_string(Path::new("/etc/resolv.conf")).unwrap_or_default();
+    if dns.is_none() && search.is_none() && options.is_none() {
+        return theirs;
+    }
+    let keep = |word: &'static str, replaced: bool| {
+        theirs.lines().filter(move |l| !replaced && l.split_whitespace().next() == Some(word)).map(String::from)
+    };
+    let mut lines: Vec<String> = keep("nameserver", dns.is_some()).collect();
+    lines.extend(dns.into_iter().flatten().map(|d| format!("nameserver {d}")));
+    lines.extend(keep("search", search.is_some()));
+    lines.extend(search.map(|s| format!("search {}", s.join(" "))).filter(|s| s != "search ."));
+    lines.extend(keep("options", options.is_some()));
+    lines.extend(options.map(|o| format!("options {}", o.join(" "))));
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,261 @@
+//! `ps`.
+
+use std::collections::HashMap;
+
+use bollard_stubs::models::{
+    ContainerSummary, ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum,
+};
+use errdefs::{Error, Result};
+
+use super::record::{LiveStatus, Record, read_json};
+use super::status::Status;
+use crate::state::ContainerRow;
+use crate::{Engine, human};
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListOptions {
+    /// Those that do not run, too.
+    pub all: bool,
+    /// The newest only, whatever it does.
+    pub latest: bool,
+    /// The `n` newest, whatever they do.
+    pub last: Option<usize>,
+    /// With sizes, which takes long.
+    pub size: bool,
+    /// `name=value`, all of which must match (several of one name: any).
+    pub filters: Vec<(String, String)>,
+}
+
+/// A container, its state and its record.
+struct Found {
+    row: ContainerRow,
+    record: Record,
+    status: Status,
+}
+
+const FILTERS: &[&str] = &[
+    "ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume",
+];
+
+impl Engine {
+    /// The containers, newest first.
+    pub fn list(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
+        if let Some((name, _)) = options.filters.iter().find(|(n, _)| !FILTERS.contains(&n.as_str())) {
+            return Err(Error::invalid(format!("invalid filter '{name}'")));
+        }
+        let rows = self.state.containers()?;
+        let limit = if options.latest { Some(1) } else { options.last };
+        let by_state = options.filters.iter().any(|(n, _)| n == "status" || n == "exited");
+        let everything = options.all || limit.is_some() || by_state;
+        let filter = Filter::new(self, &rows, &options.filters)?;
+        let mut list = Vec::new();
+        for row in rows {
+            let Some(found) = self.look(row, everything)? else { continue };
+            if filter.matches(&found) {
+                list.push(self.summary(found, options.size)?);
+            }
+            if limit.is_some_and(|limit| list.len() == limit) {
+                break;
+            }
+        }
+        Ok(list)
+    }
+
+    /// `None` for a container that goes at this moment, or does not run and is not asked for.
+    fn look(&self, row: ContainerRow, everything: bool) -> Result<Option<Found>> {
+        let status = self.settled(&row.id)?;
+        if !everything && status.running().is_none() && !matches!(status, Status::Alive(_)) {
+            return Ok(None);
+        }
+        match read_json(&self.roots.record(&row.id))? {
+            Some(record) => Ok(Some(Found { row, record, status })),
+            None => {
+                self.erase_abandoned(&row.id)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn summary(&self, found: Found, size: bool) -> Result<ContainerSummary> {
+        let Found { row, record, status } = found;
+        let size_rw = if size { Some(self.written(&row.id)) } else { None };
+        let size_root_fs = match size_rw {
+            Some(own) => Some(own + self.image(&record.image).map_or(0, |i| i.size as i64)),
+            None => None,
+        };
+        Ok(ContainerSummary {
+            names: Some(vec![format!("/{}", row.name)]),
+            image: Some(self.shown_image(&record)),
+            image_id: Some(record.image.clone()),
+            command: Some(record.args().join(" ")),
+            created: Some(row.created / 1_000_000_000),
+            ports: Some(Vec::new()),
+            size_rw,
+            size_root_fs,
+            labels: Some(record.body.labels.clone().unwrap_or_default()),
+            state: Some(state(&status)),
+            status: Some(sentence(&status)),
+            host_config: Some(ContainerSummaryHostConfig {
+                network_mode: Some(record.network().into()),
+                ..Default::default()
+            }),
+            network_settings: Some(ContainerSummaryNetworkSettings {
+                networks: Some(HashMap::from([(record.network().to_owned(), Default::default())])),
+            }),
+            mounts: Some(record.mounts.clone()),
+            id: Some(row.id),
+            ..Default::default()
+        })
+    }
+
+    /// The image's name as it was given, or its id when that name is another image's by now.
+    fn shown_image(&self, record: &Record) -> String {
+        let given = record.body.image.clone().unwrap_or_default();
+        match self.image(&given) {
+            Ok(image) if image.id == record.image => given,
+            _ => record.image.trim_start_matches("sha256:").get(..12).unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Bytes in a container's own directory.
+    pub(crate) fn written(&self, id: &str) -> i64 {
+        let mut total = 0;
+        let mut todo = vec![self.roots.container(id).join("upper")];
+        while let Some(dir) = todo.pop() {
+            for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+                match entry.metadata() {
+                    Ok(m) if m.is_dir() => todo.push(entry.path()),
+                    Ok(m) if m.is_file() => total += m.len() as i64,
+                    _ => {}
+                }
+            }
+        }
+        total
+    }
+}
+
+/// Docker's word for a state.
+pub(crate) fn state(status: &Status) -> ContainerSummaryStateEnum {
+    match status {
+        Status::Alive(live) | Status::Orphaned(live) => match live.status {
+            LiveStatus::Running => ContainerSummaryStateEnum::RUNNING,
+            LiveStatus::Paused => ContainerSummaryStateEnum::PAUSED,
+            LiveStatus::Restarting => ContainerSummaryStateEnum::RESTARTING,
+        },
+        Status::Exited(ended) if !ended.started_at.is_empty() => ContainerSummaryStateEnum::EXITED,
+        Status::Created | Status::Changing | Status::Exited(_) => ContainerSummaryStateEnum::CREATED,
+    }
+}
+
+/// Docker's sentence for a state.
+fn sentence(status: &Status) -> String {
+    let since = |time: &str| human::duration(human::seconds_since(time));
+    match status {
+        Status::Alive(live) | Status::Orphaned(live) => match live.status {
+            LiveStatus::Running => format!("Up {}", since(&live.started_at)),
+            LiveStatus::Paused => format!("Up {} (Paused)", since(&live.started_at)),
+            LiveStatus::Restarting => {
+                let last = live.last.clone().unwrap_or_default();
+                format!("Restarting ({}) {} ago", last.code, since(&last.finished_at))
+            }
+        },
+        Status::Exited(ended) if !ended.started_at.is_empty() => {
+            format!("Exited ({}) {} ago", ended.exit.code, since(&ended.exit.finished_at))
+        }
+        Status::Created | Status::Changing | Status::Exited(_) => "Created".into(),
+    }
+}
+
+/// The filters, references to other containers and images resolved.
+struct Filter {
+    by_name: HashMap<String, Vec<String>>,
+    before: Option<i64>,
+    since: Option<i64>,
+    images: Option<Vec<String>>,
+    layers: Vec<Vec<String>>,
+}
+
+impl Filter {
+    fn new(engine: &Engine, rows: &[ContainerRow], filters: &[(String, String)]) -> Result<Self> {
+        let mut by_name: HashMap<String, Vec<String>> = HashMap::new();
+        for (name, value) in filters {
+            by_name.entry(name.clone()).or_default().push(value.clone());
+        }
+        let created = |name: &str| -> Result<Option<i64>> {
+            let Some(wanted) = by_name.get(name).and_then(|v| v.first()) else { return Ok(None) };
+            let id = engine.find(wanted)?.id;
+            Ok(rows.iter().find(|r| r.id == id).map(|r| r.created))
+        };
+        let (before, since) = (created("before")?, created("since")?);
+        let ancestors: Option<Vec<_>> =
+            by_name.get("ancestor").map(|names| names.iter().filter_map(|n| engine.image(n).ok()).collect());
+        let images = ancestors.as_ref().map(|list| list.iter().map(|i| i.id.clone()).collect());
+        let layers = ancestors.iter().flatten().map(|i| i.layers.iter().map(|l| l.to_string()).collect()).collect();
+        Ok(Filter { by_name, before, since, images, layers })
+    }
+
+    fn matches(&self, found: &Found) -> bool {
+        let (row, record) = (&found.row, &found.record);
+        let any = |name: &str, test: &dyn Fn(&str) -> bool| {
+            self.by_name.get(name).is_none_or(|values| values.iter().any(|v| test(v)))
+        };
+        let all = |name: &str, test: &dyn Fn(&str) -> bool| {
+            self.by_name.get(name).is_none_or(|values| values.iter().all(|v| test(v)))
+        };
+        let label = |wanted: &str| {
+            let labels = record.body.labels.as_ref();
+            match wanted.split_once('=') {
+                Some((key, value)) => labels.and_then(|l| l.get(key)).is_some_and(|v| v == value),
+                None => labels.is_some_and(|l| l.contains_key(wanted)),
+            }
+        };
+        let code = match &found.status {
+            Status::Exited(ended) if !ended.started_at.is_empty() => Some(ended.exit.code.to_string()),
+            _ => None,
+        };
+        let volume = |wanted: &str| {
+            record.mounts.iter().any(|m| m.name.as_deref() == Some(wanted) || m.destination.as_deref() == Some(wanted))
+        };
+        any("id", &|v| row.id.starts_with(v))
+            && any("name", &|v| name_matches(&row.name, v))
+            && all("label", &label)
+            && any("exited", &|v| code.as_deref() == Some(v))
+            && any("status", &|v| state(&found.status).to_string() == v)
+            && any("network", &|v| record.network() == v)
+            && any("volume", &volume)
+            && self.before.is_none_or(|t| row.created < t)
+            && self.since.is_none_or(|t| row.created > t)
+            && self.images.as_ref().is_none_or(|images| images.contains(&record.image) || self.descends(record))
+    }
+
+    /// Whether the container's layers start with those of an ancestor.
+    fn descends(&self, record: &Record) -> bool {
+        self.layers.iter().any(|ancestor| !ancestor.is_empty() && record.layers.starts_with(ancestor))
+    }
+}
+
+/// A part of the name, with `^` and `$` for its ends.
+fn name_matches(name: &str, pattern: &str) -> bool {
+    let pattern = pattern.strip_prefix('/').unwrap_or(pattern);
+    let (start, rest) = pattern.strip_prefix('^').map_or((false, pattern), |r| (true, r.trim_start_matches('/')));
+    let (end, rest) = rest.strip_suffix('$').map_or((false, rest), |r| (true, r));
+    match (start, end) {
+        (true, true) => name == rest,
+        (true, false) => name.starts_with(rest),
+        (false, true) => name.ends_with(rest),
+        (false, false) => name.contains(rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_match_in_part_unless_anchored() {
+        for (pattern, matches) in [("eb", true), ("^web", true), ("^eb", false), ("b1$", true), ("^web$", false), ("/web", true)] {
+            assert_eq!(name_matches("web1", pattern), matches, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What Docker's body can ask for and Berth does not do yet is refused by name, never ignored.
+
+use bollard_stubs::models::{ContainerCreateBody, HostConfig};
+use errdefs::{Error, Kind, Result};
+
+/// Fails with the name of the first setting that is not supported yet.
+pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
+    let empty = HostConfig::default();
+    let host = body.host_config.as_ref().unwrap_or(&empty);
+    let asked = [
+        ("a health check", body.healthcheck.as_ref().is_some_and(|h| h.test.as_ref().is_some_and(|t| t.as_slice() != ["NONE"]))),
+        ("publishing ports", host.port_bindings.as_ref().is_some_and(|p| !p.is_empty())),
+        ("publishing all ports", host.publish_all_ports == Some(true)),
+        ("links", some(&host.links)),
+        ("volumes from another container", some(&host.volumes_from)),
+        ("device requests (GPUs)", some(&host.device_requests)),
+        ("device cgroup rules", some(&host.device_cgroup_rules)),
+        ("devices", some(&host.devices)),
+        ("storage options", host.storage_opt.as_ref().is_some_and(|s| !s.is_empty())),
+        ("annotations", host.annotations.as_ref().is_some_and(|s| !s.is_empty())),
+        ("block I/O limits of devices", throttled(host)),
+        ("realtime scheduling", host.cpu_realtime_period.unwrap_or(0) != 0 || host.cpu_realtime_runtime.unwrap_or(0) != 0),
+        ("memory swappiness", host.memory_swappiness.is_some_and(|s| s >= 0)),
+        ("disabling the OOM killer", host.oom_kill_disable == Some(true)),
+        ("volume drivers", host.volume_driver.as_deref().is_some_and(|d| !d.is_empty() && d != "local")),
+        ("runtimes", host.runtime.as_deref().is_some_and(|r| !r.is_empty() && r != "berth")),
+        ("isolation technologies", host.isolation.is_some_and(|i| !["", "default"].contains(&i.to_string().as_str()))),
+        ("cgroup namespaces of the host", host.cgroupns_mode.is_some_and(|m| m.to_string() == "host")),
+        ("host Windows limits", host.cpu_count.unwrap_or(0) + host.cpu_percent.unwrap_or(0) != 0),
+        ("more than one network", networks(body) > 1),
+    ];
+    if let Some((name, _)) = asked.iter().find(|(_, asked)| *asked) {
+        return Err(not_yet(name));
+    }
+    if let Some(log) = host.log_config.as_ref().and_then(|l| l.typ.as_deref()) {
+        if !["", "json-file", "none"].contains(&log) {
+            return Err(not_yet(&format!("the log driver {log:?}")));
+        }
+    }
+    mode("network mode", &host.network_mode, &["", "default", "none", "host"])?;
+    mode("pid mode", &host.pid_mode, &["", "private", "host"])?;
+    mode("ipc mode", &host.ipc_mode, &["", "private", "shareable", "none", "host"])?;
+    mode("uts mode", &host.uts_mode, &["", "host"])?;
+    mode("user namespace mode", &host.userns_mode, &["", "private", "host"])
+}
+
+fn some<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(|l| !l.is_empty())
+}
+
+fn throttled(host: &HostConfig) -> bool {
+    some(&host.blkio_weight_device)
+        || [&host.blkio_device_read_bps, &host.blkio_device_write_bps, &host.blkio_device_read_iops, &host.blkio_device_write_iops]
+            .into_iter()
+            .any(some)
+}
+
+fn networks(body: &ContainerCreateBody) -> usize {
+    body.networking_config.as_ref().and_then(|n| n.endpoints_config.as_ref()).map_or(0, |e| e.len())
+}
+
+fn mode(what: &str, value: &Option<String>, known: &[&str]) -> Result<()> {
+    match value.as_deref().filter(|v| !known.contains(v)) {
+        Some(value) => Err(not_yet(&format!("the {what} {value:?}"))),
+        None => Ok(()),
+    }
+}
+
+fn not_yet(name: &str) -> Error {
+    Error::new(Kind::NotImplemented, format!("{name}: not supported yet"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let host = HostConfig { network_mode: Some("bridge".into()), ..Default::default() };
+        let body = ContainerCreateBody { host_config: Some(host), ..Default::default() };
+        let error = refuse_unsupported(&body).unwrap_err();
+        assert_eq!(error.to_string(), "the network mode \"bridge\": not supported yet");
+        assert!(refuse_unsupported(&ContainerCreateBody::default()).is_ok());
+    }
+}

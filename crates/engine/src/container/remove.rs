@@ -1,0 +1,62 @@
+//! `rm`.
+
+use errdefs::{Error, Kind, Result, Step};
+
+use super::{lock, record::Record};
+use crate::Engine;
+use crate::container::LiveStatus;
+use crate::link::Request;
+
+impl Engine {
+    /// Removes a container; `force` kills it first, `volumes` takes its anonymous volumes along.
+    pub fn remove(&self, name: &str, force: bool, volumes: bool) -> Result<()> {
+        let row = self.find(name)?;
+        loop {
+            if let Some(live) = self.alive(&row.id)? {
+                let state = match live.status {
+                    LiveStatus::Running => "running",
+                    LiveStatus::Paused => "paused",
+                    LiveStatus::Restarting => "restarting",
+                };
+                if !force {
+                    return Err(Error::conflict(format!(
+                        "cannot remove container \"{}\": container is {state}: stop the container before removing or \
+                         force remove",
+                        row.name
+                    )));
+                }
+                self.tell(&row.id, &Request::Stop { signal: 9, timeout: -1 })?;
+            }
+            // `None`: somebody has started it since.
+            let running = || Ok(self.roots.live_state(&row.id).exists());
+            if let Some(_lock) = lock::take(&self.roots, &row.id, running)? {
+                return self.erase(&row.id, volumes);
+            }
+        }
+    }
+
+    /// Takes everything of a container at rest away. The caller holds its lock. The record goes first: what is
+    /// interrupted after that is finished by `reap`.
+    pub(crate) fn erase(&self, id: &str, volumes: bool) -> Result<()> {
+        let record: Option<Record> = super::record::read_json(&self.roots.record(id)).unwrap_or(None);
+        match std::fs::remove_file(self.roots.record(id)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).step("remove the container"),
+            _ => {}
+        }
+        snapshot::remove_tree(&self.roots.container(id))?;
+        self.state.remove_container(id)?;
+        for volume in record.iter().filter(|_| volumes).flat_map(|r| &r.anonymous_volumes) {
+            match self.remove_volume(volume, false) {
+                // Somebody else uses it by now, or has removed it.
+                Err(e) if !matches!(e.kind(), Kind::Conflict | Kind::NotFound) => return Err(e),
+                _ => {}
+            }
+        }
+        lock::discard(self, id)
+    }
+
+    /// What a monitor does last when its container was to go with its end. The caller's monitor holds the lock.
+    pub fn remove_ended(&self, id: &str) -> Result<()> {
+        self.erase(id, true)
+    }
+}

@@ -1,0 +1,133 @@
+//! Docker's body to an OCI runtime document: the one place where the one becomes the other.
+//!
+//! Made by the monitor at each start, since users and ids are looked up in the container's own files. The defaults are
+//! Docker's (moby `oci/defaults.go`), except that every container has a user namespace of its own.
+
+mod capabilities;
+mod limits;
+mod mounts;
+mod process;
+mod seccomp;
+pub mod user;
+
+use std::os::fd::BorrowedFd;
+
+use bollard_stubs::models::HostConfig;
+use errdefs::{Result, Step};
+use runtime::oci::{
+    Linux, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Root, Spec,
+};
+
+use crate::Roots;
+use crate::container::Record;
+use crate::state::IdRange;
+
+pub use capabilities::{capabilities, check as check_capabilities};
+pub use limits::{check as check_limits, resources};
+pub use process::{check_ulimit, exec_process};
+
+/// A document, and what the user should know about it.
+pub struct Built {
+    /// For `runtime::create`.
+    pub spec: Spec,
+    /// Things that are not as asked for, or less safe.
+    pub warnings: Vec<String>,
+}
+
+/// The document for the next run of a container. `root` is its root file system, for looking up users.
+pub fn build(roots: &Roots, record: &Record, root: BorrowedFd<'_>) -> Result<Built> {
+    let host = record.host();
+    let mut warnings = Vec::new();
+    if privileged(host) {
+        warnings.push("--privileged uses the host's user namespace: root in the container is root on the host".into());
+    }
+    let caps = capabilities(host)?;
+    let mut spec = Spec::default();
+    spec.set_version("1.2.0".into());
+    spec.set_hostname((!shares(&host.uts_mode)).then(|| record.body.hostname.clone()).flatten());
+    spec.set_domainname((!shares(&host.uts_mode)).then(|| record.body.domainname.clone()).flatten().filter(|d| !d.is_empty()));
+    spec.set_process(Some(process::process(record, root, &caps)?));
+    spec.set_mounts(Some(mounts::mounts(roots, record)));
+    let mut rootfs = Root::default();
+    rootfs.set_path("rootfs".into());
+    rootfs.set_readonly(host.readonly_rootfs);
+    spec.set_root(Some(rootfs));
+    spec.set_linux(Some(linux(record, seccomp::filter(host, &caps)?)?));
+    Ok(Built { spec, warnings })
+}
+
+/// All capabilities, all devices, no filter, the host's users.
+pub fn privileged(host: &HostConfig) -> bool {
+    host.privileged.unwrap_or(false)
+}
+
+/// Whether the container's users are the host's.
+pub fn host_users(host: &HostConfig) -> bool {
+    privileged(host) || shares(&host.userns_mode)
+}
+
+/// Whether a mode says to share the host's namespace.
+fn shares(mode: &Option<String>) -> bool {
+    mode.as_deref() == Some("host")
+}
+
+fn linux(record: &Record, filter: Option<LinuxSeccomp>) -> Result<Linux> {
+    let host = record.host();
+    let mut linux = Linux::default();
+    let mapping = |range: IdRange| {
+        let mapping = LinuxIdMappingBuilder::default().container_id(0u32).host_id(range.first).size(range.count);
+        mapping.build().map(|mapping| vec![mapping]).step("describe the user namespace")
+    };
+    let ids = record.ids.map(mapping).transpose()?;
+    linux.set_uid_mappings(ids.clone());
+    linux.set_gid_mappings(ids);
+    linux.set_namespaces(Some(namespaces(record)));
+    linux.set_cgroups_path(Some(record.cgroup().into()));
+    linux.set_resources(Some(limits::resources(host)?));
+    linux.set_sysctl(host.sysctls.clone().filter(|s| !s.is_empty()));
+    linux.set_seccomp(filter);
+    linux.set_devices(None);
+    linux.set_rootfs_propagation(None);
+    let visible = privileged(host) || host.security_opt.iter().flatten().any(|o| o == "systempaths=unconfined");
+    let paths = |asked: &Option<Vec<String>>, default: fn() -> Vec<String>| match (asked, visible) {
+        (Some(paths), _) => Some(paths.clone()),
+        (None, true) => None,
+        (None, false) => Some(default()),
+    };
+    linux.set_masked_paths(paths(&host.masked_paths, masked_paths));
+    linux.set_readonly_paths(paths(&host.readonly_paths, readonly_paths));
+    Ok(linux)
+}
+
+fn namespaces(record: &Record) -> Vec<LinuxNamespace> {
+    let host = record.host();
+    let asked = [
+        (LinuxNamespaceType::User, record.ids.is_some()),
+        (LinuxNamespaceType::Mount, true),
+        (LinuxNamespaceType::Pid, !shares(&host.pid_mode)),
+        (LinuxNamespaceType::Ipc, !shares(&host.ipc_mode)),
+        (LinuxNamespaceType::Uts, !shares(&host.uts_mode)),
+        (LinuxNamespaceType::Network, record.network() != "host"),
+        (LinuxNamespaceType::Cgroup, true),
+    ];
+    let namespace = |typ| {
+        let mut namespace = LinuxNamespace::default();
+        namespace.set_typ(typ);
+        namespace
+    };
+    asked.into_iter().filter(|(_, own)| *own).map(|(typ, _)| namespace(typ)).collect()
+}
+
+/// What tells of, or acts on, the host as a whole (moby `oci/defaults.go`).
+fn masked_paths() -> Vec<String> {
+    const PATHS: &[&str] = &[
+        "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+        "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+        "/sys/firmware",
+    ];
+    PATHS.iter().map(|p| (*p).to_owned()).collect()
+}
+
+fn readonly_paths() -> Vec<String> {
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"].map(String::from).into()
+}

@@ -1,0 +1,185 @@
+//! The process of the document: command, environment, user, limits.
+
+use std::os::fd::BorrowedFd;
+
+use bollard_stubs::models::ResourcesUlimits;
+use errdefs::{Error, Result, Step};
+use runtime::oci::{Capability, LinuxCapabilities, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, User};
+
+use super::user::{Identity, look_up};
+use super::{capabilities, privileged};
+use crate::container::{ExecOptions, Record};
+
+/// Docker's, where the image says nothing.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Programs of all ages get along with this many; beyond it some loop over all descriptors for seconds.
+const OPEN_FILES: u64 = 1_048_576;
+
+/// The container's own process.
+pub fn process(record: &Record, root: BorrowedFd<'_>, caps: &[Capability]) -> Result<Process> {
+    let (body, host) = (&record.body, record.host());
+    let further = host.group_add.as_deref().unwrap_or_default();
+    let identity = look_up(root, body.user.as_deref().unwrap_or_default(), further)?;
+    let mut process = Process::default();
+    process.set_terminal(Some(record.tty()));
+    process.set_args(Some(record.args()));
+    process.set_cwd(body.working_dir.as_deref().filter(|d| !d.is_empty()).unwrap_or("/").into());
+    process.set_env(Some(environment(record, record.tty(), body.env.as_deref().unwrap_or_default(), &identity.home)));
+    process.set_user(user(&identity));
+    process.set_capabilities(Some(sets(caps)));
+    process.set_rlimits(Some(rlimits(host.ulimits.as_deref().unwrap_or_default())?));
+    process.set_no_new_privileges(Some(no_new_privileges(record)));
+    process.set_oom_score_adj(host.oom_score_adj.map(|s| s as i32).filter(|s| *s != 0));
+    Ok(process)
+}
+
+/// A process added to a running container. Its environment is the container's, then its own.
+pub fn exec_process(record: &Record, root: BorrowedFd<'_>, options: &ExecOptions) -> Result<Process> {
+    let (body, host) = (&record.body, record.host());
+    let user_name = options.user.as_deref().or(body.user.as_deref()).unwrap_or_default();
+    let further = host.group_add.as_deref().filter(|_| options.user.is_none()).unwrap_or_default();
+    let identity = look_up(root, user_name, further)?;
+    let mut env = body.env.clone().unwrap_or_default();
+    for entry in &options.env {
+        set(&mut env, entry);
+    }
+    let mut process = Process::default();
+    process.set_terminal(Some(options.tty));
+    process.set_args(Some(options.command.clone()));
+    let cwd = options.workdir.as_deref().or(body.working_dir.as_deref()).filter(|d| !d.is_empty()).unwrap_or("/");
+    if !cwd.starts_with('/') {
+        return Err(Error::invalid(format!("cwd must be an absolute path: {cwd}")));
+    }
+    process.set_cwd(cwd.into());
+    process.set_env(Some(environment(record, options.tty, &env, &identity.home)));
+    process.set_user(user(&identity));
+    let host_config = bollard_stubs::models::HostConfig {
+        privileged: Some(options.privileged || privileged(host)),
+        ..host.clone()
+    };
+    process.set_capabilities(Some(sets(&capabilities(&host_config)?)));
+    process.set_rlimits(Some(rlimits(host.ulimits.as_deref().unwrap_or_default())?));
+    process.set_no_new_privileges(Some(no_new_privileges(record)));
+    process.set_oom_score_adj(host.oom_score_adj.map(|s| s as i32).filter(|s| *s != 0));
+    Ok(process)
+}
+
+/// Whether setuid programs and file capabilities give nothing (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+fn no_new_privileges(record: &Record) -> bool {
+    let options = record.host().security_opt.iter().flatten();
+    options.filter_map(|o| o.strip_prefix("no-new-privileges")).any(|v| ["", ":true", "=true"].contains(&v))
+}
+
+/// `PATH`, `HOSTNAME`, `TERM`, then what was asked for, then `HOME`: Docker's order.
+fn environment(record: &Record, tty: bool, asked: &[String], home: &str) -> Vec<String> {
+    let mut env = vec![PATH.to_owned()];
+    env.extend(record.body.hostname.iter().map(|h| format!("HOSTNAME={h}")));
+    if tty {
+        env.push("TERM=xterm".into());
+    }
+    for entry in asked {
+        set(&mut env, entry);
+    }
+    if !env.iter().any(|e| e.starts_with("HOME=")) {
+        env.push(format!("HOME={home}"));
+    }
+    env
+}
+
+/// Replaces or appends `NAME=value`; a bare `NAME` takes it away.
+fn set(env: &mut Vec<String>, entry: &str) {
+    let (name, value) = entry.split_once('=').map_or((entry, None), |(n, v)| (n, Some(v)));
+    let place = env.iter().position(|e| e.split('=').next() == Some(name));
+    match (place, value) {
+        (Some(i), Some(_)) => env[i] = entry.to_owned(),
+        (Some(i), None) => drop(env.remove(i)),
+        (None, Some(_)) => env.push(entry.to_owned()),
+        (None, None) => {}
+    }
+}
+
+fn user(identity: &Identity) -> User {
+    let mut user = User::default();
+    user.set_uid(identity.uid);
+    user.set_gid(identity.gid);
+    user.set_additional_gids(Some(identity.groups.clone()).filter(|g| !g.is_empty()));
+    user
+}
+
+/// Bounding, effective and permitted; nothing inheritable (CVE-2022-24769), nothing ambient.
+fn sets(caps: &[Capability]) -> LinuxCapabilities {
+    let set = || Some(caps.iter().copied().collect());
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(set());
+    sets.set_effective(set());
+    sets.set_permitted(set());
+    sets.set_inheritable(None);
+    sets.set_ambient(None);
+    sets
+}
+
+/// What was asked for, and the limit on open files.
+fn rlimits(asked: &[ResourcesUlimits]) -> Result<Vec<PosixRlimit>> {
+    let limit = |typ, soft: u64, hard: u64| {
+        PosixRlimitBuilder::default().typ(typ).soft(soft).hard(hard).build().step("describe a limit")
+    };
+    let mut list = Vec::new();
+    for ulimit in asked {
+        let typ = rlimit_type(ulimit.name.as_deref().unwrap_or_default())?;
+        // -1 is Docker's word for no limit, and the kernel's, too: RLIM_INFINITY.
+        list.push(limit(typ, ulimit.soft.unwrap_or(-1) as u64, ulimit.hard.unwrap_or(-1) as u64)?);
+    }
+    if !list.iter().any(|l| l.typ() == PosixRlimitType::RlimitNofile) {
+        let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        let files = OPEN_FILES.min(hard);
+        list.push(limit(PosixRlimitType::RlimitNofile, files, files)?);
+    }
+    Ok(list)
+}
+
+/// A limit that is known, the soft one not above the hard one.
+pub fn check_ulimit(ulimit: &ResourcesUlimits) -> Result<()> {
+    let name = ulimit.name.as_deref().unwrap_or_default();
+    rlimit_type(name)?;
+    let (soft, hard) = (ulimit.soft.unwrap_or(-1), ulimit.hard.unwrap_or(-1));
+    if hard != -1 && (soft == -1 || soft > hard) {
+        return Err(Error::invalid(format!("ulimit soft limit must be less than or equal to hard limit: {name} {soft} > {hard}")));
+    }
+    Ok(())
+}
+
+/// By Docker's name for `--ulimit`.
+fn rlimit_type(name: &str) -> Result<PosixRlimitType> {
+    use PosixRlimitType::*;
+    const NAMES: &[(&str, PosixRlimitType)] = &[
+        ("core", RlimitCore), ("cpu", RlimitCpu), ("data", RlimitData), ("fsize", RlimitFsize), ("locks", RlimitLocks),
+        ("memlock", RlimitMemlock), ("msgqueue", RlimitMsgqueue), ("nice", RlimitNice), ("nofile", RlimitNofile),
+        ("nproc", RlimitNproc), ("rss", RlimitRss), ("rtprio", RlimitRtprio), ("rttime", RlimitRttime),
+        ("sigpending", RlimitSigpending), ("stack", RlimitStack), ("as", RlimitAs),
+    ];
+    let found = NAMES.iter().find(|(n, _)| *n == name);
+    found.map(|(_, typ)| *typ).ok_or_else(|| Error::invalid(format!("invalid ulimit type: {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_replaced_in_place_and_bare_names_take_away() {
+        let mut env = vec!["A=1".to_owned(), "B=2".to_owned()];
+        for entry in ["A=3", "B", "C=4=5", "D"] {
+            set(&mut env, entry);
+        }
+        assert_eq!(env, ["A=3", "C=4=5"]);
+    }
+
+    #[test]
+    fn open_files_have_a_limit_unless_asked_otherwise() {
+        let limits = rlimits(&[]).unwrap();
+        assert!(limits[0].soft() <= OPEN_FILES && limits[0].soft() == limits[0].hard());
+        let asked = ResourcesUlimits { name: Some("nofile".into()), soft: Some(10), hard: Some(20) };
+        let limits = rlimits(&[asked]).unwrap();
+        assert_eq!((limits.len(), limits[0].soft(), limits[0].hard()), (1, 10, 20));
+    }
+}

@@ -1,0 +1,85 @@
+//! From a record to a container whose init waits at the gate.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use engine::Roots;
+use engine::container::Record;
+use engine::container::record::write_json;
+use engine::spec::{self, Built};
+use errdefs::{ErrnoStep, Result};
+use runtime::{Create, Created, Rootfs, Stdio, create};
+use rustix::fs::{Gid, OFlags, Uid};
+use snapshot::{Digest, Store, Writable};
+
+use crate::output::Streams;
+
+/// A container that waits for `created.start()`.
+pub struct BroughtUp {
+    pub created: Created,
+    pub streams: Streams,
+    pub warnings: Vec<String>,
+}
+
+/// Sets the container up. On error nothing of it is left but its live directory.
+pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
+    let layers = Store::open(&roots.layers())?;
+    let own = Writable::at(&roots.container(&record.id));
+    let digests = digests(record)?;
+    let Built { spec, mut warnings } = {
+        // Users are looked up in the container's files: its own only if it has changed any in /etc.
+        let changed = own.dir.join("upper/etc").exists();
+        let root = layers.mount(&digests, changed.then_some(&own), None)?;
+        spec::build(roots, record, root.as_fd())?
+    };
+    write_json(&roots.document(&record.id), &spec)?;
+    let owner = spec.process().as_ref().map_or(0, |p| p.user().uid());
+    let (streams, stdio) = streams(record, owner)?;
+    let mut mount = |userns: Option<std::os::fd::BorrowedFd<'_>>| layers.mount(&digests, Some(&own), userns);
+    let mut created = create(Create {
+        id: &record.id,
+        spec: &spec,
+        bundle: Path::new(&roots.live(&record.id)),
+        rootfs: Rootfs::Detached(&mut mount),
+        stdio,
+        init: record.host().init.unwrap_or(false),
+    })?;
+    warnings.append(&mut created.warnings);
+    let streams = match created.console.take() {
+        Some(master) => Streams::terminal(master)?,
+        None => streams,
+    };
+    Ok(BroughtUp { created, streams, warnings })
+}
+
+fn digests(record: &Record) -> Result<Vec<Digest>> {
+    use errdefs::Step;
+    record.layers.iter().map(|l| l.parse::<Digest>().step_with(|| format!("read the layer's digest {l}"))).collect()
+}
+
+/// Our ends, and the container's. Its ends belong to its user, who may open `/dev/stdout` again.
+fn streams(record: &Record, uid: u32) -> Result<(Streams, Stdio)> {
+    if record.tty() {
+        let size = record.host().console_size.clone().unwrap_or_default();
+        let side = |index: usize| size.get(index).copied().unwrap_or(0).min(u16::MAX.into()) as u16;
+        return Ok((Streams::default(), Stdio::Terminal { rows: side(0), cols: side(1) }));
+    }
+    let owner = Uid::from_raw(record.ids.map_or(uid, |range| range.first.saturating_add(uid)));
+    let pipe = |into: bool| -> Result<(OwnedFd, OwnedFd)> {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).errno_step("make a pipe")?;
+        let (ours, theirs) = if into { (write, read) } else { (read, write) };
+        rustix::fs::fchown(&theirs, Some(owner), None::<Gid>).errno_step("give the pipe away")?;
+        rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK).errno_step("make the pipe non-blocking")?;
+        Ok((ours, theirs))
+    };
+    let (input, stdin) = match record.body.open_stdin.unwrap_or(false) {
+        true => pipe(true).map(|(ours, theirs)| (Some(ours), theirs))?,
+        false => {
+            let flags = OFlags::RDWR | OFlags::CLOEXEC;
+            (None, rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).errno_step("open /dev/null")?)
+        }
+    };
+    let ((output, stdout), (error, stderr)) = (pipe(false)?, pipe(false)?);
+    let streams = Streams { input, output: Some(output), error: Some(error), terminal: None };
+    Ok((streams, Stdio::Files { stdin, stdout, stderr }))
+}

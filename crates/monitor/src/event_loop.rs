@@ -1,0 +1,489 @@
+//! Waiting for everything at once: the container's end, its output, clients, added processes, deadlines.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use engine::Roots;
+use engine::container::record::{now, write_json};
+use engine::container::{Live, LiveStatus, Record};
+use engine::link::{self, Answer, Exit, FrameKind, Request};
+use errdefs::{Error, Result, Step};
+use runtime::Created;
+use rustix::event::{PollFd, PollFlags};
+
+use crate::bring_up::{BroughtUp, bring_up};
+use crate::client::{BACKLOG, Client, Role};
+use crate::exec::{Added, exit_code};
+use crate::log::Log;
+use crate::output::{Read, Streams};
+use crate::restart::Restart;
+
+/// A client that sends half a message is not waited for longer.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
+/// One read of output or input.
+const BUFFER: usize = 32 * 1024;
+/// Input that the container does not read is kept up to this size; then its client has to wait.
+const INPUT_BACKLOG: usize = 64 * 1024;
+/// How long a terminal that nobody has open is left alone.
+const HANG_UP: Duration = Duration::from_millis(50);
+
+/// One run of the container.
+pub struct Run {
+    pub created: Created,
+    pub streams: Streams,
+    started: Instant,
+}
+
+/// Everything that the monitor knows.
+pub struct Monitor {
+    pub roots: Roots,
+    pub record: Record,
+    pub restart: Restart,
+    pub clients: Vec<Client>,
+    pub added: Vec<Added>,
+    /// `None` between two runs.
+    pub run: Option<Run>,
+    pub paused: bool,
+    /// RFC 3339; of the last run.
+    pub started_at: String,
+    last: Option<Exit>,
+    log: Log,
+    listener: Option<UnixListener>,
+    next_client: u64,
+    /// Input that the container has not read yet.
+    input: Vec<u8>,
+    /// There is no more input after that.
+    input_ended: bool,
+    /// When the container is killed that was asked to stop.
+    kill_at: Option<Instant>,
+    /// When the next run begins.
+    restart_at: Option<Instant>,
+    /// Nobody inside has the terminal open. Polling it would tell so without end, but somebody may open it again.
+    hung_up_until: Option<Instant>,
+}
+
+/// What one of the polled descriptors is.
+#[derive(Clone, Copy, PartialEq)]
+enum Source {
+    Listener,
+    Container,
+    Output(FrameKind),
+    Input,
+    Client(u64),
+    Added,
+}
+
+impl Monitor {
+    /// The monitor of a container that does not run yet.
+    pub fn new(roots: Roots, record: Record) -> Result<Self> {
+        Ok(Monitor {
+            restart: Restart::new(&record),
+            log: Log::new(&roots.log(&record.id), &record),
+            clients: Vec::new(),
+            added: Vec::new(),
+            run: None,
+            paused: false,
+            started_at: String::new(),
+            last: None,
+            listener: None,
+            next_client: 0,
+            input: Vec::new(),
+            input_ended: false,
+            kill_at: None,
+            restart_at: None,
+            hung_up_until: None,
+            roots,
+            record,
+        })
+    }
+
+    /// Makes the socket for front doors.
+    pub fn listen(&mut self) -> Result<()> {
+        let listener = UnixListener::bind(self.roots.socket(&self.record.id)).step("listen for clients")?;
+        listener.set_nonblocking(true).step("listen for clients")?;
+        self.listener = Some(listener);
+        Ok(())
+    }
+
+    /// Begins a run; returns once the container's command executes, with what the user should know.
+    pub fn start(&mut self) -> Result<Vec<String>> {
+        let BroughtUp { mut created, streams, warnings } = bring_up(&self.roots, &self.record)?;
+        created.start()?;
+        self.started_at = now();
+        self.run = Some(Run { created, streams, started: Instant::now() });
+        self.input_ended = false;
+        self.tell_state(LiveStatus::Running)?;
+        Ok(warnings)
+    }
+
+    /// Answers whoever started us; if it asked to be attached it is the first client.
+    pub fn greet(&mut self, starter: &UnixStream, first: Option<Request>, warnings: Vec<String>) -> Result<()> {
+        let pid = self.run.as_ref().map_or(0, |run| run.created.pid);
+        // The starter may be gone already; the container runs all the same.
+        let _ = link::send(starter.as_fd(), &Answer::Started { pid, warnings }, &[]);
+        let attach = matches!(first, Some(Request::Attach { .. }));
+        if attach {
+            let client = self.admit(starter.try_clone().step("keep the starter's socket")?);
+            client.attach(true);
+        }
+        if !attach {
+            let _ = starter.shutdown(std::net::Shutdown::Both);
+        }
+        Ok(())
+    }
+
+    fn tell_state(&self, status: LiveStatus) -> Result<()> {
+        let live = Live {
+            status,
+            pid: self.run.as_ref().map_or(0, |run| run.created.pid),
+            started_at: self.started_at.clone(),
+            restart_count: self.restart.count,
+            last: self.last.clone(),
+        };
+        write_json(&self.roots.live_state(&self.record.id), &live)
+    }
+
+    fn admit(&mut self, socket: UnixStream) -> &mut Client {
+        self.next_client += 1;
+        self.clients.push(Client::new(self.next_client, socket));
+        let last = self.clients.len() - 1;
+        &mut self.clients[last]
+    }
+
+    /// Everything, until the container has ended for good and is torn down.
+    pub fn run_until_ended(&mut self) -> Result<()> {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let ready = self.wait()?;
+            for source in ready {
+                match source {
+                    Source::Listener => self.accept(),
+                    Source::Output(kind) => self.take_output(kind, &mut buffer),
+                    Source::Input => self.feed_input(),
+                    Source::Client(number) => self.serve(number, &mut buffer),
+                    Source::Added => self.collect_added(),
+                    Source::Container => {}
+                }
+            }
+            self.forget_gone();
+            if self.kill_at.is_some_and(|at| Instant::now() >= at) {
+                self.kill_at = None;
+                self.signal(9);
+            }
+            if let Some(exit) = self.collect_container(&mut buffer) {
+                if let Some(exit) = self.after_run(exit) {
+                    self.tear_down(exit);
+                    return Ok(());
+                }
+            }
+            if self.restart_at.is_some_and(|at| self.restart.forbidden || Instant::now() >= at) {
+                if let Some(exit) = self.begin_again() {
+                    self.tear_down(exit);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Sleeps until something is to do.
+    fn wait<'a>(&'a self) -> Result<Vec<Source>> {
+        let mut fds: Vec<PollFd<'a>> = Vec::with_capacity(8);
+        let mut sources: Vec<Source> = Vec::with_capacity(8);
+        let mut add = |fd: BorrowedFd<'a>, flags, source| {
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+            sources.push(source);
+        };
+        if let Some(listener) = &self.listener {
+            add(listener.as_fd(), PollFlags::IN, Source::Listener);
+        }
+        for added in &self.added {
+            add(added.pidfd.as_fd(), PollFlags::IN, Source::Added);
+        }
+        let slow = self.clients.iter().any(|c| c.backlog() >= BACKLOG);
+        let hung_up = self.hung_up_until.filter(|until| Instant::now() < *until);
+        let full = self.input.len() >= INPUT_BACKLOG;
+        for client in &self.clients {
+            let mut flags = PollFlags::empty();
+            let feeds = matches!(client.role, Role::Attached { stdin: true });
+            if !(feeds && full) {
+                flags |= PollFlags::IN;
+            }
+            if client.backlog() > 0 {
+                flags |= PollFlags::OUT;
+            }
+            add(client.socket.as_fd(), flags, Source::Client(client.number));
+        }
+        if let Some(run) = &self.run {
+            add(run.created.pidfd.as_fd(), PollFlags::IN, Source::Container);
+            for kind in [FrameKind::Stdout, FrameKind::Stderr] {
+                if let Some(fd) = run.streams.source(kind).filter(|_| !slow && hung_up.is_none()) {
+                    add(fd, PollFlags::IN, Source::Output(kind));
+                }
+            }
+            if let Some(fd) = run.streams.sink().filter(|_| !self.input.is_empty()) {
+                add(fd, PollFlags::OUT, Source::Input);
+            }
+        }
+        let deadline = [self.kill_at, self.restart_at, hung_up].into_iter().flatten().min();
+        let timeout = deadline.map(|at| {
+            let left = at.saturating_duration_since(Instant::now());
+            rustix::event::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+        });
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(e) => return Err(Error::caused("wait for the container", std::io::Error::from(e))),
+        }
+        Ok(fds.iter().zip(sources).filter(|(fd, _)| !fd.revents().is_empty()).map(|(_, source)| source).collect())
+    }
+
+    fn accept(&mut self) {
+        while let Some(Ok((socket, _))) = self.listener.as_ref().map(|l| l.accept()) {
+            let _ = socket.set_nonblocking(false);
+            let _ = socket.set_read_timeout(Some(CLIENT_PATIENCE));
+            let _ = socket.set_write_timeout(Some(CLIENT_PATIENCE));
+            self.admit(socket);
+        }
+    }
+
+    /// Output goes to the log and to everybody who is attached.
+    fn take_output(&mut self, kind: FrameKind, buffer: &mut [u8]) {
+        let Some(run) = &mut self.run else { return };
+        match run.streams.read(kind, buffer) {
+            Read::Later => {}
+            Read::End => {
+                run.streams.close(kind);
+                if run.streams.terminal.is_some() {
+                    self.hung_up_until = Some(Instant::now() + HANG_UP);
+                }
+            }
+            Read::Bytes(n) => {
+                self.log.take(kind, &buffer[..n]);
+                for client in self.clients.iter_mut().filter(|c| matches!(c.role, Role::Attached { .. })) {
+                    client.push(kind, &buffer[..n]);
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, number: u64, buffer: &mut [u8]) {
+        let Some(index) = self.clients.iter().position(|c| c.number == number) else { return };
+        match self.clients[index].role {
+            Role::New => self.first_request(index),
+            Role::Attached { stdin } => {
+                self.clients[index].flush();
+                let frames = self.clients[index].frames(buffer);
+                for frame in frames {
+                    match frame.kind {
+                        FrameKind::Stdin if stdin => self.queue_input(&frame.bytes),
+                        FrameKind::CloseStdin if stdin => self.end_input(),
+                        FrameKind::Resize => self.resize(&frame.bytes),
+                        _ => {}
+                    }
+                }
+                if self.clients[index].gone && stdin {
+                    self.end_input();
+                }
+            }
+            // They have nothing more to say: they are gone.
+            Role::Waiting | Role::Stopping | Role::Exec => {
+                let mut byte = [0; 1];
+                let read = rustix::net::recv(&self.clients[index].socket, &mut byte, rustix::net::RecvFlags::DONTWAIT);
+                self.clients[index].gone |= !matches!(read, Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR));
+            }
+        }
+    }
+
+    fn first_request(&mut self, index: usize) {
+        let mut client = self.clients.swap_remove(index);
+        match link::receive::<Request>(client.socket.as_fd()) {
+            Ok(Some((request, fds))) => self.handle(&mut client, request, fds),
+            Ok(None) | Err(_) => client.gone = true,
+        }
+        self.clients.push(client);
+    }
+
+    fn handle(&mut self, client: &mut Client, request: Request, fds: Vec<std::os::fd::OwnedFd>) {
+        let answer = match request {
+            Request::Attach { stdin } => {
+                client.answer(&Answer::Done, &[]);
+                return client.attach(stdin);
+            }
+            Request::Exec(request) => return self.add_process(client, *request, fds),
+            Request::Wait => {
+                client.role = Role::Waiting;
+                return;
+            }
+            Request::Stop { signal, timeout } => {
+                client.role = Role::Stopping;
+                return self.stop(signal, timeout);
+            }
+            Request::Kill { signal } => {
+                self.signal(signal);
+                Ok(())
+            }
+            Request::Pause { paused } => self.pause(paused),
+            Request::Resize { rows, cols } => {
+                if let Some(run) = &self.run {
+                    run.streams.resize(rows, cols);
+                }
+                Ok(())
+            }
+        };
+        client.answer(&answer.map_or_else(|e| Answer::Failed(e.to_wire()), |()| Answer::Done), &[]);
+        client.gone = true;
+    }
+
+    fn stop(&mut self, signal: i32, timeout: i64) {
+        self.restart.forbidden = true;
+        if self.paused {
+            let _ = self.pause(false);
+        }
+        self.signal(signal);
+        if signal != 9 && timeout >= 0 {
+            self.kill_at = Some(Instant::now() + Duration::from_secs(timeout as u64));
+        }
+    }
+
+    /// To the first process. SIGKILL takes all others with it, wherever they are.
+    fn signal(&mut self, signal: i32) {
+        let Some(run) = &self.run else { return };
+        // It may have ended just now.
+        let _ = sys::process::pidfd_send_signal(run.created.pidfd.as_fd(), signal);
+        if signal == 9 && self.record.host().pid_mode.as_deref() == Some("host") {
+            let _ = run.created.cgroup.kill();
+        }
+    }
+
+    fn pause(&mut self, paused: bool) -> Result<()> {
+        let Some(run) = &self.run else {
+            return Err(Error::conflict(format!("Container {} is not running", self.record.id)));
+        };
+        run.created.cgroup.freeze(paused)?;
+        self.paused = paused;
+        self.tell_state(if paused { LiveStatus::Paused } else { LiveStatus::Running })
+    }
+
+    fn resize(&self, bytes: &[u8]) {
+        if let (Some(run), [a, b, c, d]) = (&self.run, bytes) {
+            run.streams.resize(u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+        }
+    }
+
+    fn queue_input(&mut self, bytes: &[u8]) {
+        if self.run.as_ref().is_some_and(|run| run.streams.sink().is_some()) {
+            self.input.extend_from_slice(bytes);
+            self.feed_input();
+        }
+    }
+
+    /// Gives the container what it takes now.
+    fn feed_input(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let mut fed = 0;
+        while let Some(sink) = run.streams.sink().filter(|_| fed < self.input.len()) {
+            match rustix::io::write(sink, &self.input[fed..]) {
+                Ok(n) => fed += n,
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                // It has closed its input.
+                Err(_) => {
+                    fed = self.input.len();
+                    run.streams.close(FrameKind::Stdin);
+                }
+            }
+        }
+        self.input.drain(..fed);
+        if self.input.is_empty() {
+            self.input = Vec::new();
+            if self.input_ended {
+                run.streams.close(FrameKind::Stdin);
+            }
+        }
+    }
+
+    /// The client that feeds it has nothing more. `-i` without `-t` closes the container's input then, once.
+    fn end_input(&mut self) {
+        if self.record.body.stdin_once.unwrap_or(false) && !self.record.tty() {
+            self.input_ended = true;
+            self.feed_input();
+        }
+    }
+
+    fn forget_gone(&mut self) {
+        // The starter's connection has a second descriptor here: dropping one does not close it.
+        for client in self.clients.iter().filter(|c| c.gone) {
+            let _ = client.socket.shutdown(std::net::Shutdown::Both);
+        }
+        self.clients.retain(|c| !c.gone);
+    }
+
+    /// How the container ended, if it has; all its output taken.
+    fn collect_container(&mut self, buffer: &mut [u8]) -> Option<Exit> {
+        let run = self.run.as_ref()?;
+        let code = exit_code(&run.created.pidfd, false)?;
+        for kind in [FrameKind::Stdout, FrameKind::Stderr] {
+            self.drain(kind, buffer);
+        }
+        self.log.finish();
+        let run = self.run.take()?;
+        let oom_killed = run.created.cgroup.oom_kills() > 0;
+        // With the host's process ids others of its processes may still be there.
+        let _ = run.created.cgroup.kill();
+        let exit = Exit { code, oom_killed, error: None, finished_at: now() };
+        self.restart_at = self.restart.after(&exit, run.started);
+        self.kill_at = None;
+        self.paused = false;
+        self.input = Vec::new();
+        Some(exit)
+    }
+
+    /// What it wrote before its end.
+    fn drain(&mut self, kind: FrameKind, buffer: &mut [u8]) {
+        while let Some(run) = &self.run {
+            match run.streams.read(kind, buffer) {
+                Read::Bytes(n) => {
+                    self.log.take(kind, &buffer[..n]);
+                    for client in self.clients.iter_mut().filter(|c| matches!(c.role, Role::Attached { .. })) {
+                        client.push(kind, &buffer[..n]);
+                    }
+                }
+                Read::Later | Read::End => return,
+            }
+        }
+    }
+
+    /// After a run: the exit if it was the last one; else the pause before the next begins.
+    fn after_run(&mut self, exit: Exit) -> Option<Exit> {
+        if self.restart_at.is_none() {
+            return Some(exit);
+        }
+        self.bury_added();
+        for client in self.clients.iter_mut().filter(|c| matches!(c.role, Role::Waiting)) {
+            client.finish(&exit);
+            client.gone = true;
+        }
+        self.last = Some(exit);
+        // A full disk must not end the restart policy.
+        let _ = self.tell_state(LiveStatus::Restarting);
+        None
+    }
+
+    /// The next run; the last exit if there is to be none.
+    fn begin_again(&mut self) -> Option<Exit> {
+        self.restart_at = None;
+        let _ = runtime::cgroup::Cgroup::at(&self.record.cgroup()).remove();
+        if self.restart.forbidden {
+            return Some(self.last.clone().unwrap_or_default());
+        }
+        match self.start() {
+            Ok(_) => None,
+            Err(error) => {
+                let mut exit = self.last.clone().unwrap_or_default();
+                exit.error = Some(error.to_string());
+                Some(exit)
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The end: of a run, and of the container's life until somebody starts it again.
+//!
+//! Goes on after an error, and writes down all of them. What is visible to others goes first, the news of the end last:
+//! whoever hears of it finds everything done.
+
+use engine::Engine;
+use engine::container::record::{now, write_json};
+use engine::container::Ended;
+use engine::link::Exit;
+use errdefs::{Error, Kind, Result};
+use runtime::cgroup::Cgroup;
+
+use crate::event_loop::Monitor;
+
+impl Monitor {
+    /// After the last run.
+    pub fn tear_down(&mut self, mut exit: Exit) {
+        let started_at = std::mem::take(&mut self.started_at);
+        let mut errors = Vec::new();
+        keep_error(&mut errors, Cgroup::at(&self.record.cgroup()).remove());
+        let removal = match self.record.auto_remove() {
+            true => self.remove_container(),
+            false => {
+                if !errors.is_empty() {
+                    exit.error.get_or_insert_default().push_str(&errors.join("; "));
+                }
+                let ended = Ended { exit: exit.clone(), started_at, restart_count: self.restart.count };
+                write_json(&self.roots.ended(&self.record.id), &ended).and_then(|()| self.discard())
+            }
+        };
+        keep_error(&mut errors, removal);
+        self.bury_added();
+        for client in &mut self.clients {
+            client.finish(&exit);
+        }
+    }
+
+    /// After a start that failed: the container is as it was, but for the reason.
+    pub fn tear_down_unstarted(&mut self, error: &Error) {
+        self.run = None;
+        let code = match error.kind() {
+            Kind::CommandNotFound => 127,
+            Kind::CommandNotExecutable => 126,
+            _ => 128,
+        };
+        let exit = Exit { code, error: Some(error.to_string()), finished_at: now(), ..Default::default() };
+        self.started_at.clear();
+        self.tear_down(exit);
+    }
+
+    /// Everything live: with it goes the name of the lock that we hold.
+    fn discard(&self) -> Result<()> {
+        use errdefs::Step;
+        std::fs::remove_dir_all(self.roots.live(&self.record.id)).step("remove the container's live directory")
+    }
+
+    /// `--rm`. Only now the database is opened: until its end a monitor has no need of it.
+    fn remove_container(&self) -> Result<()> {
+        Engine::open(self.roots.clone())?.remove_ended(&self.record.id)
+    }
+}
+
+fn keep_error(errors: &mut Vec<String>, result: Result<()>) {
+    if let Err(error) = result {
+        errors.push(error.to_string());
+    }
+}
