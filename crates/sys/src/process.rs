@@ -1,0 +1,173 @@
+//! Making processes and moving them between namespaces.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use linux_raw_sys::general::{CLONE_INTO_CGROUP, CLONE_PIDFD, SIGCHLD, clone_args};
+use linux_raw_sys::prctl::{PR_SET_DUMPABLE, PR_SET_PDEATHSIG};
+use syscalls::{Sysno, syscall};
+
+use crate::{Result, errno};
+
+/// Which side of [`clone3`] one is on.
+pub enum Forked {
+    /// The new process. It shares nothing, but it is a copy of a process: it should do its work and execute or exit.
+    Child,
+    /// The old one.
+    Parent {
+        /// In the caller's pid namespace.
+        pid: i32,
+        /// Close-on-exec.
+        pidfd: OwnedFd,
+    },
+}
+
+/// clone3(2) (Linux 5.3) without shared memory: fork, in new namespaces (`CLONE_NEW*`) and into a cgroup (5.7).
+///
+/// The caller must be single-threaded: of other threads only their locks would reach the child. That is checked.
+pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    if !single_threaded() {
+        return Err(rustix::io::Errno::DEADLK);
+    }
+    let mut pidfd: i32 = -1;
+    let mut args = clone_args {
+        flags: namespaces | u64::from(CLONE_PIDFD),
+        pidfd: &raw mut pidfd as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: SIGCHLD.into(),
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without CLONE_VM the child gets a copy of everything, the stack it returns on included. There is one
+    // thread, so that no lock is held by somebody who does not exist in the child. `pidfd` lives through the call.
+    let result = unsafe { syscall!(Sysno::clone3, &raw const args, size_of::<clone_args>()) };
+    match result.map_err(errno)? {
+        0 => Ok(Forked::Child),
+        pid => {
+            // SAFETY: the kernel has just made this descriptor for us.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Forked::Parent { pid: pid as i32, pidfd })
+        }
+    }
+}
+
+/// Whether this process has one thread.
+fn single_threaded() -> bool {
+    // Links of a directory: itself, its name above, and one for each thread below.
+    rustix::fs::stat("/proc/self/task").is_ok_and(|stat| stat.st_nlink <= 3)
+}
+
+/// Leaves namespaces for new ones (unshare(2)); not for user or pid namespaces, which change more than this process.
+pub fn unshare(namespaces: u64) -> Result<()> {
+    // SAFETY: namespaces change what names mean, not memory; descriptors and address space stay.
+    unsafe { syscall!(Sysno::unshare, namespaces) }.map(drop).map_err(errno)
+}
+
+/// Joins namespaces of a process by its pidfd (Linux 5.8), or one namespace by its file.
+pub fn setns(fd: BorrowedFd<'_>, namespaces: u64) -> Result<()> {
+    // SAFETY: as for `unshare`.
+    unsafe { syscall!(Sysno::setns, fd.as_raw_fd(), namespaces) }.map(drop).map_err(errno)
+}
+
+/// Sends any signal, those for applications included, which rustix cannot name.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) }.map(drop).map_err(errno)
+}
+
+/// kill(2); see [`pidfd_send_signal`].
+pub fn kill(pid: i32, signal: i32) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::kill, pid, signal) }.map(drop).map_err(errno)
+}
+
+/// The signal that this process gets when its parent dies. A change of credentials takes it away again.
+pub fn set_parent_death_signal(signal: i32) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::prctl, PR_SET_PDEATHSIG, signal, 0, 0, 0) }.map(drop).map_err(errno)
+}
+
+/// Whether others of the same user may look into this process (ptrace, `/proc/PID/exe`) before it executes.
+pub fn set_dumpable(dumpable: bool) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(Sysno::prctl, PR_SET_DUMPABLE, u64::from(dumpable), 0, 0, 0) }.map(drop).map_err(errno)
+}
+
+/// A session keyring of its own: keys of the caller do not reach the container (keyctl(2)).
+pub fn new_session_keyring() -> Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: u32 = 1;
+    // SAFETY: a null name asks for an anonymous keyring.
+    unsafe { syscall!(Sysno::keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) }.map(drop).map_err(errno)
+}
+
+/// Every descriptor from `first` on closes at execve (close_range(2), Linux 5.11 with this flag).
+pub fn close_on_exec_from(first: u32) -> Result<()> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: no memory is passed; nothing is closed now.
+    unsafe { syscall!(Sysno::close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) }.map(drop).map_err(errno)
+}
+
+/// Closes every descriptor from `first` on, now.
+///
+/// # Safety
+/// No owner of such a descriptor may use it any more, nor be dropped into a program that goes on.
+pub unsafe fn close_from(first: u32) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { syscall!(Sysno::close_range, first, u32::MAX, 0) }.map(drop).map_err(errno)
+}
+
+/// For a process that will only wait and exit: closes every descriptor and never returns to code that owns any.
+pub fn close_everything_and(run: impl FnOnce() -> i32) -> ! {
+    // SAFETY: `run` owns no descriptor of before, and after it the process exits without dropping anything.
+    let _ = unsafe { close_from(0) };
+    exit_now(run())
+}
+
+/// Ends the process without running anything more of it.
+pub fn exit_now(code: i32) -> ! {
+    loop {
+        // SAFETY: it does not return.
+        let _ = unsafe { syscall!(Sysno::exit_group, code) };
+    }
+}
+
+/// execve(2); returns only the error.
+pub fn execve(path: &CString, arguments: &[CString], environment: &[CString]) -> rustix::io::Errno {
+    let pointers = |list: &[CString]| -> Vec<*const std::ffi::c_char> {
+        list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both lists end with a null pointer, and they and their strings live through the call.
+    match unsafe { syscall!(Sysno::execve, path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) } {
+        Ok(_) => rustix::io::Errno::NOEXEC,
+        Err(e) => errno(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_does_not_clone() {
+        let thread = std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_millis(200)));
+        assert!(matches!(clone3(0, None), Err(rustix::io::Errno::DEADLK)));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_signal_that_is_none_is_refused() {
+        let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty()).unwrap();
+        assert!(pidfd_send_signal(std::os::fd::AsFd::as_fd(&own), 65).is_err());
+        assert!(pidfd_send_signal(std::os::fd::AsFd::as_fd(&own), 0).is_ok());
+    }
+}
