@@ -1,12 +1,36 @@
-//! An OCI runtime document to a process and back. Knows no image, no network driver, no Docker word.
+//! An OCI runtime document to a process and back: namespaces, root file system, cgroup, capabilities, seccomp.
 //!
-//! CONTRACT STUB: signatures that the monitor and the engine are written against.
-#![allow(missing_docs)]
+//! Knows no image, no network driver, no Docker word. [`create`] makes a container with one clone3; its child waits,
+//! fully set up, for [`Created::start`]. What the two tell each other stands in [`sync`], the child's life in [`init`].
+//!
+//! Architecture invariant: the caller is single-threaded. The child of a clone without shared memory may then run
+//! ordinary code until it executes the command.
+#![forbid(unsafe_code)]
+
+mod capabilities;
+pub mod cgroup;
+mod command;
+mod create;
+mod devices;
+mod exec;
+mod init;
+mod mounts;
+mod namespaces;
+mod options;
+mod process;
+mod reaper;
+mod rootfs;
+pub mod seccomp;
+mod sync;
+
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use errdefs::Result;
 pub use oci_spec::runtime as oci;
+
+pub use create::create;
+pub use exec::exec;
 
 /// Where the container's root comes from.
 pub enum Rootfs<'a> {
@@ -22,18 +46,34 @@ pub enum Stdio {
     /// The caller's own.
     Inherit,
     /// These three.
-    Files { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+    Files {
+        /// Descriptor 0.
+        stdin: OwnedFd,
+        /// Descriptor 1.
+        stdout: OwnedFd,
+        /// Descriptor 2.
+        stderr: OwnedFd,
+    },
     /// A terminal made inside the container's devpts; its master comes back in `console`.
-    Terminal { rows: u16, cols: u16 },
+    Terminal {
+        /// Lines.
+        rows: u16,
+        /// Characters in a line.
+        cols: u16,
+    },
 }
 
 /// What a container is made from.
 pub struct Create<'a> {
+    /// Names it in messages.
     pub id: &'a str,
     /// Used in place; `linux.cgroupsPath` is the cgroup ("/berth/ID" below each hierarchy's mount).
     pub spec: &'a oci::Spec,
+    /// The directory of the document.
     pub bundle: &'a Path,
+    /// The root file system.
     pub rootfs: Rootfs<'a>,
+    /// Standard streams.
     pub stdio: Stdio,
     /// Run a minimal init (reaper, signal forwarder) as process 1 and the command as its child (`docker run --init`).
     pub init: bool,
@@ -43,25 +83,29 @@ pub struct Create<'a> {
 pub struct Created {
     /// In the caller's pid namespace.
     pub pid: i32,
+    /// Close-on-exec.
     pub pidfd: OwnedFd,
     /// The terminal's master, when one was asked for.
     pub console: Option<OwnedFd>,
+    /// Where its processes are counted and limited.
     pub cgroup: cgroup::Cgroup,
-    // + private fields (start gate)
-}
-
-/// Sets up a container up to, but without, executing its command. On error nothing is left behind.
-/// The caller must be single-threaded.
-pub fn create(_request: Create<'_>) -> Result<Created> {
-    todo!()
+    /// What is not as asked for.
+    pub warnings: Vec<String>,
+    gate: Option<sync::Socket>,
 }
 
 impl Created {
-    /// Lets init execute the command; returns once it did (CLOEXEC pipe closed) or with the reason why not
-    /// (kinds CommandNotFound / CommandNotExecutable in docker's words, e.g.
-    /// `exec: "nosuch": executable file not found in $PATH`).
+    /// Lets init execute the command; returns once it did, or with the reason why not (kinds `CommandNotFound` and
+    /// `CommandNotExecutable`, in Docker's words).
     pub fn start(&mut self) -> Result<()> {
-        todo!()
+        let gate = self.gate.take().ok_or_else(|| errdefs::Error::conflict("the container was started already"))?;
+        gate.send(&sync::ToInit::Execute, &[])?;
+        // The socket closes with the execve: nothing to read is the good news.
+        match gate.receive::<sync::FromInit>()? {
+            None => Ok(()),
+            Some((sync::FromInit::Failed(wire), _)) => Err(wire.into()),
+            Some((sync::FromInit::Ready, _)) => Err(errdefs::Error::system("init said twice that it is ready")),
+        }
     }
 }
 
@@ -69,63 +113,24 @@ impl Created {
 pub struct Exec<'a> {
     /// The container's first process.
     pub pid: i32,
+    /// The same, safe against reuse.
     pub pidfd: BorrowedFd<'a>,
-    /// The document of the container: seccomp, namespaces, default capabilities.
+    /// The document of the container: seccomp, namespaces.
     pub spec: &'a oci::Spec,
-    /// args, env, cwd, user (already numeric, with additional gids), capabilities, rlimits, noNewPrivileges, terminal.
+    /// Arguments, environment, directory, user (numeric), capabilities, limits, terminal.
     pub process: &'a oci::Process,
+    /// Standard streams.
     pub stdio: Stdio,
+    /// The container's.
     pub cgroup: &'a cgroup::Cgroup,
 }
 
+/// What [`exec`] started.
 pub struct Execed {
+    /// In the caller's pid namespace.
     pub pid: i32,
+    /// Close-on-exec.
     pub pidfd: OwnedFd,
+    /// The terminal's master, when one was asked for.
     pub console: Option<OwnedFd>,
-}
-
-/// Starts a process inside a running container and returns once it executed its command. The caller is its parent.
-pub fn exec(_request: Exec<'_>) -> Result<Execed> {
-    todo!()
-}
-
-/// Control groups: v2, v1 and hybrid.
-pub mod cgroup {
-    use super::*;
-
-    /// The cgroups of one container. Serialisable, so that whoever tears down can find it again by path.
-    #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-    pub struct Cgroup {
-        /// Below each hierarchy's mount point, e.g. "/berth/ID".
-        pub path: String,
-    }
-
-    impl Cgroup {
-        pub fn at(path: &str) -> Self {
-            Cgroup { path: path.into() }
-        }
-        /// Applies changed limits (docker update).
-        pub fn apply(&self, _resources: &oci::LinuxResources) -> Result<()> {
-            todo!()
-        }
-        /// SIGKILLs every process of it (cgroup.kill, or freeze + walk).
-        pub fn kill(&self) -> Result<()> {
-            todo!()
-        }
-        pub fn freeze(&self, _frozen: bool) -> Result<()> {
-            todo!()
-        }
-        /// Process ids in it and below.
-        pub fn pids(&self) -> Result<Vec<i32>> {
-            todo!()
-        }
-        /// How many processes were killed for lack of memory in it.
-        pub fn oom_kills(&self) -> u64 {
-            todo!()
-        }
-        /// Removes it from all hierarchies; fine if it is gone already. Retries EBUSY briefly.
-        pub fn remove(&self) -> Result<()> {
-            todo!()
-        }
-    }
 }

@@ -1,0 +1,273 @@
+//! Control groups: version 2, version 1 and both at once.
+//!
+//! Every container is in the version 2 hierarchy where there is one: clone3 puts its first process there for nothing,
+//! and it can be killed and frozen as a whole. Version 1 hierarchies are joined only when a limit needs them, because
+//! moving a process there makes the kernel wait for all processors (10 ms and more).
+
+mod host;
+mod v1;
+mod v2;
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use errdefs::{Error, Result, Step};
+use oci_spec::runtime::{LinuxResources, Spec};
+
+use host::{Host, Hierarchy};
+
+/// How long a removal waits for the last processes to go.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The cgroups of one container. Serialisable, so that whoever tears down can find it again by path.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Cgroup {
+    /// Below each hierarchy's mount point, e.g. "/berth/ID".
+    pub path: String,
+}
+
+/// A cgroup made for a new container, and which hierarchies its processes join.
+pub(crate) struct Membership {
+    pub cgroup: Cgroup,
+    v2: Option<File>,
+    /// Version 1 hierarchies, by the names of their controllers.
+    v1: Vec<(String, PathBuf)>,
+}
+
+impl Membership {
+    /// Makes the directories and sets the limits. On error nothing is left.
+    pub fn make(spec: &Spec) -> Result<Self> {
+        let linux = spec.linux().as_ref();
+        let path = linux.and_then(|l| l.cgroups_path().as_ref()).ok_or_else(|| Error::invalid("the document names no cgroup"))?;
+        let cgroup = Cgroup::at(&path.to_string_lossy());
+        let made = Self::fill(&cgroup, linux.and_then(|l| l.resources().as_ref()));
+        made.inspect_err(|_| drop(cgroup.remove()))
+    }
+
+    fn fill(cgroup: &Cgroup, resources: Option<&LinuxResources>) -> Result<Self> {
+        let host = Host::get()?;
+        let empty = LinuxResources::default();
+        let resources = resources.unwrap_or(&empty);
+        let mut membership = Membership { cgroup: cgroup.clone(), v2: None, v1: Vec::new() };
+        if let Some(root) = &host.v2 {
+            let dir = cgroup.below(root);
+            make(&dir)?;
+            v2::apply(root, &dir, resources, host)?;
+            membership.v2 = Some(File::open(&dir).step("open the cgroup")?);
+        }
+        for hierarchy in v1::needed(resources, host)? {
+            let dir = cgroup.below(&hierarchy.mount);
+            make(&dir)?;
+            v1::apply(hierarchy, &dir, resources)?;
+            membership.v1.push((hierarchy.controllers.join(","), dir));
+        }
+        Ok(membership)
+    }
+
+    /// For clone3.
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.v2.as_ref().map(|f| f.as_fd())
+    }
+
+    /// Moves the new process into those hierarchies that clone3 could not put it in.
+    pub fn join(&self, pid: i32) -> Result<()> {
+        self.v1.iter().try_for_each(|(_, dir)| enter(dir, pid))
+    }
+
+    /// Names of the directories below `/sys/fs/cgroup` that the container is to see; none when it is version 2 alone.
+    pub fn joined(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.v1.iter().map(|(name, _)| name.clone()).collect();
+        if !names.is_empty() && self.v2.is_some() {
+            names.push("unified".into());
+        }
+        names
+    }
+}
+
+/// The way into a running container's cgroups, for one more process.
+pub(crate) struct Entrance {
+    v2: Option<File>,
+    v1: Vec<PathBuf>,
+}
+
+impl Entrance {
+    /// Of all hierarchies in which the container is.
+    pub fn open(cgroup: &Cgroup) -> Result<Self> {
+        let host = Host::get()?;
+        let v2 = host.v2.as_ref().map(|root| File::open(cgroup.below(root))).transpose().step("open the cgroup")?;
+        let v1 = host.v1.iter().map(|h| cgroup.below(&h.mount)).filter(|dir| dir.is_dir()).collect();
+        Ok(Entrance { v2, v1 })
+    }
+
+    /// For clone3.
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.v2.as_ref().map(|f| f.as_fd())
+    }
+
+    /// The rest of the way.
+    pub fn join(&self, pid: i32) -> Result<()> {
+        self.v1.iter().try_for_each(|dir| enter(dir, pid))
+    }
+}
+
+impl Cgroup {
+    /// At this path below each hierarchy's mount point.
+    pub fn at(path: &str) -> Self {
+        Cgroup { path: path.into() }
+    }
+
+    fn below(&self, mount: &Path) -> PathBuf {
+        mount.join(self.path.trim_start_matches('/'))
+    }
+
+    /// All directories of it that exist.
+    fn directories(&self) -> Result<Vec<PathBuf>> {
+        let host = Host::get()?;
+        let mounts = host.v2.iter().chain(host.v1.iter().map(|h| &h.mount));
+        Ok(mounts.map(|mount| self.below(mount)).filter(|dir| dir.is_dir()).collect())
+    }
+
+    /// The directory that all of its processes are in: version 2, or the version 1 hierarchy that every container joins.
+    fn main(&self) -> Result<Option<PathBuf>> {
+        let host = Host::get()?;
+        let mount = host.v2.as_ref().or(host.find("freezer").map(|h| &h.mount));
+        Ok(mount.map(|m| self.below(m)).filter(|dir| dir.is_dir()))
+    }
+
+    /// Applies changed limits (docker update).
+    pub fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        let host = Host::get()?;
+        if let Some(root) = &host.v2 {
+            v2::apply(root, &self.below(root), resources, host)?;
+        }
+        for hierarchy in v1::needed(resources, host)? {
+            let dir = self.below(&hierarchy.mount);
+            if !dir.is_dir() {
+                return Err(Error::invalid(format!(
+                    "the container was started without a limit on {}: it cannot get one while it runs",
+                    hierarchy.controllers.join(",")
+                )));
+            }
+            v1::apply(hierarchy, &dir, resources)?;
+        }
+        Ok(())
+    }
+
+    /// SIGKILLs every process of it and below. Fine if it is gone.
+    pub fn kill(&self) -> Result<()> {
+        let Some(dir) = self.main()? else { return Ok(()) };
+        // Linux 5.14.
+        if std::fs::write(dir.join("cgroup.kill"), "1").is_ok() {
+            return Ok(());
+        }
+        for _ in 0..100 {
+            let pids = pids_below(&dir)?;
+            if pids.is_empty() {
+                return Ok(());
+            }
+            for pid in pids {
+                let _ = sys::process::kill(pid, 9);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(Error::system(format!("processes in the cgroup {} do not die", self.path)))
+    }
+
+    /// Freezes or thaws it; returns once it is done.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        let host = Host::get()?;
+        if let Some(root) = &host.v2 {
+            return v2::freeze(&self.below(root), frozen);
+        }
+        match host.find("freezer") {
+            Some(hierarchy) => v1::freeze(&self.below(&hierarchy.mount), frozen),
+            None => Err(Error::system("this host has no cgroup freezer")),
+        }
+    }
+
+    /// Process ids in it and below.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        self.main()?.map_or(Ok(Vec::new()), |dir| pids_below(&dir))
+    }
+
+    /// How many processes were killed for lack of memory in it.
+    pub fn oom_kills(&self) -> u64 {
+        let Ok(directories) = self.directories() else { return 0 };
+        let count = |text: String| text.lines().find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok());
+        let files = directories.iter().flat_map(|d| [d.join("memory.events"), d.join("memory.oom_control")]);
+        files.filter_map(|f| std::fs::read_to_string(f).ok().and_then(count)).max().unwrap_or(0)
+    }
+
+    /// Removes it from all hierarchies, with what the container made below; fine if it is gone already. Waits for its
+    /// last processes to go.
+    pub fn remove(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        for dir in self.directories()? {
+            let mut pause = Duration::from_micros(50);
+            loop {
+                match remove_below(&dir) {
+                    Ok(()) => break,
+                    Err(e) if e.raw_os_error() == Some(16) && Instant::now() < deadline => {
+                        std::thread::sleep(pause);
+                        pause = (pause * 2).min(Duration::from_millis(20));
+                    }
+                    Err(e) => return Err(e).step_with(|| format!("remove the cgroup {}", dir.display())),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn make(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).step_with(|| format!("make the cgroup {}", dir.display()))
+}
+
+fn enter(dir: &Path, pid: i32) -> Result<()> {
+    write(&dir.join("cgroup.procs"), &pid.to_string())
+}
+
+/// Writes a setting; the error names the file.
+fn write(file: &Path, value: &str) -> Result<()> {
+    std::fs::write(file, value).step_with(|| format!("write {value:?} to {}", file.display()))
+}
+
+fn remove_below(dir: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir(dir) {
+        Err(e) if e.raw_os_error() == Some(16) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => return other,
+    }
+    for entry in std::fs::read_dir(dir)?.flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            remove_below(&entry.path())?;
+        }
+    }
+    match std::fs::remove_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn pids_below(dir: &Path) -> Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(dir) = todo.pop() {
+        let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        pids.extend(text.lines().filter_map(|l| l.parse::<i32>().ok()));
+        let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+        todo.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+    }
+    Ok(pids)
+}
+
+/// What a limit needs and this host does not have.
+fn missing(controller: &str, hierarchy: Option<&Hierarchy>) -> Result<()> {
+    match hierarchy {
+        Some(_) => Ok(()),
+        None => Err(Error::system(format!("this host has no {controller} cgroup controller"))
+            .hint(format!("boot the kernel with it enabled, or leave out the limit that needs {controller}"))),
+    }
+}

@@ -1,0 +1,157 @@
+//! Making a container: the parent's side.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use errdefs::{ErrnoStep, Error, Result, Step};
+use linux_raw_sys::general::MS_PRIVATE;
+use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
+use rustix::mount::OpenTreeFlags;
+use rustix::process::{WaitId, WaitIdOptions};
+use sys::process::Forked;
+
+use crate::cgroup::{Cgroup, Membership};
+use crate::init::Init;
+use crate::namespaces::Namespaces;
+use crate::process::{Plan, set_limits, set_oom_score};
+use crate::sync::{DESCRIPTORS, FromInit, Socket, ToInit};
+use crate::{Create, Created, Rootfs, Stdio, mounts};
+
+/// Sets up a container up to, but without, executing its command. On error nothing is left behind.
+/// The caller must be single-threaded.
+pub fn create(request: Create<'_>) -> Result<Created> {
+    let process = request.spec.process().as_ref().ok_or_else(|| Error::invalid("the document has no process"))?;
+    let plan = Plan::new(request.spec, process)?;
+    let namespaces = Namespaces::of(request.spec)?;
+    let mut rootfs = request.rootfs;
+    let membership = Membership::make(request.spec)?;
+    let cgroup = membership.cgroup.clone();
+    let bundle = request.bundle.to_owned();
+    let birth = Birth { spec: request.spec, plan, namespaces, stdio: request.stdio, reaper: request.init };
+    let result = birth.bear(&membership).and_then(|mut child| {
+        match child.bring_up(request.spec, process, namespaces, &membership, &mut rootfs, &bundle) {
+            Ok((console, warnings)) => Ok(child.into_created(console, cgroup.clone(), warnings)),
+            Err(error) => {
+                child.end();
+                Err(error)
+            }
+        }
+    });
+    result.inspect_err(|_| {
+        // The error that is told is the first one; a cgroup that stays is found by its path.
+        let _ = cgroup.remove();
+    })
+}
+
+/// Everything init gets.
+struct Birth<'a> {
+    spec: &'a Spec,
+    plan: Plan,
+    namespaces: Namespaces,
+    stdio: Stdio,
+    reaper: bool,
+}
+
+impl Birth<'_> {
+    /// The one clone3.
+    fn bear(self, membership: &Membership) -> Result<Child> {
+        let (ours, theirs) = Socket::pair()?;
+        let forked = sys::process::clone3(self.namespaces.for_clone(), membership.directory());
+        let forked = forked.errno_step("make the container's first process (clone3)").map_err(hint_for_clone)?;
+        match forked {
+            Forked::Child => {
+                drop(ours);
+                let Birth { spec, plan, namespaces, stdio, reaper } = self;
+                Init { spec, plan, namespaces, stdio, parent: theirs, reaper }.run()
+            }
+            Forked::Parent { pid, pidfd } => Ok(Child { pid, pidfd, socket: ours }),
+        }
+    }
+}
+
+fn hint_for_clone(error: Error) -> Error {
+    match error.errno() {
+        Some(28) => error.hint("the limit on namespaces is reached: see /proc/sys/user/max_user_namespaces and its siblings"),
+        Some(1) => error.hint("making namespaces is not allowed here; run as root, or see /proc/sys/kernel/unprivileged_userns_clone"),
+        Some(38) => error.hint("this kernel has no clone3: Linux 5.7 or newer is needed"),
+        _ => error,
+    }
+}
+
+/// A first process that is being set up.
+struct Child {
+    pid: i32,
+    pidfd: OwnedFd,
+    socket: Socket,
+}
+
+impl Child {
+    /// The parent's half of the set-up, until init says that it is ready.
+    fn bring_up(
+        &mut self,
+        spec: &Spec,
+        process: &Process,
+        namespaces: Namespaces,
+        membership: &Membership,
+        rootfs: &mut Rootfs<'_>,
+        bundle: &std::path::Path,
+    ) -> Result<(Option<OwnedFd>, Vec<String>)> {
+        membership.join(self.pid)?;
+        let userns = if namespaces.user() { Some(self.map_ids(spec)?) } else { None };
+        set_limits(self.pid, process.rlimits().as_deref().unwrap_or_default())?;
+        set_oom_score(self.pid, process)?;
+        let userns = userns.as_ref().map(|fd| fd.as_fd());
+        let mut warnings = Vec::new();
+        let mut descriptors = vec![match rootfs {
+            Rootfs::Document => document_root(spec, bundle)?,
+            Rootfs::Detached(mount) => mount(userns)?,
+        }];
+        descriptors.extend(mounts::prepare(spec, userns, &mut warnings)?);
+        let go = ToInit::Go { descriptors: descriptors.len(), joined: membership.joined() };
+        let told = self.socket.send(&go, &[]).and_then(|()| {
+            let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(|d| d.as_fd()).collect();
+            borrowed.chunks(DESCRIPTORS).try_for_each(|chunk| self.socket.send(&ToInit::Descriptors, chunk))
+        });
+        // If it could not be told it has failed before, and says why.
+        match (self.socket.receive()?, told) {
+            (Some((FromInit::Ready, mut fds)), Ok(())) => Ok((fds.pop(), warnings)),
+            (Some((FromInit::Failed(wire), _)), _) => Err(wire.into()),
+            (_, Err(error)) => Err(error),
+            (None, Ok(())) => Err(Error::system("the container's first process was killed while it was set up")),
+        }
+    }
+
+    /// Writes both maps (user_namespaces(7)); the namespace.
+    fn map_ids(&self, spec: &Spec) -> Result<OwnedFd> {
+        let linux = spec.linux().as_ref().ok_or_else(|| Error::invalid("the document has no linux part"))?;
+        let write = |file: &str, mappings: &Option<Vec<LinuxIdMapping>>| {
+            let line = |m: &LinuxIdMapping| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size());
+            let text: String = mappings.iter().flatten().map(line).collect();
+            std::fs::write(format!("/proc/{}/{file}", self.pid), text).step_with(|| format!("write {file}"))
+        };
+        write("uid_map", linux.uid_mappings())?;
+        write("gid_map", linux.gid_mappings())?;
+        let namespace = File::open(format!("/proc/{}/ns/user", self.pid)).step("open the user namespace")?;
+        Ok(namespace.into())
+    }
+
+    /// Kills and collects it.
+    fn end(&self) {
+        let _ = sys::process::pidfd_send_signal(self.pidfd.as_fd(), 9);
+        let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+    }
+
+    fn into_created(self, console: Option<OwnedFd>, cgroup: Cgroup, warnings: Vec<String>) -> Created {
+        Created { pid: self.pid, pidfd: self.pidfd, console, cgroup, warnings, gate: Some(self.socket) }
+    }
+}
+
+/// `root.path`, as a detached mount of its own.
+fn document_root(spec: &Spec, bundle: &std::path::Path) -> Result<OwnedFd> {
+    let root = spec.root().as_ref().ok_or_else(|| Error::invalid("the document has no root"))?;
+    let path = bundle.join(root.path());
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = rustix::mount::open_tree(rustix::fs::CWD, &path, flags).errno_step(format!("open the root {}", path.display()))?;
+    sys::mount::set_attributes(tree.as_fd(), true, 0, 0, MS_PRIVATE.into(), None).errno_step("make the root private")?;
+    Ok(tree)
+}

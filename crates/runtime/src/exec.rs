@@ -1,0 +1,112 @@
+//! One more process in a running container.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use errdefs::{ErrnoStep, Error, Result, Step};
+use linux_raw_sys::general::CLONE_NEWPID;
+use rustix::process::{WaitId, WaitIdOptions};
+use sys::process::Forked;
+
+use crate::namespaces::Namespaces;
+use crate::process::{Plan, set_limits, set_oom_score, take_streams};
+use crate::sync::{FromInit, Socket, ToInit};
+use crate::{Exec, Execed, Stdio, cgroup};
+
+/// Starts a process inside a running container and returns once it executed its command. The caller is its parent, and
+/// single-threaded.
+pub fn exec(request: Exec<'_>) -> Result<Execed> {
+    let plan = Plan::new(request.spec, request.process)?;
+    let namespaces = Namespaces::of(request.spec)?;
+    let entrance = cgroup::Entrance::open(request.cgroup)?;
+    let (ours, theirs) = Socket::pair()?;
+    let terminal = matches!(request.stdio, Stdio::Terminal { .. });
+    let (forked, back) = in_pid_namespace(&request, namespaces, || sys::process::clone3(0, entrance.directory()))?;
+    match forked.errno_step("make a process in the container (clone3)")? {
+        Forked::Child => {
+            drop(ours);
+            let Err(error) = live(&request.pidfd, namespaces, request.stdio, &plan, &theirs);
+            theirs.send_failure(&error);
+            sys::process::exit_now(error.kind().exit_code().into())
+        }
+        Forked::Parent { pid, pidfd } => {
+            drop(theirs);
+            // Its own copies went to the child: ours would keep pipes open.
+            drop(request.stdio);
+            let outside = back
+                .and_then(|()| entrance.join(pid))
+                .and_then(|()| set_limits(pid, request.process.rlimits().as_deref().unwrap_or_default()))
+                .and_then(|()| set_oom_score(pid, request.process));
+            match outside.and_then(|()| follow(&ours, terminal)) {
+                Ok(console) => Ok(Execed { pid, pidfd, console }),
+                Err(error) => {
+                    let _ = sys::process::pidfd_send_signal(pidfd.as_fd(), 9);
+                    let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+                    Err(error)
+                }
+            }
+        }
+    }
+}
+
+/// Lets it go on, and waits until it is the command; the terminal's master.
+fn follow(socket: &Socket, terminal: bool) -> Result<Option<OwnedFd>> {
+    // If it cannot be told it has failed before, and says why.
+    let told = socket.send(&ToInit::Execute, &[]);
+    let mut console = None;
+    loop {
+        match socket.receive()? {
+            Some((FromInit::Ready, mut fds)) => console = fds.pop(),
+            Some((FromInit::Failed(wire), _)) => return Err(wire.into()),
+            None if terminal && console.is_none() => return Err(Error::system("the process was killed while it was set up")),
+            None => return told.map(|()| console),
+        }
+    }
+}
+
+/// Children made by `make` are born in the container's pid namespace. We stay where we are; the second result says
+/// whether our later children do, too (in a child made by `make` it has no meaning).
+fn in_pid_namespace<T>(request: &Exec<'_>, namespaces: Namespaces, make: impl FnOnce() -> T) -> Result<(T, Result<()>)> {
+    if !namespaces.pid() {
+        return Ok((make(), Ok(())));
+    }
+    let own = File::open("/proc/self/ns/pid").step("open our own pid namespace")?;
+    sys::process::setns(request.pidfd, CLONE_NEWPID.into()).errno_step("enter the container's pid namespace")?;
+    let made = make();
+    let back = sys::process::setns(own.as_fd(), CLONE_NEWPID.into()).errno_step("go back to our own pid namespace");
+    Ok((made, back))
+}
+
+/// The child's life.
+fn live(
+    container: &impl AsFd,
+    namespaces: Namespaces,
+    stdio: Stdio,
+    plan: &Plan,
+    parent: &Socket,
+) -> Result<std::convert::Infallible> {
+    sys::process::set_dumpable(false).errno_step("hide from others")?;
+    match parent.expect()? {
+        (ToInit::Execute, _) => {}
+        _ => return Err(Error::system("the monitor said something that is no start")),
+    }
+    sys::process::setns(container.as_fd(), namespaces.for_join()).errno_step("enter the container's namespaces")?;
+    if namespaces.user() {
+        let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
+        rustix::thread::set_thread_groups(&[])
+            .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
+            .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
+            .errno_step("become the container's root")?;
+        // The change of user made us dumpable again.
+        sys::process::set_dumpable(false).errno_step("hide from others")?;
+    }
+    rustix::process::setsid().errno_step("make a session")?;
+    let _ = sys::process::new_session_keyring();
+    if let Some(master) = take_streams(stdio, plan.uid())? {
+        parent.send(&FromInit::Ready, &[master.as_fd()])?;
+    }
+    sys::process::close_on_exec_from(3).errno_step("close descriptors")?;
+    sys::signal::reset();
+    plan.drop_privileges()?;
+    Err(plan.command.execute())
+}

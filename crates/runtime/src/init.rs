@@ -1,0 +1,177 @@
+//! The life of a container's first process, in order, until it is the command.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use errdefs::{ErrnoStep, Error, Result, Step};
+use linux_raw_sys::general::CLONE_NEWCGROUP;
+use oci_spec::runtime::Spec;
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+
+use crate::namespaces::Namespaces;
+use crate::process::{Plan, take_streams};
+use crate::rootfs::Root;
+use crate::sync::{FromInit, Socket, ToInit};
+use crate::{Stdio, devices, reaper};
+
+/// What init is born with: a copy of its parent's memory, and these.
+pub struct Init<'a> {
+    pub spec: &'a Spec,
+    pub plan: Plan,
+    pub namespaces: Namespaces,
+    pub stdio: Stdio,
+    pub parent: Socket,
+    /// A reaper stays as process 1.
+    pub reaper: bool,
+}
+
+impl Init<'_> {
+    /// Never returns: becomes the command, or tells why not.
+    pub fn run(mut self) -> ! {
+        let stdio = std::mem::replace(&mut self.stdio, Stdio::Inherit);
+        let Err(error) = self.live(stdio);
+        self.parent.send_failure(&error);
+        sys::process::exit_now(error.kind().exit_code().into())
+    }
+
+    fn live(&self, stdio: Stdio) -> Result<std::convert::Infallible> {
+        follow_parent()?;
+        let (mut descriptors, joined) = receive_descriptors(&self.parent)?;
+        if self.namespaces.user() {
+            become_root()?;
+        }
+        own_session()?;
+        if self.namespaces.cgroup() {
+            sys::process::unshare(CLONE_NEWCGROUP.into()).errno_step("make a cgroup namespace")?;
+        }
+        self.name_host()?;
+        if self.namespaces.network() {
+            sys::net::loopback_up().errno_step("set up the loopback interface")?;
+        }
+        rustix::process::umask(Mode::from_raw_mode(0));
+        let root = Root::attach(descriptors.remove(0))?;
+        root.mount_all(self.spec, descriptors, &joined)?;
+        devices::fill(&root, self.spec, self.namespaces.user())?;
+        make_cwd(&root, &self.plan.cwd)?;
+        root.pivot()?;
+        // The descriptor is of the root's mount itself, which is the process's root now.
+        self.set_sysctls()?;
+        let console = take_streams(stdio, self.plan.uid())?;
+        if console.is_some() {
+            devices::bind_console(&root, rustix::stdio::stdin())?;
+        }
+        root.protect(self.spec)?;
+        if self.spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false) {
+            root.make_read_only()?;
+        }
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        let master: Vec<_> = console.iter().map(|c| c.as_fd()).collect();
+        self.parent.send(&FromInit::Ready, &master)?;
+        drop(master);
+        drop(console);
+        wait_at_gate(&self.parent)?;
+        sys::process::close_on_exec_from(3).errno_step("close descriptors")?;
+        if self.reaper {
+            reaper::split()?;
+        }
+        sys::signal::reset();
+        self.plan.drop_privileges()?;
+        Err(self.plan.command.execute())
+    }
+
+    fn name_host(&self) -> Result<()> {
+        if !self.namespaces.uts() {
+            return Ok(());
+        }
+        if let Some(name) = self.spec.hostname() {
+            rustix::system::sethostname(name.as_bytes()).errno_step(format!("set the host name to {name:?}"))?;
+        }
+        if let Some(name) = self.spec.domainname() {
+            rustix::system::setdomainname(name.as_bytes()).errno_step(format!("set the domain name to {name:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Kernel settings of the container's own namespaces. Before `/proc/sys` is made read-only.
+    fn set_sysctls(&self) -> Result<()> {
+        let settings = self.spec.linux().iter().flat_map(|l| l.sysctl().iter().flatten());
+        for (name, value) in settings {
+            if !namespaced(name) {
+                return Err(Error::invalid(format!("sysctl {name:?} is not in a separate kernel namespace")));
+            }
+            let path = format!("/proc/sys/{}", name.replace('.', "/"));
+            std::fs::write(&path, value)
+                .step_with(|| format!("set sysctl {name}={value}"))
+                .map_err(|e| e.hint("does this kernel know it, and does the container have the namespace it belongs to?"))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a container may set without setting it for the host (moby `opts.ValidateSysctl`).
+fn namespaced(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
+        "kernel.shmmni", "kernel.shm_rmid_forced", "kernel.domainname",
+    ];
+    NAMES.contains(&name) || ["net.", "fs.mqueue.", "user."].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// A container does not outlive its monitor.
+fn follow_parent() -> Result<()> {
+    sys::process::set_parent_death_signal(9).errno_step("follow the monitor's death")
+}
+
+/// Waits for the parent's word; the root, the bind sources, and the hierarchies that were joined.
+fn receive_descriptors(parent: &Socket) -> Result<(Vec<OwnedFd>, Vec<String>)> {
+    let (ToInit::Go { descriptors, joined }, _) = parent.expect()? else {
+        return Err(Error::system("the monitor said something that is no start"));
+    };
+    let mut list = Vec::with_capacity(descriptors);
+    while list.len() < descriptors {
+        let (_, fds): (ToInit, _) = parent.expect()?;
+        list.extend(fds);
+    }
+    if list.is_empty() {
+        return Err(Error::system("the root file system did not come"));
+    }
+    Ok((list, joined))
+}
+
+/// Root of the new user namespace. Until now we were nobody in it.
+fn become_root() -> Result<()> {
+    let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    rustix::thread::set_thread_groups(&[]).errno_step("become the container's root")?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).errno_step("become the container's root")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).errno_step("become the container's root")?;
+    // The change of user took it away.
+    follow_parent()
+}
+
+/// Away from the monitor's session and its keys; nobody who gets into the pid namespace may look into us meanwhile.
+fn own_session() -> Result<()> {
+    rustix::process::setsid().errno_step("make a session")?;
+    sys::process::set_dumpable(false).errno_step("hide from others")?;
+    match sys::process::new_session_keyring() {
+        // Kernels may be built without keys.
+        Ok(()) | Err(rustix::io::Errno::NOSYS) => Ok(()),
+        Err(e) => Err(e).errno_step("make a session keyring"),
+    }
+}
+
+/// The working directory is made if the image does not have it.
+fn make_cwd(root: &Root, cwd: &Path) -> Result<()> {
+    match sys::path::make_dir(root.as_fd(), cwd) {
+        Ok(_) => Ok(()),
+        // It will be named when it cannot be entered.
+        Err(_) if sys::path::open(root.as_fd(), cwd, OFlags::PATH).is_ok() => Ok(()),
+        Err(e) => Err(e).errno_step(format!("make the working directory {}", cwd.display())),
+    }
+}
+
+fn wait_at_gate(parent: &Socket) -> Result<()> {
+    match parent.expect()? {
+        (ToInit::Execute, _) => Ok(()),
+        _ => Err(Error::system("the monitor said something that is no start")),
+    }
+}

@@ -1,0 +1,62 @@
+//! Bind mounts, prepared by the parent: it can reach their sources, and what it idmaps nobody inside can undo.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use errdefs::{ErrnoStep, Error, Result};
+use oci_spec::runtime::{Mount, Spec};
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+
+use crate::options::Options;
+
+/// Whether the parent prepares this mount. Both sides ask this, so that descriptors meet their mounts.
+pub fn prepared(mount: &Mount) -> bool {
+    mount.typ().as_deref() == Some("bind") || options(mount).bind
+}
+
+/// The mount's options, sorted.
+pub fn options(mount: &Mount) -> Options {
+    Options::parse(mount.options().as_deref().unwrap_or_default())
+}
+
+/// Detached copies of all bind sources, in the document's order; what could not be as asked for goes to `warnings`.
+pub fn prepare(spec: &Spec, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec<String>) -> Result<Vec<OwnedFd>> {
+    let list = spec.mounts().as_deref().unwrap_or_default();
+    list.iter().filter(|m| prepared(m)).map(|m| prepare_one(m, userns, warnings)).collect()
+}
+
+fn prepare_one(mount: &Mount, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec<String>) -> Result<OwnedFd> {
+    let options = options(mount);
+    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if options.recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = rustix::mount::open_tree(rustix::fs::CWD, source, flags);
+    let tree = tree.errno_step(format!("bind source path {}", source.display())).map_err(|e| match e.errno() {
+        Some(2) => Error::invalid(format!("bind source path does not exist: {}", source.display())),
+        _ => e,
+    })?;
+    let step = |what: &str| format!("{what} the bind mount of {}", source.display());
+    if let (Some(recursive), Some(userns)) = (options.idmap, userns) {
+        match sys::idmap::mount_setattr_idmap(tree.as_fd(), recursive, userns) {
+            Ok(()) => {}
+            Err(Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => warnings.push(format!(
+                "{}: its file system has no idmapped mounts; in the container its files belong to nobody",
+                source.display()
+            )),
+            Err(e) => return Err(e).errno_step(step("idmap")),
+        }
+    }
+    if let Some((propagation, recursive)) = options.propagation {
+        sys::mount::set_attributes(tree.as_fd(), recursive, 0, 0, propagation, None).errno_step(step("set the propagation of"))?;
+    }
+    if options.set != 0 || options.clear != 0 {
+        sys::mount::set_attributes(tree.as_fd(), false, options.set, options.clear, 0, None).errno_step(step("set options of"))?;
+    }
+    if options.set_recursive != 0 {
+        sys::mount::set_attributes(tree.as_fd(), true, options.set_recursive, 0, 0, None).errno_step(step("set options of"))?;
+    }
+    Ok(tree)
+}

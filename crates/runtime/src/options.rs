@@ -1,0 +1,153 @@
+//! Mount options: the words of the document to the kernel's flags (mount(8), OCI runtime specification, "Mounts").
+
+use linux_raw_sys::general::{
+    MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME, MS_DIRSYNC, MS_LAZYTIME,
+    MS_MANDLOCK, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_RELATIME,
+    MS_SHARED, MS_SLAVE, MS_STRICTATIME, MS_SYNCHRONOUS, MS_UNBINDABLE,
+};
+
+/// Options, sorted by who acts on them.
+#[derive(Debug, Default, PartialEq)]
+pub struct Options {
+    /// For mount(2) of a new file system.
+    pub flags: u64,
+    /// For mount_setattr(2) of the one mount.
+    pub set: u64,
+    /// The same, to clear.
+    pub clear: u64,
+    /// For all mounts of the tree.
+    pub set_recursive: u64,
+    /// The file system's own.
+    pub data: String,
+    /// A bind mount.
+    pub bind: bool,
+    /// With everything below.
+    pub recursive: bool,
+    /// `MS_SHARED` and the like; and whether for the whole tree.
+    pub propagation: Option<(u64, bool)>,
+    /// Idmapped for the container's user namespace; and whether the whole tree.
+    pub idmap: Option<bool>,
+}
+
+/// word, flag of mount(2), attribute of mount_setattr(2), whether the word clears it
+type Row = (&'static str, u32, u32, bool);
+
+const TABLE: &[Row] = &[
+    ("ro", MS_RDONLY, MOUNT_ATTR_RDONLY, false),
+    ("rw", MS_RDONLY, MOUNT_ATTR_RDONLY, true),
+    ("nosuid", MS_NOSUID, MOUNT_ATTR_NOSUID, false),
+    ("suid", MS_NOSUID, MOUNT_ATTR_NOSUID, true),
+    ("nodev", MS_NODEV, MOUNT_ATTR_NODEV, false),
+    ("dev", MS_NODEV, MOUNT_ATTR_NODEV, true),
+    ("noexec", MS_NOEXEC, MOUNT_ATTR_NOEXEC, false),
+    ("exec", MS_NOEXEC, MOUNT_ATTR_NOEXEC, true),
+    ("nodiratime", MS_NODIRATIME, MOUNT_ATTR_NODIRATIME, false),
+    ("diratime", MS_NODIRATIME, MOUNT_ATTR_NODIRATIME, true),
+    ("noatime", MS_NOATIME, MOUNT_ATTR_NOATIME, false),
+    ("atime", MS_NOATIME, 0, true),
+    ("relatime", MS_RELATIME, 0, false),
+    ("norelatime", MS_RELATIME, 0, true),
+    ("strictatime", MS_STRICTATIME, MOUNT_ATTR_STRICTATIME, false),
+    ("nostrictatime", MS_STRICTATIME, 0, true),
+    ("nosymfollow", 256, MOUNT_ATTR_NOSYMFOLLOW, false),
+    ("symfollow", 256, MOUNT_ATTR_NOSYMFOLLOW, true),
+    ("sync", MS_SYNCHRONOUS, 0, false),
+    ("async", MS_SYNCHRONOUS, 0, true),
+    ("dirsync", MS_DIRSYNC, 0, false),
+    ("mand", MS_MANDLOCK, 0, false),
+    ("nomand", MS_MANDLOCK, 0, true),
+    ("lazytime", MS_LAZYTIME, 0, false),
+    ("nolazytime", MS_LAZYTIME, 0, true),
+    ("defaults", 0, 0, false),
+];
+
+const PROPAGATION: &[(&str, u32)] =
+    &[("private", MS_PRIVATE), ("shared", MS_SHARED), ("slave", MS_SLAVE), ("unbindable", MS_UNBINDABLE)];
+
+impl Options {
+    /// Sorts the words; one that nobody here knows is the file system's.
+    pub fn parse(words: &[String]) -> Self {
+        let mut options = Options::default();
+        for word in words {
+            if !options.known(word) {
+                if !options.data.is_empty() {
+                    options.data.push(',');
+                }
+                options.data.push_str(word);
+            }
+        }
+        // The kernel wants the whole atime field cleared before one of its values is set.
+        let atime = u64::from(MOUNT_ATTR_NOATIME | MOUNT_ATTR_STRICTATIME);
+        if options.set & atime != 0 {
+            options.clear |= u64::from(MOUNT_ATTR__ATIME);
+        }
+        options
+    }
+
+    fn known(&mut self, word: &str) -> bool {
+        match word {
+            "bind" => self.bind = true,
+            "rbind" => (self.bind, self.recursive) = (true, true),
+            "idmap" => self.idmap = Some(false),
+            "ridmap" => self.idmap = Some(true),
+            "tmpcopyup" => {}
+            "" => {}
+            _ => return self.flag(word) || self.propagate(word),
+        }
+        true
+    }
+
+    fn flag(&mut self, word: &str) -> bool {
+        if let Some((_, flag, attribute, clears)) = TABLE.iter().find(|row| row.0 == word) {
+            let (flag, attribute) = (u64::from(*flag), u64::from(*attribute));
+            match clears {
+                false => {
+                    self.flags |= flag;
+                    self.set |= attribute;
+                    self.clear &= !attribute;
+                }
+                true => {
+                    self.flags &= !flag;
+                    self.set &= !attribute;
+                    self.clear |= attribute;
+                }
+            }
+            return true;
+        }
+        let row = word.strip_prefix('r').and_then(|w| TABLE.iter().find(|row| row.0 == w && row.2 != 0 && !row.3));
+        if let Some((_, _, attribute, _)) = row {
+            self.set_recursive |= u64::from(*attribute);
+        }
+        row.is_some()
+    }
+
+    fn propagate(&mut self, word: &str) -> bool {
+        let exact = PROPAGATION.iter().find(|(w, _)| *w == word).map(|(_, flag)| (*flag, false));
+        let tree = || PROPAGATION.iter().find(|(w, _)| word.strip_prefix('r') == Some(*w)).map(|(_, flag)| (*flag, true));
+        if let Some((flag, recursive)) = exact.or_else(tree) {
+            self.propagation = Some((flag.into(), recursive));
+            return true;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Options {
+        Options::parse(&words.split(',').map(String::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn words_are_sorted() {
+        let options = parse("nosuid,noexec,mode=755,size=64k,ro,rw");
+        assert_eq!((options.flags, options.data.as_str()), (u64::from(MS_NOSUID | MS_NOEXEC), "mode=755,size=64k"));
+        let bind = parse("rbind,rslave,rro,ridmap");
+        assert!(bind.bind && bind.recursive && bind.data.is_empty());
+        assert_eq!((bind.propagation, bind.idmap), (Some((u64::from(MS_SLAVE), true)), Some(true)));
+        assert_eq!(bind.set_recursive, u64::from(MOUNT_ATTR_RDONLY));
+    }
+}

@@ -1,0 +1,210 @@
+//! The container's view of files: root, mounts, devices, masked paths. Runs in the child, before anything of the image
+//! does; the image may hold any link at any place, so every target is resolved by the kernel below the root.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use errdefs::{ErrnoStep, Error, Result, Step};
+use linux_raw_sys::general::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC};
+use oci_spec::runtime::{Mount, Spec};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+
+use crate::mounts::{options, prepared};
+use crate::options::Options;
+
+/// A root that is being filled; not yet the process's own.
+pub struct Root {
+    fd: OwnedFd,
+}
+
+impl Root {
+    /// Takes a detached mount into this mount namespace, on top of the old root, out of everybody's sight.
+    pub fn attach(mount: OwnedFd) -> Result<Self> {
+        // Nothing that we do here shall reach the host.
+        sys::mount::mount(c"", c"/", c"", u64::from(MS_REC | MS_PRIVATE), c"").errno_step("make the mounts private")?;
+        move_mount(mount.as_fd(), rustix::fs::CWD, "/").errno_step("attach the root file system")?;
+        Ok(Root { fd: mount })
+    }
+
+    /// For resolving paths below it.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// All mounts of the document, in its order; `sources` are the prepared ones.
+    pub fn mount_all(&self, spec: &Spec, sources: Vec<OwnedFd>, joined: &[String]) -> Result<()> {
+        let mut sources = sources.into_iter();
+        for mount in spec.mounts().iter().flatten() {
+            let step = || format!("mount {}", mount.destination().display());
+            if prepared(mount) {
+                let source = sources.next().ok_or_else(|| Error::system("a bind mount's source did not come"))?;
+                self.bind(source, mount.destination()).step_with(step)?;
+            } else if mount.typ().as_deref() == Some("cgroup") {
+                self.cgroups(mount, joined).step_with(step)?;
+            } else {
+                self.mount_new(mount).step_with(step)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A prepared bind mount on a file or directory, whichever it is itself.
+    fn bind(&self, source: OwnedFd, destination: &Path) -> Result<()> {
+        let stat = rustix::fs::fstat(&source).errno_step("look at the source")?;
+        let target = match rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+            true => sys::path::make_dir(self.as_fd(), destination),
+            false => sys::path::make_file(self.as_fd(), destination),
+        };
+        let target = target.errno_step("make the mount point")?;
+        move_mount(source.as_fd(), target.as_fd(), "").errno_step("attach")
+    }
+
+    /// A new file system.
+    fn mount_new(&self, mount: &Mount) -> Result<()> {
+        let options = options(mount);
+        let kind = mount.typ().as_deref().unwrap_or_default();
+        let target = sys::path::make_dir(self.as_fd(), mount.destination()).errno_step("make the mount point")?;
+        let source = mount.source().as_deref().unwrap_or(Path::new(kind));
+        mount_at(target.as_fd(), kind, &source.to_string_lossy(), &options)
+    }
+
+    /// `/sys/fs/cgroup`: version 2 alone, unless limits made us join version 1 hierarchies; then as a host has it.
+    fn cgroups(&self, mount: &Mount, joined: &[String]) -> Result<()> {
+        let mut options = options(mount);
+        let target = sys::path::make_dir(self.as_fd(), mount.destination()).errno_step("make the mount point")?;
+        if joined.is_empty() {
+            options.data.clear();
+            return mount_at(target.as_fd(), "cgroup2", "cgroup", &options);
+        }
+        let writable = Options { flags: options.flags & !1, data: "mode=755".into(), ..Default::default() };
+        mount_at(target.as_fd(), "tmpfs", "tmpfs", &writable)?;
+        for controllers in joined {
+            let dir = sys::path::make_dir(self.as_fd(), &mount.destination().join(controllers)).errno_step("make the mount point")?;
+            let (kind, data) = if controllers == "unified" { ("cgroup2", "") } else { ("cgroup", controllers.as_str()) };
+            let options = Options { flags: options.flags, data: data.into(), ..Default::default() };
+            mount_at(dir.as_fd(), kind, "cgroup", &options)?;
+        }
+        Ok(())
+    }
+
+    /// Becomes the process's root; the old one is let go.
+    pub fn pivot(&self) -> Result<()> {
+        rustix::process::fchdir(&self.fd).errno_step("enter the root file system")?;
+        rustix::process::pivot_root(".", ".").errno_step("change the root (pivot_root)")?;
+        rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).errno_step("let go of the old root")?;
+        rustix::process::chdir("/").errno_step("enter the root file system")
+    }
+
+    /// `--read-only`.
+    pub fn make_read_only(&self) -> Result<()> {
+        sys::mount::set_attributes(self.as_fd(), false, MOUNT_ATTR_RDONLY.into(), 0, 0, None)
+            .errno_step("make the root file system read-only")
+    }
+
+    /// What the document hides, and what it protects from writing. After `pivot`.
+    pub fn protect(&self, spec: &Spec) -> Result<()> {
+        let Some(linux) = spec.linux() else { return Ok(()) };
+        for path in linux.readonly_paths().iter().flatten() {
+            self.read_only(Path::new(path)).step_with(|| format!("make {path} read-only"))?;
+        }
+        let mut masks = Masks::default();
+        for path in linux.masked_paths().iter().flatten() {
+            self.mask(Path::new(path), &mut masks).step_with(|| format!("mask {path}"))?;
+        }
+        Ok(())
+    }
+
+    fn read_only(&self, path: &Path) -> Result<()> {
+        let Some(target) = self.existing(path)? else { return Ok(()) };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        let tree = rustix::mount::open_tree(&target, "", flags).errno_step("copy the mount")?;
+        sys::mount::set_attributes(tree.as_fd(), false, MOUNT_ATTR_RDONLY.into(), 0, 0, None).errno_step("set it read-only")?;
+        move_mount(tree.as_fd(), target.as_fd(), "").errno_step("attach")
+    }
+
+    fn mask(&self, path: &Path, masks: &mut Masks) -> Result<()> {
+        let Some(target) = self.existing(path)? else { return Ok(()) };
+        let stat = rustix::fs::fstat(&target).errno_step("look at it")?;
+        let mask = match rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+            true => masks.directory()?,
+            false => masks.file(self.as_fd())?,
+        };
+        move_mount(mask.as_fd(), target.as_fd(), "").errno_step("attach")
+    }
+
+    /// `None` if it is not there.
+    fn existing(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        match sys::path::open(self.as_fd(), path, OFlags::PATH) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(e) => Err(e).errno_step("open it"),
+        }
+    }
+}
+
+/// What hides others: one empty read-only directory and `/dev/null`, copied as often as needed.
+#[derive(Default)]
+struct Masks {
+    directory: Option<OwnedFd>,
+}
+
+impl Masks {
+    fn directory(&mut self) -> Result<OwnedFd> {
+        let original = match self.directory.take() {
+            Some(fd) => fd,
+            None => empty_directory().errno_step("make an empty directory")?,
+        };
+        // The original stays detached: what is attached once cannot be attached again.
+        let copy = clone_mount(original.as_fd()).errno_step("copy an empty directory")?;
+        self.directory = Some(original);
+        Ok(copy)
+    }
+
+    fn file(&self, root: BorrowedFd<'_>) -> Result<OwnedFd> {
+        let null = sys::path::open(root, Path::new("/dev/null"), OFlags::PATH).errno_step("open /dev/null")?;
+        clone_mount(null.as_fd()).errno_step("copy /dev/null")
+    }
+}
+
+fn empty_directory() -> rustix::io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(context.as_fd(), "nr_blocks", "1")?;
+    rustix::mount::fsconfig_set_string(context.as_fd(), "mode", "755")?;
+    rustix::mount::fsconfig_create(context.as_fd())?;
+    let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    let attributes = MountAttrFlags::from_bits_retain(attributes);
+    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// A detached copy of the one mount that `fd` is in, from `fd` on.
+pub fn clone_mount(fd: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(fd, "", flags)
+}
+
+/// Attaches a detached mount.
+pub fn move_mount(mount: BorrowedFd<'_>, at: BorrowedFd<'_>, path: &str) -> rustix::io::Result<()> {
+    let mut flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    if path.is_empty() {
+        flags |= MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    }
+    rustix::mount::move_mount(mount, "", at, path, flags)
+}
+
+/// mount(2) on a directory that is open: by its name in the host's `/proc`, which the image has no hand in.
+fn mount_at(target: BorrowedFd<'_>, kind: &str, source: &str, options: &Options) -> Result<()> {
+    let c = |text: &str| CString::new(text).step("a zero byte in a mount");
+    let path = c(&format!("/proc/self/fd/{}", target.as_raw_fd()))?;
+    sys::mount::mount(&c(source)?, &path, &c(kind)?, options.flags, &c(&options.data)?)
+        .errno_step(format!("mount a {kind}"))
+        .map_err(|error| match error.errno() {
+            Some(22) if !options.data.is_empty() => error.hint(format!("is one of these options wrong? {}", options.data)),
+            _ => error,
+        })
+}
