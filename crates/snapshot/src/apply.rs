@@ -1,0 +1,354 @@
+//! Unpacking one layer: hash, recipe and files in one pass over the stream.
+//!
+//! Whiteouts (`.wh.NAME`, OCI image specification, "Layers") become what overlayfs wants: a character device 0:0, and
+//! `trusted.overlay.opaque` on a directory that hides all of what is below.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use errdefs::{ErrnoStep, Error, Result, Step};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+
+use crate::Digest;
+use crate::store::hex;
+use crate::tar::{Entry, EntryKind, Reader, Source};
+
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+const BUFFER: usize = 256 * 1024;
+/// Open parent directories that are kept.
+const PARENTS: usize = 32;
+/// More entries are no image's.
+const ENTRY_LIMIT: u64 = 50_000_000;
+
+/// What came of it.
+pub struct Applied {
+    pub digest: Digest,
+    pub size: u64,
+}
+
+/// Unpacks a tar into `dir/fs`, its recipe into `dir/recipe`.
+pub fn apply(tar: &mut dyn Read, dir: &Path) -> Result<Applied> {
+    let fs = dir.join("fs");
+    std::fs::create_dir(&fs).step("make the layer's directory")?;
+    let recipe = File::create(dir.join("recipe")).step("make the layer's recipe")?;
+    let recipe = zstd::Encoder::new(BufWriter::new(recipe), 3).step("make the layer's recipe")?;
+    let mut stream = Stream { tar, hash: Sha256::new(), recipe };
+    let mut unpacker = Unpacker {
+        root: File::open(&fs).step("open the layer's directory")?.into(),
+        extra: dir.join("extra"),
+        parents: HashMap::new(),
+        directories: Vec::new(),
+        contents: Vec::new(),
+        buffer: vec![0; BUFFER],
+        size: 0,
+    };
+    let mut reader = Reader::default();
+    let mut number = 0;
+    while let Some(entry) = reader.next(&mut stream)? {
+        number += 1;
+        if number > ENTRY_LIMIT {
+            return Err(Error::invalid("invalid tar: too many entries"));
+        }
+        let step = || format!("unpack {}", String::from_utf8_lossy(&entry.path));
+        unpacker.entry(&entry, number, &mut stream).step_with(step).map_err(name_the_cause)?;
+    }
+    unpacker.set_directory_times()?;
+    let recipe = stream.recipe.finish().step("write the layer's recipe")?;
+    recipe.into_inner().map_err(|e| e.into_error()).step("write the layer's recipe")?;
+    let digest = format!("sha256:{}", hex(&stream.hash.finalize())).parse().step("name the layer")?;
+    Ok(Applied { digest, size: unpacker.size })
+}
+
+fn name_the_cause(error: Error) -> Error {
+    match error.errno() {
+        Some(28) => error.kind_is(errdefs::Kind::Exhausted).hint("free some space: unused images are removed by `berth rmi`"),
+        _ => error,
+    }
+}
+
+/// The tar as it comes in: all of it is hashed, what is no content goes to the recipe.
+struct Stream<'a> {
+    tar: &'a mut dyn Read,
+    hash: Sha256,
+    recipe: zstd::Encoder<'static, BufWriter<File>>,
+}
+
+impl Source for Stream<'_> {
+    fn raw(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.tar.read(buffer)?;
+        self.hash.update(&buffer[..read]);
+        self.recipe.write_all(&buffer[..read])?;
+        Ok(read)
+    }
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.tar.read(buffer)?;
+        self.hash.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+struct Unpacker {
+    root: OwnedFd,
+    extra: PathBuf,
+    /// Open parent directories.
+    parents: HashMap<Vec<u8>, OwnedFd>,
+    /// Times of directories are set last: every file made in one changes them.
+    directories: Vec<(Vec<u8>, (i64, u32))>,
+    /// Files with content, by the number of their entry: where to look when one is written over.
+    contents: Vec<(Vec<u8>, u64)>,
+    buffer: Vec<u8>,
+    size: u64,
+}
+
+impl Unpacker {
+    fn entry(&mut self, entry: &Entry, number: u64, stream: &mut Stream<'_>) -> Result<()> {
+        if entry.path.is_empty() {
+            return self.root_entry(entry);
+        }
+        let (parent, name) = match entry.path.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&entry.path[..slash], &entry.path[slash + 1..]),
+            None => (&b""[..], &entry.path[..]),
+        };
+        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+            self.whiteout(parent, name, hidden)?;
+            return self.keep_content(entry, number, stream);
+        }
+        self.ensure_parent(parent)?;
+        match entry.kind {
+            EntryKind::File => self.file(entry, parent, name, number, stream)?,
+            EntryKind::Directory => self.directory(entry, parent, name)?,
+            EntryKind::HardLink => return self.hard_link(entry, parent, name),
+            EntryKind::Symlink => self.symlink(entry, parent, name)?,
+            EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo => self.node(entry, parent, name)?,
+        }
+        Ok(())
+    }
+
+    /// `./`: the attributes of the layer's root.
+    fn root_entry(&mut self, entry: &Entry) -> Result<()> {
+        if entry.kind != EntryKind::Directory {
+            return Err(Error::invalid("an entry without a name"));
+        }
+        self.directories.push((Vec::new(), entry.mtime));
+        attributes(self.root.as_fd(), entry)
+    }
+
+    /// Opens the parent, making it where the tar does not name it.
+    fn ensure_parent(&mut self, parent: &[u8]) -> Result<()> {
+        if parent.is_empty() || self.parents.contains_key(parent) {
+            return Ok(());
+        }
+        let path = Path::new(std::ffi::OsStr::from_bytes(parent));
+        let dir = sys::path::make_dir(self.root.as_fd(), path).errno_step("open its directory")?;
+        if self.parents.len() >= PARENTS {
+            self.parents.clear();
+        }
+        self.parents.insert(parent.to_vec(), dir);
+        Ok(())
+    }
+
+    fn dir(&self, parent: &[u8]) -> std::os::fd::BorrowedFd<'_> {
+        self.parents.get(parent).unwrap_or(&self.root).as_fd()
+    }
+
+    fn file(&mut self, entry: &Entry, parent: &[u8], name: &[u8], number: u64, stream: &mut Stream<'_>) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = self.make(entry, parent, name, |dir| rustix::fs::openat(dir, name, flags, mode))?;
+        let mut file = File::from(file);
+        crate::tree::copy_exact(stream, &mut file, entry.size, &mut self.buffer).step("write its content")?;
+        self.size += entry.size;
+        if entry.size > 0 {
+            self.contents.push((entry.path.clone(), number));
+        }
+        attributes(file.as_fd(), entry)?;
+        rustix::fs::futimens(&file, &times(entry.mtime)).errno_step("set its time")
+    }
+
+    fn directory(&mut self, entry: &Entry, parent: &[u8], name: &[u8]) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = self.dir(parent);
+        let made = rustix::fs::mkdirat(dir, name, Mode::RWXU);
+        let opened = match made {
+            Ok(()) | Err(Errno::EXIST) => rustix::fs::openat(dir, name, flags, Mode::empty()),
+            Err(e) => Err(e),
+        };
+        let opened = match opened {
+            Ok(fd) => fd,
+            // Something else is there: it gives way.
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                self.move_aside(&entry.path, parent, name)?;
+                rustix::fs::mkdirat(self.dir(parent), name, Mode::RWXU).errno_step("make the directory")?;
+                rustix::fs::openat(self.dir(parent), name, flags, Mode::empty()).errno_step("open the directory")?
+            }
+            Err(e) => return Err(e).errno_step("make the directory"),
+        };
+        self.directories.push((entry.path.clone(), entry.mtime));
+        attributes(opened.as_fd(), entry)
+    }
+
+    /// Only to what is inside, and never followed.
+    fn hard_link(&mut self, entry: &Entry, parent: &[u8], name: &[u8]) -> Result<()> {
+        let target = Path::new(std::ffi::OsStr::from_bytes(&entry.link));
+        let found = sys::path::open(self.root.as_fd(), target, OFlags::PATH | OFlags::NOFOLLOW);
+        let found = found.errno_step(format!("find {}, which it is a hard link to", target.display()))?;
+        let stat = rustix::fs::fstat(&found).errno_step("look at the link's target")?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return Err(Error::invalid(format!("a hard link to the directory {}", target.display())));
+        }
+        self.make(entry, parent, name, |dir| rustix::fs::linkat(&found, "", dir, name, AtFlags::EMPTY_PATH))
+    }
+
+    fn symlink(&mut self, entry: &Entry, parent: &[u8], name: &[u8]) -> Result<()> {
+        if entry.link.is_empty() {
+            return Err(Error::invalid("a symbolic link to nothing"));
+        }
+        self.make(entry, parent, name, |dir| rustix::fs::symlinkat(entry.link.as_slice(), dir, name))?;
+        self.own(entry, parent, name)
+    }
+
+    fn node(&mut self, entry: &Entry, parent: &[u8], name: &[u8]) -> Result<()> {
+        let kind = match entry.kind {
+            EntryKind::CharDevice => FileType::CharacterDevice,
+            EntryKind::BlockDevice => FileType::BlockDevice,
+            _ => FileType::Fifo,
+        };
+        if kind == FileType::CharacterDevice && entry.device == (0, 0) {
+            return Err(Error::invalid("a device 0:0, which overlayfs takes for a whiteout"));
+        }
+        let device = rustix::fs::makedev(entry.device.0, entry.device.1);
+        let mode = Mode::from_raw_mode(entry.mode);
+        self.make(entry, parent, name, |dir| rustix::fs::mknodat(dir, name, kind, mode, device))?;
+        self.own(entry, parent, name)?;
+        rustix::fs::chmodat(self.dir(parent), name, mode, AtFlags::empty()).errno_step("set its mode")
+    }
+
+    /// Owner and time of what is not opened.
+    fn own(&self, entry: &Entry, parent: &[u8], name: &[u8]) -> Result<()> {
+        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        rustix::fs::chownat(self.dir(parent), name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .errno_step("give it its owner")?;
+        rustix::fs::utimensat(self.dir(parent), name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
+            .errno_step("set its time")
+    }
+
+    /// Makes a name; what the same tar put there before gives way.
+    fn make<T>(
+        &mut self,
+        entry: &Entry,
+        parent: &[u8],
+        name: &[u8],
+        make: impl Fn(std::os::fd::BorrowedFd<'_>) -> rustix::io::Result<T>,
+    ) -> Result<T> {
+        match make(self.dir(parent)) {
+            Err(Errno::EXIST) => {
+                self.move_aside(&entry.path, parent, name)?;
+                make(self.dir(parent)).errno_step("make it")
+            }
+            other => other.errno_step("make it"),
+        }
+    }
+
+    /// Takes away what is there. Contents that the recipe refers to are kept outside.
+    fn move_aside(&mut self, path: &[u8], parent: &[u8], name: &[u8]) -> Result<()> {
+        std::fs::create_dir_all(&self.extra).step("make a place for what is written over")?;
+        let below = |other: &[u8]| other == path || (other.starts_with(path) && other.get(path.len()) == Some(&b'/'));
+        let (gone, kept) = std::mem::take(&mut self.contents).into_iter().partition(|(other, _)| below(other));
+        self.contents = kept;
+        let gone: Vec<(Vec<u8>, u64)> = gone;
+        for (other, number) in gone {
+            let from = Path::new(std::ffi::OsStr::from_bytes(&other));
+            let file = sys::path::open(self.root.as_fd(), from, OFlags::PATH | OFlags::NOFOLLOW);
+            let file = file.errno_step("keep what is written over")?;
+            rustix::fs::linkat(&file, "", rustix::fs::CWD, self.extra.join(number.to_string()), AtFlags::EMPTY_PATH)
+                .errno_step("keep what is written over")?;
+        }
+        self.directories.retain(|(other, _)| !below(other));
+        self.parents.retain(|other, _| !below(other));
+        let doomed = self.extra.join("gone");
+        rustix::fs::renameat(self.dir(parent), name, rustix::fs::CWD, &doomed).errno_step("take away what is there")?;
+        crate::tree::remove_tree(&doomed)
+    }
+
+    fn whiteout(&mut self, parent: &[u8], name: &[u8], hidden: &[u8]) -> Result<()> {
+        self.ensure_parent(parent)?;
+        if name == OPAQUE {
+            let dir = self.dir(parent);
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let dir = rustix::fs::openat(dir, ".", flags, Mode::empty()).errno_step("open its directory")?;
+            return rustix::fs::fsetxattr(&dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+                .errno_step("hide what is below (trusted.overlay.opaque)");
+        }
+        // Other names of this kind are notes of a storage driver of old.
+        if hidden.starts_with(WHITEOUT) {
+            return Ok(());
+        }
+        if hidden.is_empty() || hidden == b"." || hidden == b".." {
+            return Err(Error::invalid("a whiteout of nothing"));
+        }
+        match rustix::fs::mknodat(self.dir(parent), hidden, FileType::CharacterDevice, Mode::empty(), 0) {
+            // What the same layer puts there stays.
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(e) => Err(e).errno_step("hide it"),
+        }
+    }
+
+    /// Content that has no place among the files, but belongs to the tar.
+    fn keep_content(&mut self, entry: &Entry, number: u64, stream: &mut Stream<'_>) -> Result<()> {
+        if entry.size == 0 {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.extra).step("make a place for it")?;
+        let mut file = File::create(self.extra.join(number.to_string())).step("make a place for it")?;
+        crate::tree::copy_exact(stream, &mut file, entry.size, &mut self.buffer).step("write its content")
+    }
+
+    fn set_directory_times(&mut self) -> Result<()> {
+        let directories = std::mem::take(&mut self.directories);
+        for (path, mtime) in directories.iter().rev() {
+            let shown = Path::new(std::ffi::OsStr::from_bytes(path));
+            let dir = match sys::path::open(self.root.as_fd(), shown, OFlags::RDONLY | OFlags::DIRECTORY) {
+                Ok(dir) => dir,
+                Err(Errno::NOENT | Errno::NOTDIR) => continue,
+                Err(e) => return Err(e).errno_step(format!("set the time of {}", shown.display())),
+            };
+            rustix::fs::futimens(&dir, &times(*mtime)).errno_step(format!("set the time of {}", shown.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn times(mtime: (i64, u32)) -> Timestamps {
+    let time = Timespec { tv_sec: mtime.0, tv_nsec: i64::from(mtime.1) };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+/// Owner first: a change of owner takes setuid bits and capabilities away.
+fn attributes(fd: std::os::fd::BorrowedFd<'_>, entry: &Entry) -> Result<()> {
+    rustix::fs::fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).errno_step("give it its owner")?;
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode)).errno_step("set its mode")?;
+    for (name, value) in &entry.xattrs {
+        let essential = match name.as_slice() {
+            b"security.capability" => true,
+            n if n.starts_with(b"user.") && !n.starts_with(b"user.overlay.") => false,
+            n if n.starts_with(b"system.posix_acl_") => false,
+            // Others are the host's business: labels, and what overlayfs itself reads.
+            _ => continue,
+        };
+        match rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()) {
+            Err(e) if essential => return Err(e).errno_step("set its capabilities"),
+            _ => {}
+        }
+    }
+    Ok(())
+}

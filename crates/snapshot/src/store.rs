@@ -1,0 +1,367 @@
+//! The store of layers: what is there, staging, removal, and the way back to a tar.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use errdefs::{ErrnoStep, Error, Kind, Result, Step};
+use rustix::fs::{FlockOperation, OFlags};
+use sha2::{Digest as _, Sha256};
+
+use crate::Digest;
+use crate::apply::{self, Applied};
+use crate::tar::{Entry, EntryKind, Reader, Source};
+use crate::tree::{copy_exact, remove_tree};
+
+/// All layers of a host.
+pub struct Store {
+    pub(crate) dir: PathBuf,
+}
+
+/// A layer that is there, whole.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// The digest of its uncompressed tar.
+    pub diff_id: Digest,
+    /// Bytes of file content.
+    pub size: u64,
+}
+
+impl Store {
+    /// Opens (makes) the store.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let staging = dir.join("staging");
+        if !staging.is_dir() {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&staging)
+                .step_with(|| format!("make {}", staging.display()))?;
+        }
+        Ok(Store { dir: dir.to_owned() })
+    }
+
+    /// The directory of one layer.
+    fn path(&self, diff_id: &Digest) -> PathBuf {
+        self.dir.join(diff_id.digest())
+    }
+
+    /// Whether it is there.
+    pub fn has(&self, diff_id: &Digest) -> bool {
+        self.path(diff_id).join("fs").is_dir()
+    }
+
+    /// What is known of one.
+    pub fn layer(&self, diff_id: &Digest) -> Result<Layer> {
+        let size = std::fs::read_to_string(self.path(diff_id).join("size"));
+        let size = size.map_err(|_| Error::not_found(format!("layer {diff_id} is not there")))?;
+        Ok(Layer { diff_id: diff_id.clone(), size: size.trim().parse().unwrap_or(0) })
+    }
+
+    /// All that are there.
+    pub fn layers(&self) -> Result<Vec<Layer>> {
+        let entries = std::fs::read_dir(&self.dir).step("list the layers")?;
+        let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.len() == 64);
+        names.filter_map(|n| format!("sha256:{n}").parse().ok()).map(|d| self.layer(&d)).collect()
+    }
+
+    /// Unpacks an uncompressed tar stream into a new layer: staged, hashed, synced, renamed into place. When `expect` is
+    /// given and differs, nothing stays. Two at once for the same layer: one wins, both succeed.
+    pub fn apply(&self, tar: &mut dyn Read, expect: Option<&Digest>) -> Result<Layer> {
+        let staging = Staging::new(&self.dir)?;
+        let Applied { digest, size } = apply::apply(tar, &staging.dir)?;
+        if let Some(expect) = expect.filter(|e| **e != digest) {
+            return Err(Error::invalid(format!("the layer's content is {digest}, and was to be {expect}"))
+                .hint("the image is damaged, or its registry is"));
+        }
+        std::fs::write(staging.dir.join("size"), size.to_string()).step("write the layer's size")?;
+        let synced = File::open(&staging.dir).step("write the layer to disk")?;
+        rustix::fs::syncfs(&synced).errno_step("write the layer to disk")?;
+        match std::fs::rename(&staging.dir, self.path(&digest)) {
+            Ok(()) => {}
+            Err(_) if self.has(&digest) => {}
+            Err(e) => return Err(e).step("put the layer into the store"),
+        }
+        Ok(Layer { diff_id: digest, size })
+    }
+
+    /// The byte-exact tar that the layer was made from.
+    pub fn write_tar(&self, diff_id: &Digest, out: &mut dyn Write) -> Result<()> {
+        let dir = self.path(diff_id);
+        let recipe = File::open(dir.join("recipe")).map_err(|_| Error::not_found(format!("layer {diff_id} is not there")))?;
+        let recipe = zstd::Decoder::new(BufReader::new(recipe)).step("read the layer's recipe")?;
+        let root = File::open(dir.join("fs")).step("open the layer")?;
+        let mut rebuild = Rebuild { recipe: Box::new(recipe), out, hash: Sha256::new() };
+        let mut reader = Reader::default();
+        let mut buffer = vec![0; 256 * 1024];
+        let mut number = 0u64;
+        while let Some(entry) = reader.next(&mut rebuild)? {
+            number += 1;
+            if entry.size > 0 {
+                let mut content = content(&root, &dir, &entry, number)?;
+                let step = || format!("write the layer's {}", String::from_utf8_lossy(&entry.path));
+                copy_exact(&mut content, &mut rebuild, entry.size, &mut buffer).step_with(step)?;
+            }
+        }
+        let digest = hex(&rebuild.hash.finalize());
+        match digest == diff_id.digest() {
+            true => Ok(()),
+            false => Err(Error::system(format!("layer {diff_id} was changed on disk: its tar is sha256:{digest} now"))),
+        }
+    }
+
+    /// Takes a layer away; fine if it is gone.
+    pub fn remove(&self, diff_id: &Digest) -> Result<()> {
+        let doomed = self.dir.join("staging").join(format!("removed-{}", unique()));
+        match std::fs::rename(self.path(diff_id), &doomed) {
+            Ok(()) => remove_tree(&doomed),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e).step_with(|| format!("remove layer {diff_id}")),
+        }
+    }
+
+    /// Removes what an interrupted `apply` or `remove` left (staging directories without a live owner's lock).
+    pub fn sweep(&self) -> Result<()> {
+        for entry in std::fs::read_dir(self.dir.join("staging")).step("look for abandoned layers")?.flatten() {
+            let Ok(dir) = File::open(entry.path()) else { continue };
+            if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                remove_tree(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name nobody else uses now.
+fn unique() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A layer that is being unpacked: locked while its owner lives, gone unless it was renamed.
+struct Staging {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Staging {
+    fn new(store: &Path) -> Result<Self> {
+        loop {
+            let dir = store.join("staging").join(unique());
+            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                    // Another process of our number has left it behind.
+                    remove_tree(&dir)?;
+                    continue;
+                }
+                other => other.step("make a directory for the layer")?,
+            }
+            let lock = File::open(&dir).step("lock the new layer")?;
+            rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).errno_step("lock the new layer")?;
+            // A sweep may have come between the two.
+            if dir.exists() {
+                return Ok(Staging { dir, _lock: lock });
+            }
+        }
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Gone already, when all went well; and if it cannot be removed `sweep` finds it.
+        let _ = remove_tree(&self.dir);
+    }
+}
+
+/// Feeds the recipe to the reader, and everything to the output.
+struct Rebuild<'a> {
+    recipe: Box<dyn Read>,
+    out: &'a mut dyn Write,
+    hash: Sha256,
+}
+
+impl Source for Rebuild<'_> {
+    fn raw(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.recipe.read(buffer)?;
+        self.write_all(&buffer[..read])?;
+        Ok(read)
+    }
+}
+
+impl Write for Rebuild<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.hash.update(bytes);
+        self.out.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// The content of the tar's `number`th entry.
+fn content(root: &File, dir: &Path, entry: &Entry, number: u64) -> Result<File> {
+    if entry.kind == EntryKind::File {
+        if let Ok(extra) = OpenOptions::new().read(true).open(dir.join("extra").join(number.to_string())) {
+            return Ok(extra);
+        }
+    }
+    let path = Path::new(std::ffi::OsStr::from_bytes(&entry.path));
+    let file = sys::path::open(root.as_fd(), path, OFlags::RDONLY | OFlags::NOFOLLOW);
+    let file = file.errno_step(format!("open the layer's {}", path.display())).map_err(|e| e.kind_is(Kind::System))?;
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("layers")).unwrap();
+        (dir, store)
+    }
+
+    fn entries(build: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        build(&mut builder);
+        builder.into_inner().unwrap()
+    }
+
+    fn add(builder: &mut tar::Builder<Vec<u8>>, kind: tar::EntryType, name: &str, link: &str, text: &str) {
+        let mut header = tar::Header::new_gnu();
+        let bytes = name.as_bytes();
+        header.as_old_mut().name[..bytes.len()].copy_from_slice(bytes);
+        header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(1_000_000_000);
+        header.set_uid(7);
+        header.set_gid(8);
+        header.set_cksum();
+        builder.append(&header, text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn tars_come_back_byte_by_byte() {
+        let (dir, store) = store();
+        let tree = dir.path().join("tree");
+        let long = "n".repeat(120);
+        std::fs::create_dir_all(tree.join("d").join(&long)).unwrap();
+        std::fs::write(tree.join("d/file"), "hello").unwrap();
+        std::fs::write(tree.join("d").join(&long).join(&long), vec![7; 70_000]).unwrap();
+        std::fs::hard_link(tree.join("d/file"), tree.join("d/link")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", tree.join("d/sym")).unwrap();
+        std::fs::set_permissions(tree.join("d/file"), PermissionsExt::from_mode(0o4755)).unwrap();
+        for format in ["gnu", "pax", "ustar", "oldgnu", "v7"] {
+            let mut command = std::process::Command::new("tar");
+            command.args(["-C", tree.to_str().unwrap(), &format!("--format={format}"), "-cf", "-", "."]);
+            if format == "ustar" || format == "v7" {
+                command.args([&format!("--exclude={long}")]);
+            }
+            let tar = command.output().unwrap().stdout;
+            let layer = store.apply(&mut &tar[..], None).unwrap();
+            let mut back = Vec::new();
+            store.write_tar(&layer.diff_id, &mut back).unwrap();
+            assert!(back == tar, "{format}");
+            let file = store.path(&layer.diff_id).join("fs/d/file");
+            let link = std::fs::metadata(store.path(&layer.diff_id).join("fs/d/link")).unwrap();
+            let meta = std::fs::metadata(file).unwrap();
+            assert_eq!((meta.mode() & 0o7777, meta.ino()), (0o4755, link.ino()), "{format}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_over_comes_back_too() {
+        use tar::EntryType::{Directory, Regular};
+        let (_dir, store) = store();
+        let tar = entries(|b| {
+            add(b, Regular, "a", "", "first");
+            add(b, Regular, "a", "", "second");
+            add(b, Regular, "d/x", "", "in a directory");
+            add(b, Regular, "d", "", "now a file");
+            add(b, Directory, "d/", "", "");
+            add(b, Regular, ".wh..wh.plnk", "", "a note");
+        });
+        let layer = store.apply(&mut &tar[..], None).unwrap();
+        let mut back = Vec::new();
+        store.write_tar(&layer.diff_id, &mut back).unwrap();
+        assert!(back == tar);
+        let fs = store.path(&layer.diff_id).join("fs");
+        assert_eq!(std::fs::read_to_string(fs.join("a")).unwrap(), "second");
+        assert!(fs.join("d").is_dir() && !fs.join("d/x").exists());
+    }
+
+    #[test]
+    fn hostile_tars_stay_inside_and_leave_nothing() {
+        use tar::EntryType::{Char, Link, Regular, Symlink};
+        let (dir, store) = store();
+        std::fs::write(dir.path().join("secret"), "x").unwrap();
+        let outside = dir.path().join("out").display().to_string();
+        type Case<'a> = (&'a str, Vec<(tar::EntryType, &'a str, &'a str, &'a str)>, bool);
+        let cases: Vec<Case<'_>> = vec![
+            ("dots", vec![(Regular, "../out", "", "x")], false),
+            ("dots in the middle", vec![(Regular, "a/../../out", "", "x")], false),
+            ("absolute", vec![(Regular, "/out", "", "x")], true),
+            ("through a link", vec![(Symlink, "l", "../../../..", ""), (Regular, "l/out", "", "x")], true),
+            ("through an absolute link", vec![(Symlink, "l", &outside, ""), (Regular, "l", "", "x")], true),
+            ("hard link outside", vec![(Link, "l", "../../../secret", "")], false),
+            ("hard link through a link", vec![(Symlink, "s", "/", ""), (Link, "l", "s/secret", "")], false),
+            ("hard link to a directory", vec![(Link, "l", "/", "")], false),
+            ("whiteout of the parent", vec![(Regular, ".wh...", "", "")], false),
+            ("whiteout of nothing", vec![(Regular, ".wh.", "", "")], false),
+            ("a device that is a whiteout", vec![(Char, "c", "", "")], false),
+        ];
+        for (name, list, good) in cases {
+            let tar = entries(|b| list.iter().for_each(|(kind, path, link, text)| add(b, *kind, path, link, text)));
+            assert_eq!(store.apply(&mut &tar[..], None).is_ok(), good, "{name}");
+            assert!(!dir.path().join("out").exists(), "{name}");
+            assert_eq!(std::fs::read_dir(store.dir.join("staging")).unwrap().count(), 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_digest_and_a_cut_stream_leave_nothing() {
+        let (_dir, store) = store();
+        let tar = entries(|b| add(b, tar::EntryType::Regular, "a", "", "text"));
+        let wrong: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        assert!(store.apply(&mut &tar[..], Some(&wrong)).unwrap_err().to_string().contains("was to be"));
+        let error = store.apply(&mut &tar[..514], None).unwrap_err();
+        assert!(error.to_string().contains("unexpected end"), "{error}");
+        assert!(store.layers().unwrap().is_empty());
+        let layer = store.apply(&mut &tar[..], None).unwrap();
+        store.apply(&mut &tar[..], Some(&layer.diff_id)).unwrap();
+        assert_eq!(store.layers().unwrap().len(), 1);
+        store.remove(&layer.diff_id).unwrap();
+        store.remove(&layer.diff_id).unwrap();
+        assert!(!store.has(&layer.diff_id));
+    }
+
+    #[test]
+    fn whiteouts_are_overlayfs_own() {
+        let (_dir, store) = store();
+        let tar = entries(|b| add(b, tar::EntryType::Regular, "d/.wh.gone", "", ""));
+        let layer = store.apply(&mut &tar[..], None).unwrap();
+        let gone = std::fs::symlink_metadata(store.path(&layer.diff_id).join("fs/d/gone")).unwrap();
+        assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
+    }
+
+    #[test]
+    fn what_was_interrupted_is_swept() {
+        let (_dir, store) = store();
+        std::fs::create_dir_all(store.dir.join("staging/1-0/fs/x")).unwrap();
+        let busy = Staging::new(&store.dir).unwrap();
+        store.sweep().unwrap();
+        assert!(!store.dir.join("staging/1-0").exists() && busy.dir.exists());
+    }
+}
