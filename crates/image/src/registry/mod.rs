@@ -1,0 +1,194 @@
+//! The registry client (OCI distribution specification 1.1; Docker's own registries).
+//!
+//! Blocking: layers are fetched side by side by as many threads. Redirects are followed here, not by the HTTP library,
+//! so that no credential ever reaches another host than the one it is for.
+
+mod auth;
+mod blob;
+mod http;
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use errdefs::{Error, Kind, Result, Step};
+use oci_spec::image::{Descriptor, MediaType};
+
+use crate::verify::{Verified, read_bounded};
+use crate::{DOCUMENT_LIMIT, Digest, Reference, digest_of};
+use http::{Answer, Http};
+
+/// What the caller read from the user's settings; this crate reads no environment.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Docker's config.json (auths, credHelpers, credsStore).
+    pub docker_config: Option<PathBuf>,
+    /// Registries (host[:port]) spoken to over plain HTTP; loopback ones always may be.
+    pub insecure: Vec<String>,
+    /// `http_proxy` and its like, by name.
+    pub proxy_env: Vec<(String, String)>,
+}
+
+/// Talks to any number of registries.
+pub struct Client {
+    http: Http,
+}
+
+/// A manifest as fetched: verified against the digest when the reference has one.
+pub struct Manifest {
+    /// What it is, and how large.
+    pub descriptor: Descriptor,
+    /// Exactly as it came.
+    pub bytes: Vec<u8>,
+}
+
+const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+
+impl Client {
+    /// A client with these settings.
+    pub fn new(options: Options) -> Result<Self> {
+        Ok(Client { http: Http::new(options)? })
+    }
+
+    /// Manifest or index by tag or digest. Media types: OCI and Docker schema 2; others refused by name.
+    pub fn manifest(&self, reference: &Reference) -> Result<Manifest> {
+        let name = selector(reference);
+        let mut answer = self.http.get(reference, &format!("manifests/{name}"), &[("Accept", ACCEPTED)], false)?;
+        if answer.status() != 200 {
+            return Err(self.refused(reference, answer));
+        }
+        let header = answer.header("Content-Type").unwrap_or_default();
+        let bytes = read_bounded(answer.body(), DOCUMENT_LIMIT, &format!("the manifest of {}", reference.familiar()))?;
+        let digest = digest_of(&bytes);
+        if let Some(expected) = reference.digest.as_ref().filter(|d| **d != digest) {
+            return Err(Error::invalid(format!("manifest of {} has the digest {digest}, not {expected}", reference.familiar())));
+        }
+        let media_type = media_type(&bytes, &header, reference)?;
+        Ok(Manifest { descriptor: Descriptor::new(media_type, bytes.len() as u64, digest), bytes })
+    }
+
+    /// A blob's verified stream: errors at its end if size or digest differ; resumes by range when the connection dies.
+    pub fn blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
+        let stream = blob::Resuming::open(self.http.clone(), reference.clone(), descriptor)?;
+        Ok(Box::new(Verified::new(stream, descriptor.digest().clone(), descriptor.size())))
+    }
+
+    /// Whether the repository has it.
+    pub fn has_blob(&self, reference: &Reference, digest: &Digest) -> Result<bool> {
+        let answer = self.http.head(reference, &format!("blobs/{digest}"))?;
+        match answer.status() {
+            200 => Ok(true),
+            404 => Ok(false),
+            _ => Err(self.refused(reference, answer)),
+        }
+    }
+
+    /// Cross-repository mount; false when the registry wants an upload instead.
+    pub fn mount_blob(&self, reference: &Reference, digest: &Digest, from_repository: &str) -> Result<bool> {
+        let answer = self.http.post(reference, &format!("blobs/uploads/?mount={digest}&from={from_repository}"))?;
+        match answer.status() {
+            201 => Ok(true),
+            202 => Ok(false),
+            _ => Err(self.refused(reference, answer)),
+        }
+    }
+
+    /// Uploads content of known digest and size.
+    pub fn push_blob(&self, reference: &Reference, descriptor: &Descriptor, content: &mut (dyn Read + Send)) -> Result<()> {
+        let answer = self.http.post(reference, "blobs/uploads/")?;
+        if answer.status() != 202 {
+            return Err(self.refused(reference, answer));
+        }
+        let place = answer.header("Location").ok_or_else(|| Error::system("the registry names no place to upload to"))?;
+        let separator = if place.contains('?') { '&' } else { '?' };
+        let place = format!("{place}{separator}digest={}", descriptor.digest());
+        let answer = self.http.put(reference, &place, "application/octet-stream", descriptor.size(), content)?;
+        match answer.status() {
+            201 | 204 => Ok(()),
+            _ => Err(self.refused(reference, answer)),
+        }
+    }
+
+    /// Uploads a manifest under the reference's tag (or its own digest).
+    pub fn push_manifest(&self, reference: &Reference, media_type: &MediaType, bytes: &[u8]) -> Result<Digest> {
+        let digest = digest_of(bytes);
+        let name = reference.tag.clone().unwrap_or_else(|| digest.to_string());
+        let mut content = bytes;
+        let path = format!("manifests/{name}");
+        let answer = self.http.put(reference, &path, &media_type.to_string(), bytes.len() as u64, &mut content)?;
+        match answer.status() {
+            200 | 201 | 202 => Ok(digest),
+            _ => Err(self.refused(reference, answer)),
+        }
+    }
+
+    /// The registry's refusal in Docker's words.
+    fn refused(&self, reference: &Reference, mut answer: Answer) -> Error {
+        let status = answer.status();
+        let text = read_bounded(answer.body(), 64 * 1024, "the registry's answer").unwrap_or_default();
+        let said = said(&text);
+        let name = reference.familiar_name();
+        let known = self.http.has_credentials(&reference.registry);
+        match status {
+            401 | 403 if known => Error::new(Kind::Unauthorized, format!("unauthorized: {}", said.as_deref().unwrap_or("authentication required")))
+                .hint(format!("the credentials for {} were refused", reference.registry)),
+            401 | 403 => Error::new(Kind::Unauthorized, format!(
+                "pull access denied for {name}, repository does not exist or may require 'docker login': {}",
+                said.as_deref().unwrap_or("denied: requested access to the resource is denied")
+            )).hint(format!("Berth uses the credentials of `docker login {}`", reference.registry)),
+            404 => Error::not_found(format!("manifest for {} not found: {}", reference.familiar(), said.as_deref().unwrap_or("manifest unknown: manifest unknown"))),
+            429 => Error::new(Kind::Unavailable, format!("toomanyrequests: {} asks for a pause", reference.registry))
+                .hint("try again later; with credentials the limits are higher"),
+            _ => Error::new(Kind::Unavailable, format!(
+                "{} answered {status}{}", reference.registry, said.map(|s| format!(": {s}")).unwrap_or_default()
+            )),
+        }
+    }
+}
+
+/// Tag, or digest where there is one.
+fn selector(reference: &Reference) -> String {
+    let digest = reference.digest.as_ref().map(|d| d.to_string());
+    digest.or_else(|| reference.tag.clone()).unwrap_or_else(|| "latest".into())
+}
+
+/// The first of the registry's errors: `manifest unknown: ...`.
+fn said(body: &[u8]) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let first = json.get("errors")?.get(0)?;
+    let code = first.get("code")?.as_str()?.to_lowercase().replace('_', " ");
+    let message = first.get("message").and_then(|m| m.as_str()).unwrap_or_default();
+    let clean: String = format!("{code}: {message}").chars().filter(|c| !c.is_control()).take(300).collect();
+    Some(clean)
+}
+
+/// What the document says that it is, which must be what the registry says, and what it looks like (CVE-2021-41190).
+fn media_type(bytes: &[u8], header: &str, reference: &Reference) -> Result<MediaType> {
+    let name = reference.familiar();
+    let json: serde_json::Value = serde_json::from_slice(bytes)
+        .step_with(|| format!("read the manifest of {name}"))
+        .map_err(|e| e.kind_is(Kind::Invalid))?;
+    let header = header.split(';').next().unwrap_or_default().trim();
+    let inside = json.get("mediaType").and_then(|m| m.as_str());
+    if json.get("schemaVersion").and_then(|v| v.as_u64()) == Some(1) {
+        return Err(Error::invalid(format!("{name} has a manifest of schema version 1, which nobody can verify: not supported"))
+            .hint("push the image again with any tool of the last eight years"));
+    }
+    if let Some(inside) = inside.filter(|i| !header.is_empty() && header != "application/json" && *i != header) {
+        return Err(Error::invalid(format!("the manifest of {name} says that it is {inside}, its registry says {header}")));
+    }
+    let kind = inside.unwrap_or(header);
+    let (index, manifest) = (json.get("manifests").is_some(), json.get("layers").is_some() || json.get("config").is_some());
+    let media_type = MediaType::from(kind);
+    let good = match kind {
+        "application/vnd.oci.image.index.v1+json" | "application/vnd.docker.distribution.manifest.list.v2+json" => index && !manifest,
+        "application/vnd.oci.image.manifest.v1+json" | "application/vnd.docker.distribution.manifest.v2+json" => manifest && !index,
+        other => {
+            return Err(Error::invalid(format!("{name} is no image: its manifest is of the type {other:?}")));
+        }
+    };
+    match good {
+        true => Ok(media_type),
+        false => Err(Error::invalid(format!("the manifest of {name} is not what its type {kind} says"))),
+    }
+}
