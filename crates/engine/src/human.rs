@@ -24,6 +24,11 @@ pub fn seconds_since(time: &str) -> i64 {
     then.map_or(0, |then| (jiff::Timestamp::now().as_second() - then.as_second()).max(0))
 }
 
+/// An RFC 3339 time as seconds since the epoch; 0 if it is none.
+pub fn seconds_at(time: &str) -> i64 {
+    time.parse::<jiff::Timestamp>().map_or(0, |t| t.as_second())
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

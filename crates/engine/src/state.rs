@@ -1,35 +1,294 @@
-//! What must be unique or counted, in one SQLite database. STUB: see contract.
-#![allow(missing_docs)]
+//! What must be unique or counted, in one SQLite database: names, host ids, image references, volumes.
+//!
+//! A lost row after a power cut is worse than none here only for images, and those are written down after their layers
+//! are on disk; so the log is not forced to disk at each commit (`synchronous = NORMAL` in WAL mode keeps the database
+//! whole all the same). That is what makes a start cost microseconds here and not a disk's turn.
+
 use std::path::Path;
 
-use errdefs::Result;
+use errdefs::{Error, Kind, Result, Step};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-pub struct State;
+/// How long one front door waits for another's commit.
+const PATIENCE_MS: u32 = 30_000;
+/// Ids in one container's range.
+const RANGE: u32 = 65_536;
+/// Where ranges are: high, away from distributions' and systemd's own. The gap is around 2^31, which many programs
+/// cannot count beyond correctly.
+const RANGES: &[(u32, u32)] = &[(0x7000_0000, 0x7ff0_0000), (0x8001_0000, 0xf000_0000)];
+
+const SCHEMA: &str = "
+    CREATE TABLE container (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, image TEXT NOT NULL, created INTEGER NOT NULL, ids INTEGER UNIQUE
+    ) WITHOUT ROWID;
+    CREATE TABLE image (id TEXT PRIMARY KEY, created INTEGER NOT NULL, size INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE image_layer (
+        image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE, position INTEGER NOT NULL, layer TEXT NOT NULL,
+        PRIMARY KEY (image, position)
+    ) WITHOUT ROWID;
+    CREATE INDEX image_layer_layer ON image_layer(layer);
+    CREATE TABLE reference (
+        name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE, manifest TEXT
+    ) WITHOUT ROWID;
+    CREATE TABLE volume (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE volume_use (
+        container TEXT NOT NULL REFERENCES container(id) ON DELETE CASCADE, volume TEXT NOT NULL,
+        PRIMARY KEY (container, volume)
+    ) WITHOUT ROWID;
+    PRAGMA user_version = 1;
+";
+
+/// The database, opened.
+pub struct State {
+    pub(crate) db: Connection,
+}
 
 /// A range of host ids that belongs to one container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct IdRange { pub first: u32, pub count: u32 }
+pub struct IdRange {
+    /// The container's 0.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
 
 /// A container as the database knows it.
 #[derive(Clone, Debug)]
-pub struct ContainerRow { pub id: String, pub name: String, pub image_id: String, pub created: i64 /* ns since the epoch */ }
+pub struct ContainerRow {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Without a slash.
+    pub name: String,
+    /// `sha256:HEX`.
+    pub image_id: String,
+    /// Nanoseconds since the epoch.
+    pub created: i64,
+}
+
+/// An error of the database, by what it means.
+pub(crate) fn database(error: rusqlite::Error) -> Error {
+    let kind = match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => Kind::Exhausted,
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => Kind::Unavailable,
+        Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::PermissionDenied | rusqlite::ErrorCode::ReadOnly) => Kind::Forbidden,
+        _ => Kind::System,
+    };
+    Error::caused("use Berth's database", error).kind_is(kind)
+}
 
 impl State {
-    pub fn open(_path: &Path) -> Result<Self> { todo!() }
+    /// Opens it; makes it the first time.
+    pub fn open(path: &Path) -> Result<Self> {
+        let opened = Connection::open(path).step_with(|| format!("open the database {}", path.display()));
+        let mut db = opened.map_err(|e| e.hint("Berth needs root, or a data directory of your own"))?;
+        db.busy_timeout(std::time::Duration::from_millis(PATIENCE_MS.into())).map_err(database)?;
+        let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(database)?;
+        db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;").map_err(database)?;
+        match version {
+            0 => Self::make(&mut db)?,
+            1 => {}
+            newer => return Err(Error::system(format!("the database is of a newer Berth (version {newer})"))),
+        }
+        Ok(State { db })
+    }
 
-    // containers -------------------------------------------------------------------------------
-    /// One transaction: name unique (Conflict in docker's words: `Conflict. The container name "/x" is already in use by container "ID". You have to remove (or rename) that container to be able to reuse that name.`),
-    /// and a free id range when `userns` (Exhausted when none).
-    pub fn add_container(&self, _row: &ContainerRow, _userns: bool) -> Result<Option<IdRange>> { todo!() }
+    fn make(db: &mut Connection) -> Result<()> {
+        // Two first commands at once: WAL is switched on by one of them, the other waits.
+        let _: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(database)?;
+        let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database)?;
+        let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(database)?;
+        if version == 0 {
+            transaction.execute_batch(SCHEMA).map_err(database)?;
+        }
+        transaction.commit().map_err(database)
+    }
+
+    /// Runs something as one transaction that writes.
+    pub(crate) fn transact<T>(&self, run: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.db.execute_batch("BEGIN IMMEDIATE").map_err(database)?;
+        match run(&self.db) {
+            Ok(value) => {
+                self.db.execute_batch("COMMIT").map_err(database)?;
+                Ok(value)
+            }
+            Err(error) => {
+                let _ = self.db.execute_batch("ROLLBACK");
+                Err(error)
+            }
+        }
+    }
+
+    /// One transaction: the name is unique (`Conflict` in Docker's words), and there is a free range of host ids when
+    /// `userns` (`Exhausted` when none).
+    pub fn add_container(&self, row: &ContainerRow, userns: bool) -> Result<Option<IdRange>> {
+        self.transact(|db| {
+            let taken = db.query_row("SELECT id FROM container WHERE name = ?1", [&row.name], |r| r.get::<_, String>(0));
+            if let Some(id) = taken.optional().map_err(database)? {
+                return Err(Error::conflict(format!(
+                    "Conflict. The container name \"/{}\" is already in use by container \"{id}\". You have to remove (or \
+                     rename) that container to be able to reuse that name.",
+                    row.name
+                )));
+            }
+            let ids = if userns { Some(free_range(db)?) } else { None };
+            db.execute(
+                "INSERT INTO container (id, name, image, created, ids) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![row.id, row.name, row.image_id, row.created, ids.map(|r| r.first)],
+            )
+            .map_err(database)?;
+            Ok(ids)
+        })
+    }
+
     /// Also frees its ids and volume references; fine if it is gone.
-    pub fn remove_container(&self, _id: &str) -> Result<()> { todo!() }
-    pub fn rename_container(&self, _id: &str, _new: &str) -> Result<()> { todo!() }
+    pub fn remove_container(&self, id: &str) -> Result<()> {
+        self.db.execute("DELETE FROM container WHERE id = ?1", [id]).map_err(database).map(drop)
+    }
+
+    /// `Conflict` when the name is taken.
+    pub fn rename_container(&self, id: &str, new: &str) -> Result<()> {
+        let renamed = self.db.execute("UPDATE container SET name = ?2 WHERE id = ?1", [id, new]);
+        renamed.map(drop).map_err(|error| match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::ConstraintViolation) => {
+                Error::conflict(format!("Error when allocating new name: Conflict. The container name \"/{new}\" is already in use"))
+            }
+            _ => database(error),
+        })
+    }
+
     /// All, newest first.
-    pub fn containers(&self) -> Result<Vec<ContainerRow>> { todo!() }
-    /// By full id, name, or unique id prefix; NotFound `No such container: x`; ambiguous prefix -> Invalid.
-    pub fn find_container(&self, _name: &str) -> Result<ContainerRow> { todo!() }
+    pub fn containers(&self) -> Result<Vec<ContainerRow>> {
+        self.rows("SELECT id, name, image, created FROM container ORDER BY created DESC", "")
+    }
+
+    fn rows(&self, query: &str, parameter: &str) -> Result<Vec<ContainerRow>> {
+        let mut statement = self.db.prepare_cached(query).map_err(database)?;
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(ContainerRow { id: row.get(0)?, name: row.get(1)?, image_id: row.get(2)?, created: row.get(3)? })
+        };
+        let rows = match parameter {
+            "" => statement.query_map([], read),
+            one => statement.query_map([one], read),
+        };
+        rows.and_then(Iterator::collect).map_err(database)
+    }
+
+    /// By full id, name, or unique id prefix.
+    pub fn find_container(&self, name: &str) -> Result<ContainerRow> {
+        let missing = || Error::not_found(format!("No such container: {name}"));
+        const COLUMNS: &str = "SELECT id, name, image, created FROM container";
+        let mut exact = self.rows(&format!("{COLUMNS} WHERE name = ?1 OR id = ?1 ORDER BY id = ?1 DESC"), name)?;
+        if !exact.is_empty() {
+            return Ok(exact.swap_remove(0));
+        }
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(missing());
+        }
+        let mut found = self.rows(&format!("{COLUMNS} WHERE id GLOB ?1 LIMIT 2"), &format!("{name}*"))?;
+        match found.len() {
+            0 => Err(missing()),
+            1 => Ok(found.swap_remove(0)),
+            _ => Err(Error::invalid(format!("multiple IDs found with provided prefix: {name}"))),
+        }
+    }
+
     /// Which volumes a container uses (so that `volume rm` can refuse).
-    pub fn use_volumes(&self, _container: &str, _volumes: &[String]) -> Result<()> { todo!() }
-    pub fn volume_users(&self, _volume: &str) -> Result<Vec<String>> { todo!() }
-    // images and volumes: the engine::image and engine::volume modules add what they need
+    pub fn use_volumes(&self, container: &str, volumes: &[String]) -> Result<()> {
+        self.transact(|db| {
+            for volume in volumes {
+                db.execute("INSERT OR IGNORE INTO volume_use (container, volume) VALUES (?1, ?2)", [container, volume])
+                    .map_err(database)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The containers that use a volume.
+    pub fn volume_users(&self, volume: &str) -> Result<Vec<String>> {
+        let mut statement = self.db.prepare("SELECT container FROM volume_use WHERE volume = ?1").map_err(database)?;
+        let rows = statement.query_map([volume], |row| row.get(0));
+        rows.and_then(Iterator::collect).map_err(database)
+    }
+}
+
+/// The lowest range that no container has.
+fn free_range(db: &Connection) -> Result<IdRange> {
+    for (first, end) in RANGES {
+        let query = "SELECT COALESCE(
+            (SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM container WHERE ids = ?1)),
+            (SELECT MIN(ids) + ?3 FROM container AS c WHERE ids >= ?1 AND ids < ?2
+                AND NOT EXISTS (SELECT 1 FROM container WHERE ids = c.ids + ?3)))";
+        let found: Option<u32> = db.query_row(query, params![first, end, RANGE], |row| row.get(0)).map_err(database)?;
+        if let Some(first) = found.filter(|found| found < end) {
+            return Ok(IdRange { first, count: RANGE });
+        }
+    }
+    Err(Error::new(Kind::Exhausted, "no range of user ids is left for another container")
+        .hint("remove containers that are not needed, or use --userns=host"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> (tempfile::TempDir, State) {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("x.db")).unwrap();
+        (dir, state)
+    }
+
+    fn row(id: &str, name: &str) -> ContainerRow {
+        ContainerRow { id: id.into(), name: name.into(), image_id: "i".into(), created: 1 }
+    }
+
+    #[test]
+    fn names_are_unique_and_ids_are_found_by_their_beginnings() {
+        let (_dir, state) = state();
+        state.add_container(&row("abc1", "web"), true).unwrap();
+        state.add_container(&row("abd2", "db"), false).unwrap();
+        let error = state.add_container(&row("x", "web"), true).unwrap_err();
+        assert_eq!(error.kind(), Kind::Conflict);
+        assert!(error.to_string().contains("already in use by container \"abc1\""));
+        assert_eq!(state.find_container("abc").unwrap().name, "web");
+        assert_eq!(state.find_container("db").unwrap().id, "abd2");
+        assert_eq!(state.find_container("ab").unwrap_err().kind(), Kind::Invalid);
+        for missing in ["zz", "", "x*", "?bc1"] {
+            assert_eq!(state.find_container(missing).unwrap_err().to_string(), format!("No such container: {missing}"));
+        }
+        assert!(state.rename_container("abd2", "web").is_err());
+    }
+
+    #[test]
+    fn ranges_do_not_overlap_and_are_used_again() {
+        let (_dir, state) = state();
+        let take = |id: &str| state.add_container(&row(id, id), true).unwrap().unwrap().first;
+        let (a, b, c) = (take("a"), take("b"), take("c"));
+        assert_eq!((a, b, c), (0x7000_0000, 0x7001_0000, 0x7002_0000));
+        state.remove_container("b").unwrap();
+        assert_eq!(take("d"), b);
+        state.remove_container("a").unwrap();
+        assert_eq!(take("e"), a);
+        assert_eq!(take("f"), 0x7003_0000);
+    }
+
+    #[test]
+    fn many_front_doors_at_once_get_different_ranges() {
+        let (dir, state) = state();
+        drop(state);
+        let path = dir.path().join("x.db");
+        let mut firsts: Vec<u32> = std::thread::scope(|scope| {
+            let one = |n: usize| {
+                let path = &path;
+                scope.spawn(move || {
+                    let state = State::open(path).unwrap();
+                    state.add_container(&row(&format!("{n}"), &format!("n{n}")), true).unwrap().unwrap().first
+                })
+            };
+            let threads: Vec<_> = (0..16).map(one).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        firsts.sort_unstable();
+        firsts.dedup();
+        assert_eq!(firsts.len(), 16);
+    }
 }

@@ -1,9 +1,105 @@
-//! `info` and `version`. STUB: see contract.
-use crate::{Engine, Result, models};
+//! `info` and `version`.
+
+use std::collections::HashMap;
+
+use bollard_stubs::models::{
+    PluginsInfo, SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum, SystemVersion,
+    SystemVersionComponents, SystemVersionPlatform,
+};
+use errdefs::Result;
+
+use crate::Engine;
+use crate::container::record::now;
+use crate::container::LiveStatus;
+
+/// The version of Docker's API whose bodies these are.
+const API_VERSION: &str = "1.51";
+const MIN_API_VERSION: &str = "1.24";
 
 impl Engine {
     /// What `docker info` shows.
-    pub fn info(&self) -> Result<models::SystemInfo> { todo!() }
-    /// What `docker version` shows.
-    pub fn version(&self) -> models::SystemVersion { todo!() }
+    pub fn info(&self) -> Result<SystemInfo> {
+        let containers = self.state.containers()?;
+        let (mut running, mut paused) = (0, 0);
+        for row in &containers {
+            match self.alive(&row.id)?.map(|live| live.status) {
+                Some(LiveStatus::Paused) => paused += 1,
+                Some(_) => running += 1,
+                None => {}
+            }
+        }
+        let uname = rustix::system::uname();
+        let text = |c: &std::ffi::CStr| Some(c.to_string_lossy().into_owned());
+        let v2_only = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        let mut security = vec!["name=seccomp,profile=builtin".to_owned(), "name=userns".to_owned()];
+        if v2_only {
+            security.push("name=cgroupns".into());
+        }
+        Ok(SystemInfo {
+            containers: Some(containers.len() as i64),
+            containers_running: Some(running),
+            containers_paused: Some(paused),
+            containers_stopped: Some(containers.len() as i64 - running - paused),
+            images: Some(self.images(&[], true)?.len() as i64),
+            driver: Some("overlay".into()),
+            docker_root_dir: Some(self.roots.data.to_string_lossy().into_owned()),
+            plugins: Some(PluginsInfo {
+                volume: Some(vec!["local".into()]),
+                network: Some(vec!["host".into(), "none".into()]),
+                log: Some(vec!["json-file".into(), "none".into()]),
+                ..Default::default()
+            }),
+            system_time: Some(now()),
+            logging_driver: Some("json-file".into()),
+            cgroup_driver: Some(SystemInfoCgroupDriverEnum::CGROUPFS),
+            cgroup_version: Some(if v2_only { SystemInfoCgroupVersionEnum::_2 } else { SystemInfoCgroupVersionEnum::_1 }),
+            kernel_version: text(uname.release()),
+            operating_system: Some(operating_system()),
+            os_type: Some("linux".into()),
+            architecture: text(uname.machine()),
+            ncpu: Some(std::thread::available_parallelism().map_or(1, |n| n.get()) as i64),
+            mem_total: Some(memory()),
+            name: text(uname.nodename()),
+            server_version: Some(env!("CARGO_PKG_VERSION").into()),
+            default_runtime: Some("berth".into()),
+            security_options: Some(security),
+            warnings: Some(Vec::new()),
+            ..Default::default()
+        })
+    }
+
+    /// What `docker version` shows of a server.
+    pub fn version(&self) -> SystemVersion {
+        let uname = rustix::system::uname();
+        let version = env!("CARGO_PKG_VERSION");
+        SystemVersion {
+            platform: Some(SystemVersionPlatform { name: "Berth".into() }),
+            components: Some(vec![SystemVersionComponents {
+                name: "Berth".into(),
+                version: version.into(),
+                details: Some(HashMap::from([("ApiVersion".to_owned(), API_VERSION.to_owned())])),
+            }]),
+            version: Some(version.into()),
+            api_version: Some(API_VERSION.into()),
+            min_api_version: Some(MIN_API_VERSION.into()),
+            os: Some("linux".into()),
+            arch: Some(::image::Platform::host().architecture),
+            kernel_version: Some(uname.release().to_string_lossy().into_owned()),
+            ..Default::default()
+        }
+    }
+}
+
+/// os-release(5).
+fn operating_system() -> String {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(|| "Linux".into(), |n| n.trim_matches('"').to_owned())
+}
+
+/// Bytes of memory (proc_meminfo(5)).
+fn memory() -> i64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
+    line.and_then(|l| l.trim().split(' ').next()?.parse::<i64>().ok()).map_or(0, |kib| kib * 1024)
 }

@@ -1,11 +1,153 @@
-//! Named volumes. STUB: see contract.
-#![allow(missing_docs)]
-use crate::{Engine, Result, models};
+//! Named volumes: directories that outlive containers.
+
+use bollard_stubs::models::{Volume, VolumeCreateRequest, VolumeScopeEnum};
+use errdefs::{Error, Kind, Result, Step};
+use rusqlite::OptionalExtension;
+
+use crate::container::names::new_id;
+use crate::container::record::now;
+use crate::state::database;
+use crate::{Engine, paths};
 
 impl Engine {
-    /// Makes it, or returns the one of that name.
-    pub fn create_volume(&self, _request: &models::VolumeCreateRequest) -> Result<models::Volume> { todo!() }
-    pub fn volumes(&self, _filters: &[(String, String)]) -> Result<Vec<models::Volume>> { todo!() }
-    pub fn volume(&self, _name: &str) -> Result<models::Volume> { todo!() }
-    pub fn remove_volume(&self, _name: &str, _force: bool) -> Result<()> { todo!() }
+    /// Makes it, or returns the one of that name. Without a name it gets one of 64 hexadecimal digits.
+    pub fn create_volume(&self, request: &VolumeCreateRequest) -> Result<Volume> {
+        let name = match request.name.as_deref().filter(|n| !n.is_empty()) {
+            Some(name) => check_name(name)?.to_owned(),
+            None => new_id()?,
+        };
+        if let Some(driver) = request.driver.as_deref().filter(|d| !d.is_empty() && *d != "local") {
+            return Err(Error::new(Kind::NotImplemented, format!("the volume driver {driver:?}: not supported yet")));
+        }
+        if request.driver_opts.as_ref().is_some_and(|o| !o.is_empty()) {
+            return Err(Error::new(Kind::NotImplemented, "options of the local volume driver: not supported yet"));
+        }
+        if let Some(volume) = self.find_volume(&name)? {
+            return Ok(volume);
+        }
+        let path = self.roots.volume(&name);
+        paths::make_private(&self.roots.volumes().join(&name))?;
+        std::fs::create_dir_all(&path).step_with(|| format!("make the volume {name}"))?;
+        let volume = Volume {
+            name: name.clone(),
+            driver: "local".into(),
+            mountpoint: path.to_string_lossy().into_owned(),
+            created_at: Some(now()),
+            labels: request.labels.clone().unwrap_or_default(),
+            scope: Some(VolumeScopeEnum::LOCAL),
+            ..Default::default()
+        };
+        let body = serde_json::to_string(&volume).step("write down the volume")?;
+        // Another front door may have been faster: its volume is the one.
+        self.state.db.execute("INSERT OR IGNORE INTO volume (name, body) VALUES (?1, ?2)", [&name, &body]).map_err(database)?;
+        self.volume(&name)
+    }
+
+    fn find_volume(&self, name: &str) -> Result<Option<Volume>> {
+        let query = self.state.db.query_row("SELECT body FROM volume WHERE name = ?1", [name], |row| row.get::<_, String>(0));
+        match query.optional().map_err(database)? {
+            Some(body) => serde_json::from_str(&body).map(Some).step("read the volume"),
+            None => Ok(None),
+        }
+    }
+
+    /// By name.
+    pub fn volume(&self, name: &str) -> Result<Volume> {
+        self.find_volume(name)?.ok_or_else(|| Error::not_found(format!("get {name}: no such volume")))
+    }
+
+    /// All that match, by name. Filters: `name`, `label`, `driver`, `dangling`.
+    pub fn volumes(&self, filters: &[(String, String)]) -> Result<Vec<Volume>> {
+        let mut statement = self.state.db.prepare("SELECT body FROM volume ORDER BY name").map_err(database)?;
+        let bodies: Vec<String> = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).map_err(database)?;
+        let mut list = Vec::new();
+        for body in bodies {
+            let volume: Volume = serde_json::from_str(&body).step("read the volume")?;
+            if self.volume_matches(&volume, filters)? {
+                list.push(volume);
+            }
+        }
+        Ok(list)
+    }
+
+    fn volume_matches(&self, volume: &Volume, filters: &[(String, String)]) -> Result<bool> {
+        for (name, value) in filters {
+            let matches = match name.as_str() {
+                "name" => volume.name.contains(value.as_str()),
+                "driver" => volume.driver == *value,
+                "label" => match value.split_once('=') {
+                    Some((key, value)) => volume.labels.get(key).is_some_and(|v| v == value),
+                    None => volume.labels.contains_key(value),
+                },
+                "dangling" => {
+                    let unused = self.state.volume_users(&volume.name)?.is_empty();
+                    unused == matches!(value.as_str(), "true" | "1")
+                }
+                _ => return Err(Error::invalid(format!("invalid filter '{name}'"))),
+            };
+            if !matches {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes it and everything in it away. `force`: fine if it is not there.
+    pub fn remove_volume(&self, name: &str, force: bool) -> Result<()> {
+        if self.find_volume(name)?.is_none() {
+            return match force {
+                true => Ok(()),
+                false => Err(Error::not_found(format!("get {name}: no such volume"))),
+            };
+        }
+        self.state.transact(|db| {
+            let users = self.state.volume_users(name)?;
+            if !users.is_empty() {
+                return Err(Error::conflict(format!("remove {name}: volume is in use - [{}]", users.join(", "))));
+            }
+            db.execute("DELETE FROM volume WHERE name = ?1", [name]).map_err(database).map(drop)
+        })?;
+        snapshot::remove_tree(&self.roots.volumes().join(name))
+    }
+}
+
+fn check_name(name: &str) -> Result<&str> {
+    let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.len() > 1
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    match good {
+        true => Ok(name),
+        false => Err(Error::invalid(format!(
+            "create {name}: \"{name}\" includes invalid characters for a local volume name, only \
+             \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Roots;
+
+    #[test]
+    fn volumes_are_made_once_and_not_removed_while_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(Roots { data: dir.path().join("data"), run: dir.path().join("run") }).unwrap();
+        let request = VolumeCreateRequest { name: Some("data".into()), ..Default::default() };
+        let first = engine.create_volume(&request).unwrap();
+        std::fs::write(std::path::Path::new(&first.mountpoint).join("x"), "kept").unwrap();
+        assert_eq!(engine.create_volume(&request).unwrap().created_at, first.created_at);
+        let row = crate::state::ContainerRow { id: "c1".into(), name: "n".into(), image_id: "i".into(), created: 0 };
+        engine.state.add_container(&row, false).unwrap();
+        engine.state.use_volumes("c1", &["data".into()]).unwrap();
+        let error = engine.remove_volume("data", true).unwrap_err();
+        assert_eq!(error.to_string(), "remove data: volume is in use - [c1]");
+        engine.state.remove_container("c1").unwrap();
+        engine.remove_volume("data", false).unwrap();
+        assert!(!std::path::Path::new(&first.mountpoint).exists());
+        assert_eq!(engine.remove_volume("data", false).unwrap_err().to_string(), "get data: no such volume");
+        assert_eq!(engine.create_volume(&VolumeCreateRequest::default()).unwrap().name.len(), 64);
+        let bad = VolumeCreateRequest { name: Some("../x".into()), ..Default::default() };
+        assert!(engine.create_volume(&bad).is_err());
+    }
 }

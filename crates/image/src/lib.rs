@@ -17,7 +17,7 @@ pub use compression::decompress;
 pub use oci_spec::image::{Descriptor, Digest, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
 pub use platform::Platform;
 pub use reference::Reference;
-pub use verify::digest_of;
+pub use verify::{Hashed, digest_of};
 
 /// Manifests, indexes and configurations are documents, not content: none is larger (as in containerd).
 pub const DOCUMENT_LIMIT: u64 = 4 << 20;

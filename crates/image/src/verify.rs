@@ -1,6 +1,6 @@
 //! Digests: of documents, and of streams while they are read.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use errdefs::{Error, Result, Step};
 use sha2::{Digest as _, Sha256};
@@ -68,6 +68,37 @@ impl<R: Read> Read for Verified<R> {
         self.left -= read as u64;
         self.hash.update(&buffer[..read]);
         Ok(read)
+    }
+}
+
+/// Counts and hashes what is written.
+pub struct Hashed<W> {
+    inner: W,
+    hash: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Hashed<W> {
+    /// Writes to `inner`.
+    pub fn new(inner: W) -> Self {
+        Hashed { inner, hash: Sha256::new(), size: 0 }
+    }
+
+    /// The digest and the size of everything that was written.
+    pub fn finish(self) -> (Digest, u64) {
+        (of_hash(self.hash.finalize().as_slice()), self.size)
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
     }
 }
 

@@ -23,12 +23,27 @@ pub struct Wanted {
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// A file or directory of the host; `make` it when it is not there (`-v`, unlike `--mount`).
-    Bind { path: PathBuf, make: bool },
-    /// A named volume, or one made for the container; `fill` an empty one from the image.
-    Volume { name: Option<String>, fill: bool, labels: Option<std::collections::HashMap<String, String>> },
-    /// Memory; these are the options (`size=64m,mode=1777`).
-    Tmpfs { options: String },
+    /// A file or directory of the host (`-v` makes it, `--mount` does not).
+    Bind {
+        /// Absolute.
+        path: PathBuf,
+        /// Make a directory of it if it is not there.
+        make: bool,
+    },
+    /// A named volume, or one made for the container.
+    Volume {
+        /// `None` for one of the container's own.
+        name: Option<String>,
+        /// From the image, while it is empty.
+        fill: bool,
+        /// For a volume that is made now.
+        labels: Option<std::collections::HashMap<String, String>>,
+    },
+    /// Memory.
+    Tmpfs {
+        /// As in mount(8).
+        options: String,
+    },
 }
 
 /// All mounts of a request, sorted so that parents come first.

@@ -1,44 +1,190 @@
-//! Images: pull, push, list, tag, remove, archives. STUB: see contract.
-#![allow(missing_docs)]
-use std::io::{Read, Write};
-use std::path::Path;
+//! Images: pull, push, list, tag, remove, archives.
+//!
+//! An image is its configuration (kept byte by byte: its digest is the image's id) and its layers (kept as directories:
+//! see `snapshot`). Compressed blobs are not kept. Whoever adds layers holds the image lock shared, whoever removes
+//! layers holds it alone, so that no layer goes between being found and being referred to.
 
-use crate::{Engine, Result, models};
+mod archive;
+mod changes;
+mod find;
+mod list;
+mod pull;
+mod push;
+mod remove;
+
+use std::fs::File;
+
+use errdefs::{ErrnoStep, Result, Step};
+use rusqlite::params;
+use rustix::fs::FlockOperation;
+
+use crate::state::database;
+use crate::{Engine, human, models};
 pub use ::image::{Digest, ImageConfiguration, Platform, Reference, registry};
 
 /// A local image, as a container needs it.
 #[derive(Clone, Debug)]
-pub struct Image { pub id: String /* sha256:HEX of the config */, pub config: ImageConfiguration, pub layers: Vec<Digest> /* bottom first */, pub references: Vec<String>, pub digests: Vec<String>, pub size: u64 }
+pub struct Image {
+    /// `sha256:HEX` of the configuration.
+    pub id: String,
+    /// Its settings.
+    pub config: ImageConfiguration,
+    /// Diff ids, bottom first.
+    pub layers: Vec<Digest>,
+    /// Familiar names with tags.
+    pub references: Vec<String>,
+    /// Familiar names with manifests' digests.
+    pub digests: Vec<String>,
+    /// Bytes of content.
+    pub size: u64,
+}
 
 /// What happens during a pull or a push; the front door shows it.
 #[derive(Clone, Debug)]
 pub enum Progress {
-    /// `Pulling from library/debian` and the like: a line of its own.
+    /// `latest: Pulling from library/debian` and the like: a line of its own.
     Message(String),
-    /// A layer, by its short id: "Pulling fs layer", "Downloading", "Extracting", "Pull complete", "Already exists",
-    /// "Pushing", "Pushed", "Layer already exists", "Mounted from x". `current`/`total` in bytes where it has a bar.
-    Layer { id: String, status: &'static str, current: u64, total: u64 },
+    /// A layer; `current` of `total` bytes where it has a bar.
+    Layer {
+        /// Twelve digits.
+        id: String,
+        /// Docker's words: "Pulling fs layer", "Downloading", "Pull complete", "Already exists", "Pushing", "Pushed",
+        /// "Layer already exists".
+        status: &'static str,
+        /// Bytes done.
+        current: u64,
+        /// Bytes in all; 0 where that is not known.
+        total: u64,
+    },
 }
 
+/// What was pulled or pushed.
 #[derive(Clone, Debug, Default)]
-pub struct Pulled { pub reference: String, pub id: String, pub digest: String, /// nothing was new
-    pub up_to_date: bool }
+pub struct Pulled {
+    /// In the familiar form.
+    pub reference: String,
+    /// The image's id.
+    pub id: String,
+    /// Of the manifest or index.
+    pub digest: String,
+    /// Nothing was new.
+    pub up_to_date: bool,
+}
+
+/// An image that is about to be written down.
+struct New<'a> {
+    config: &'a [u8],
+    layers: &'a [Digest],
+    /// Full names with tags (or digests), and the manifests they stand for.
+    references: Vec<(String, Option<String>)>,
+}
 
 impl Engine {
-    pub fn pull(&self, _reference: &str, _platform: Option<&Platform>, _registry: &registry::Client, _progress: &(dyn Fn(Progress) + Sync)) -> Result<Pulled> { todo!() }
-    pub fn push(&self, _reference: &str, _registry: &registry::Client, _progress: &(dyn Fn(Progress) + Sync)) -> Result<Pulled> { todo!() }
-    /// By reference, id, or unique id prefix. NotFound in docker's words: `No such image: x:latest`.
-    pub fn image(&self, _name: &str) -> Result<Image> { todo!() }
-    pub fn images(&self, _filters: &[(String, String)], _all: bool) -> Result<Vec<models::ImageSummary>> { todo!() }
-    pub fn inspect_image(&self, _name: &str) -> Result<models::ImageInspect> { todo!() }
-    pub fn remove_image(&self, _name: &str, _force: bool) -> Result<Vec<models::ImageDeleteResponseItem>> { todo!() }
-    pub fn tag(&self, _source: &str, _target: &str) -> Result<()> { todo!() }
-    /// The references (or ids) that were loaded.
-    pub fn load(&self, _input: &mut dyn Read, _platform: Option<&Platform>) -> Result<Vec<String>> { todo!() }
-    pub fn load_path(&self, _path: &Path, _platform: Option<&Platform>) -> Result<Vec<String>> { todo!() }
-    pub fn save(&self, _names: &[String], _out: &mut dyn Write) -> Result<()> { todo!() }
-    /// A root file system as a tar; `changes` are Dockerfile lines (CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR).
-    pub fn import(&self, _tar: Box<dyn Read + Send>, _reference: Option<&str>, _message: &str, _changes: &[String], _platform: Option<&Platform>) -> Result<String> { todo!() }
-    /// Puts an image together from directories' tars: used for the image that Berth carries itself.
-    pub fn add_image(&self, _config: &ImageConfiguration, _layers: Vec<Box<dyn Read + Send>>, _reference: &str) -> Result<String> { todo!() }
+    /// Held while layers are added (`alone`: removed).
+    fn lock_images(&self, alone: bool) -> Result<File> {
+        let path = self.roots.data.join("images.lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path).step("open the image lock")?;
+        let operation = if alone { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
+        rustix::fs::flock(&file, operation).errno_step("take the image lock")?;
+        Ok(file)
+    }
+
+    /// Writes an image down; all its layers are there. Its id.
+    fn commit_image(&self, new: New<'_>) -> Result<String> {
+        let id = self.content.put(new.config)?.to_string();
+        let config: ImageConfiguration = serde_json::from_slice(new.config).step("read the image's configuration")?;
+        let sizes: Result<Vec<u64>> = new.layers.iter().map(|l| self.layers.layer(l).map(|l| l.size)).collect();
+        let size: u64 = sizes?.iter().sum();
+        let created = config.created().as_deref().map_or(0, human::seconds_at);
+        self.state.transact(|db| {
+            db.execute("INSERT OR IGNORE INTO image (id, created, size) VALUES (?1, ?2, ?3)", params![id, created, size as i64])
+                .map_err(database)?;
+            for (position, layer) in new.layers.iter().enumerate() {
+                let row = params![id, position as i64, layer.to_string()];
+                db.execute("INSERT OR IGNORE INTO image_layer (image, position, layer) VALUES (?1, ?2, ?3)", row).map_err(database)?;
+            }
+            for (name, manifest) in &new.references {
+                let row = params![name, id, manifest];
+                db.execute("INSERT OR REPLACE INTO reference (name, image, manifest) VALUES (?1, ?2, ?3)", row).map_err(database)?;
+            }
+            Ok(())
+        })?;
+        Ok(id)
+    }
+
+    /// Gives an image another name.
+    pub fn tag(&self, source: &str, target: &str) -> Result<()> {
+        let image = self.image(source)?;
+        let target = Reference::parse(target)?;
+        if target.digest.is_some() {
+            return Err(errdefs::Error::invalid("refusing to create a tag with a digest reference"));
+        }
+        let row = params![target.canonical(), image.id];
+        let tagged = self.state.db.execute("INSERT OR REPLACE INTO reference (name, image) VALUES (?1, ?2)", row);
+        tagged.map_err(database).map(drop)
+    }
+
+    /// Puts an image together from tars: used for the image that Berth carries itself. Its id.
+    pub fn add_image(
+        &self,
+        config: &ImageConfiguration,
+        layers: Vec<Box<dyn std::io::Read + Send>>,
+        reference: &str,
+    ) -> Result<String> {
+        let reference = Reference::parse(reference)?;
+        let _lock = self.lock_images(false)?;
+        let applied: Result<Vec<Digest>> = layers
+            .into_iter()
+            .map(|mut tar| self.layers.apply(&mut tar, None).map(|layer| layer.diff_id))
+            .collect();
+        let layers = applied?;
+        let mut config = config.clone();
+        let mut rootfs = config.rootfs().clone();
+        rootfs.set_diff_ids(layers.iter().map(|l| l.to_string()).collect());
+        config.set_rootfs(rootfs);
+        let bytes = serde_json::to_vec(&config).step("write the image's configuration")?;
+        self.commit_image(New { config: &bytes, layers: &layers, references: vec![(reference.canonical(), None)] })
+    }
+
+    /// Everything about an image, in Docker's form.
+    pub fn inspect_image(&self, name: &str) -> Result<models::ImageInspect> {
+        let image = self.image(name)?;
+        let digest: Digest = image.id.parse().step("read the image's id")?;
+        let raw: serde_json::Value = serde_json::from_slice(&self.content.get(&digest)?).step("read the image's configuration")?;
+        let text = |key: &str| raw.get(key).and_then(|v| v.as_str()).map(String::from);
+        let config = raw.get("config").cloned().unwrap_or_default();
+        Ok(models::ImageInspect {
+            id: Some(image.id),
+            repo_tags: Some(image.references),
+            repo_digests: Some(image.digests),
+            comment: text("comment").or(Some(String::new())),
+            created: text("created"),
+            author: text("author").or(Some(String::new())),
+            config: serde_json::from_value(config).ok(),
+            architecture: text("architecture"),
+            variant: text("variant"),
+            os: text("os"),
+            size: Some(image.size as i64),
+            root_fs: Some(models::ImageInspectRootFs {
+                typ: "layers".into(),
+                layers: Some(image.layers.iter().map(|l| l.to_string()).collect()),
+            }),
+            ..Default::default()
+        })
+    }
+}
+
+/// Diff ids of a configuration.
+fn diff_ids(config: &ImageConfiguration) -> Result<Vec<Digest>> {
+    config.rootfs().diff_ids().iter().map(|id| parse_diff_id(id)).collect()
+}
+
+fn parse_diff_id(text: &str) -> Result<Digest> {
+    let digest = text.parse::<Digest>().ok().filter(|_| text.starts_with("sha256:") && text.len() == 71);
+    digest.ok_or_else(|| errdefs::Error::invalid(format!("the image's configuration has a bad layer digest: {text:?}")))
+}
+
+/// Twelve digits of a digest.
+fn short(digest: &str) -> String {
+    digest.trim_start_matches("sha256:").get(..12).unwrap_or(digest).to_owned()
 }

@@ -15,7 +15,8 @@ use crate::verify::Verified;
 use crate::{Platform, Reference};
 use files::{Files, Section};
 
-pub use write::{Saved, save};
+pub use files::nameless;
+pub use write::{Saved, WriteLayer, save};
 
 /// One image found in an archive.
 pub struct Found {
