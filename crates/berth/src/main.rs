@@ -1,1 +1,93 @@
-fn main(){}
+//! The program: one static binary for the command line and for the monitors of containers.
+//!
+//! `berth COMMAND` is a row of [`cli::table`]; `berth monitor ...` is how the engine starts the parent of a container, and
+//! is recognised before anything else is set up.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod cli;
+mod commands;
+mod format;
+mod output;
+mod settings;
+mod template;
+mod terminal;
+mod translate;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use errdefs::{Error, Kind, Result};
+
+use cli::table::{COMMANDS, LATER};
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some((roots, id)) = engine::container::spawn::arguments::decode(&arguments) {
+        return ExitCode::from(monitor::run(roots, &id) as u8);
+    }
+    if arguments.first().is_some_and(|a| a == commands::tour::INSIDE) {
+        return ExitCode::from(commands::tour::inside());
+    }
+    match called_as().as_str() {
+        "runc" => arguments.insert(0, "oci".into()),
+        _ => {}
+    }
+    let code = dispatch(&arguments).unwrap_or_else(|error| fail(&error, &arguments));
+    ExitCode::from(code)
+}
+
+/// The name that the program was called by.
+fn called_as() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    std::path::Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn dispatch(arguments: &[OsString]) -> Result<u8> {
+    let text = |i: usize| arguments.get(i).and_then(|a| a.to_str()).unwrap_or_default();
+    let (first, second) = (text(0), text(1));
+    if ["", "help", "--help", "-h"].contains(&first) && (first != "help" || second.is_empty()) {
+        help();
+        return Ok(0);
+    }
+    if ["--version", "-v"].contains(&first) {
+        output::say(&format!("Berth version {}\n", env!("CARGO_PKG_VERSION")));
+        return Ok(0);
+    }
+    let two = format!("{first} {second}");
+    for (name, used) in [(two.as_str(), 2), (first, 1)] {
+        if let Some(command) = COMMANDS.iter().find(|c| c.name == name || c.aliases.contains(&name)) {
+            return command.call(&arguments[used..]);
+        }
+    }
+    if let Some(name) = [two.as_str(), first].into_iter().find(|name| LATER.contains(name)) {
+        let what = if ["container", "image", "volume", "system"].contains(&name) { two.trim() } else { name };
+        return Err(Error::new(Kind::NotImplemented, format!("{what}: not supported yet")));
+    }
+    let what = if first.starts_with('-') { "unknown flag" } else { "unknown command" };
+    Err(Error::invalid(format!("{what}: {first}")).hint("see 'berth --help'"))
+}
+
+/// Prints the error; its exit code.
+fn fail(error: &Error, arguments: &[OsString]) -> u8 {
+    output::complain(error);
+    let starts = ["run", "create", "exec"];
+    let command = arguments.iter().filter_map(|a| a.to_str()).find(|a| *a != "container").unwrap_or_default();
+    let usage = error.kind() == Kind::NotImplemented || error.find_hint().is_some_and(|h| h.starts_with("see 'berth"));
+    match error.kind() {
+        Kind::CommandNotFound | Kind::CommandNotExecutable => error.kind().exit_code(),
+        // A container that is not there or does not run: exec says 1, as Docker does.
+        Kind::NotFound | Kind::Conflict if command == "exec" => 1,
+        _ if starts.contains(&command) || usage => error.kind().exit_code(),
+        _ => 1,
+    }
+}
+
+fn help() {
+    let mut text = String::from("Usage:  berth COMMAND [OPTIONS]\n\nRuns containers: other distributions' user space on this machine's kernel.\n\nCommands:\n");
+    for command in COMMANDS {
+        text.push_str(&format!("  {:<16} {}\n", command.name, command.about));
+    }
+    text.push_str("\nRun 'berth COMMAND --help' for more on a command.\n");
+    output::say(&text);
+}

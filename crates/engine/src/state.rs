@@ -158,17 +158,17 @@ impl State {
 
     /// All, newest first.
     pub fn containers(&self) -> Result<Vec<ContainerRow>> {
-        self.rows("SELECT id, name, image, created FROM container ORDER BY created DESC", "")
+        self.rows("SELECT id, name, image, created FROM container ORDER BY created DESC", None)
     }
 
-    fn rows(&self, query: &str, parameter: &str) -> Result<Vec<ContainerRow>> {
+    fn rows(&self, query: &str, parameter: Option<&str>) -> Result<Vec<ContainerRow>> {
         let mut statement = self.db.prepare_cached(query).map_err(database)?;
         let read = |row: &rusqlite::Row<'_>| {
             Ok(ContainerRow { id: row.get(0)?, name: row.get(1)?, image_id: row.get(2)?, created: row.get(3)? })
         };
         let rows = match parameter {
-            "" => statement.query_map([], read),
-            one => statement.query_map([one], read),
+            None => statement.query_map([], read),
+            Some(one) => statement.query_map([one], read),
         };
         rows.and_then(Iterator::collect).map_err(database)
     }
@@ -177,14 +177,14 @@ impl State {
     pub fn find_container(&self, name: &str) -> Result<ContainerRow> {
         let missing = || Error::not_found(format!("No such container: {name}"));
         const COLUMNS: &str = "SELECT id, name, image, created FROM container";
-        let mut exact = self.rows(&format!("{COLUMNS} WHERE name = ?1 OR id = ?1 ORDER BY id = ?1 DESC"), name)?;
+        let mut exact = self.rows(&format!("{COLUMNS} WHERE name = ?1 OR id = ?1 ORDER BY id = ?1 DESC"), Some(name))?;
         if !exact.is_empty() {
             return Ok(exact.swap_remove(0));
         }
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(missing());
         }
-        let mut found = self.rows(&format!("{COLUMNS} WHERE id GLOB ?1 LIMIT 2"), &format!("{name}*"))?;
+        let mut found = self.rows(&format!("{COLUMNS} WHERE id GLOB ?1 LIMIT 2"), Some(&format!("{name}*")))?;
         match found.len() {
             0 => Err(missing()),
             1 => Ok(found.swap_remove(0)),

@@ -1,0 +1,136 @@
+//! The command line as tables: one row a command, one row a flag. Parsing, help, completion and refusals come from them.
+//!
+//! Only the command that is called is given to clap: building the whole tree would cost more than starting a container.
+
+pub mod flag;
+pub mod table;
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use errdefs::{Error, Kind, Result};
+
+use flag::{Flag, Given};
+
+/// What stands on the command line besides flags.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Words {
+    /// Nothing.
+    None,
+    /// Exactly so many.
+    Exactly(usize),
+    /// So many or more.
+    AtLeast(usize),
+    /// Any number up to that.
+    AtMost(usize),
+    /// So many or more, and after the first everything is the container's: flags too.
+    Command(usize),
+}
+
+/// One command.
+pub struct Command {
+    /// As typed: `run`, `volume ls`.
+    pub name: &'static str,
+    /// Other spellings.
+    pub aliases: &'static [&'static str],
+    /// After the name in its usage.
+    pub usage: &'static str,
+    /// One line.
+    pub about: &'static str,
+    /// What stands besides flags.
+    pub words: Words,
+    /// Its flags, by group.
+    pub flags: &'static [&'static [Flag]],
+    /// Does it; the exit code.
+    pub run: fn(&Given) -> Result<u8>,
+}
+
+impl Command {
+    /// For clap: parsing, help, completion.
+    pub fn build(&self) -> clap::Command {
+        let mut command = clap::Command::new(self.name)
+            .about(self.about)
+            .override_usage(format!("berth {} {}", self.name, self.usage))
+            .args_override_self(true)
+            .disable_help_flag(true)
+            .arg(clap::Arg::new("help").long("help").action(clap::ArgAction::Help).help("Print usage"));
+        for flag in self.flags.iter().copied().flatten() {
+            command = command.arg(flag.build());
+        }
+        if self.words != Words::None {
+            let words = clap::Arg::new("words").num_args(0..).hide(true).allow_hyphen_values(false);
+            let trailing = matches!(self.words, Words::Command(_));
+            command = command.arg(if trailing { words.trailing_var_arg(true).allow_hyphen_values(true) } else { words });
+        }
+        command
+    }
+
+    /// Parses and does it.
+    pub fn call(&self, arguments: &[OsString]) -> Result<u8> {
+        let matches = self.build().no_binary_name(true).try_get_matches_from(arguments);
+        let matches = match matches {
+            Ok(matches) => matches,
+            Err(e) if e.kind() == ErrorKind::DisplayHelp => {
+                crate::output::say(&e.render().ansi().to_string());
+                return Ok(0);
+            }
+            Err(e) => return Err(self.explain(&e)),
+        };
+        let given = Given { words: self.words(&matches)?, matches };
+        self.refuse(&given)?;
+        (self.run)(&given)
+    }
+
+    fn words(&self, matches: &clap::ArgMatches) -> Result<Vec<String>> {
+        if self.words == Words::None {
+            return Ok(Vec::new());
+        }
+        let words: Vec<String> = matches.get_many::<String>("words").into_iter().flatten().cloned().collect();
+        let requires = |how: String| {
+            let message = format!("\"berth {}\" requires {how}.\n\nUsage:  berth {} {}", self.name, self.name, self.usage);
+            Err(Error::invalid(message).hint(format!("see 'berth {} --help'", self.name)))
+        };
+        let plural = |n: usize| if n == 1 { "" } else { "s" };
+        match self.words {
+            Words::Exactly(n) if words.len() != n => requires(format!("exactly {n} argument{}", plural(n))),
+            Words::AtLeast(n) | Words::Command(n) if words.len() < n => requires(format!("at least {n} argument{}", plural(n))),
+            Words::AtMost(n) if words.len() > n => requires(format!("at most {n} argument{}", plural(n))),
+            Words::Command(_) if words[0].starts_with('-') && words[0] != "-" => {
+                Err(Error::invalid(format!("unknown flag: {}", words[0])).hint(format!("see 'berth {} --help'", self.name)))
+            }
+            _ => Ok(words),
+        }
+    }
+
+    /// Flags that are known and do nothing yet.
+    fn refuse(&self, given: &Given) -> Result<()> {
+        for flag in self.flags.iter().copied().flatten().filter(|f| f.later) {
+            if given.has(flag.long) {
+                return Err(Error::new(Kind::NotImplemented, format!("--{}: not supported yet", flag.long)));
+            }
+        }
+        Ok(())
+    }
+
+    /// clap's error in Docker's words.
+    fn explain(&self, error: &clap::Error) -> Error {
+        let text = |kind| match error.get(kind) {
+            Some(ContextValue::String(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+        let flag = argument.split([' ', '=']).next().unwrap_or_default().to_owned();
+        let message = match error.kind() {
+            ErrorKind::UnknownArgument if flag.starts_with("--") => format!("unknown flag: {flag}"),
+            ErrorKind::UnknownArgument if flag.starts_with('-') => format!("unknown shorthand flag: {flag}"),
+            ErrorKind::UnknownArgument => format!("\"berth {}\" accepts no arguments: {flag}", self.name),
+            ErrorKind::InvalidValue | ErrorKind::ValueValidation if text(ContextKind::InvalidValue).is_some_and(|v| !v.is_empty()) => {
+                let value = text(ContextKind::InvalidValue).unwrap_or_default();
+                format!("invalid argument {value:?} for \"{flag}\" flag")
+            }
+            ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues => format!("flag needs an argument: {flag}"),
+            _ => error.to_string().trim().trim_start_matches("error: ").to_owned(),
+        };
+        Error::invalid(message).hint(format!("see 'berth {} --help'", self.name))
+    }
+}

@@ -1,0 +1,96 @@
+//! `pull`, `push`, `images`, `rmi`, `tag`.
+
+use engine::image::{Platform, Reference};
+use engine::models::ImageSummary;
+use errdefs::Result;
+use serde_json::{Value, json};
+
+use super::{listing, progress};
+use crate::cli::flag::Given;
+use crate::output::{each, say};
+use crate::{format, settings};
+
+/// Downloads an image.
+pub fn pull(given: &Given) -> Result<u8> {
+    let platform = given.one("platform").map(Platform::parse).transpose()?;
+    let name = &given.words[0];
+    progress::pull(&settings::engine()?, name, platform.as_ref(), false, given.on("quiet"))?;
+    say(&format!("{}\n", Reference::parse(name)?.canonical()));
+    Ok(0)
+}
+
+/// Uploads an image.
+pub fn push(given: &Given) -> Result<u8> {
+    let pushed = progress::push(&settings::engine()?, &given.words[0], given.on("quiet"))?;
+    if given.on("quiet") {
+        say(&format!("{}\n", pushed.reference));
+    }
+    Ok(0)
+}
+
+const COLUMNS: &[listing::Column] =
+    &[("REPOSITORY", "Repository"), ("TAG", "Tag"), ("IMAGE ID", "ID"), ("CREATED", "CreatedSince"), ("SIZE", "Size")];
+
+/// Lists images.
+pub fn images(given: &Given) -> Result<u8> {
+    let mut filters = given.filters()?;
+    filters.extend(given.words.first().map(|name| ("reference".to_owned(), name.clone())));
+    let list = settings::engine()?.images(&filters, given.on("all"))?;
+    let whole = given.on("no-trunc");
+    if given.on("quiet") {
+        list.iter().for_each(|image| say(&format!("{}\n", id(image, whole))));
+        return Ok(0);
+    }
+    let mut columns = COLUMNS.to_vec();
+    if given.on("digests") {
+        columns.insert(2, ("DIGEST", "Digest"));
+    }
+    let rows: Vec<Value> = list.iter().flat_map(|image| rows(image, whole)).collect();
+    listing::print(given.one("format"), &columns, &rows)?;
+    Ok(0)
+}
+
+fn id(image: &ImageSummary, whole: bool) -> String {
+    if whole { image.id.clone() } else { image.id.trim_start_matches("sha256:").chars().take(12).collect() }
+}
+
+/// One row a name.
+fn rows(image: &ImageSummary, whole: bool) -> Vec<Value> {
+    let row = |repository: &str, tag: &str, digest: &str| {
+        json!({
+            "Repository": repository, "Tag": tag, "Digest": digest, "ID": id(image, whole),
+            "CreatedSince": format::ago(image.created),
+            "CreatedAt": jiff::Timestamp::from_second(image.created).map(|t| t.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()).unwrap_or_default(),
+            "Size": format::human_size(image.size), "Containers": image.containers.to_string(),
+            "SharedSize": "N/A", "UniqueSize": "N/A", "VirtualSize": format::human_size(image.size),
+        })
+    };
+    let digest_of = |repository: &str| {
+        let found = image.repo_digests.iter().find_map(|d| d.strip_prefix(repository)?.strip_prefix('@'));
+        found.unwrap_or("<none>").to_owned()
+    };
+    let tags = image.repo_tags.iter().filter_map(|t| t.rsplit_once(':'));
+    let mut rows: Vec<Value> = tags.map(|(repository, tag)| row(repository, tag, &digest_of(repository))).collect();
+    if rows.is_empty() {
+        let (repository, digest) = image.repo_digests.first().and_then(|d| d.split_once('@')).unwrap_or(("<none>", "<none>"));
+        rows.push(row(repository, "<none>", digest));
+    }
+    rows
+}
+
+/// Takes names, and images without any more, away.
+pub fn rmi(given: &Given) -> Result<u8> {
+    let engine = settings::engine()?;
+    Ok(each(&given.words, |name| {
+        for item in engine.remove_image(name, given.on("force"))? {
+            item.untagged.iter().for_each(|name| say(&format!("Untagged: {name}\n")));
+            item.deleted.iter().for_each(|id| say(&format!("Deleted: {id}\n")));
+        }
+        Ok(())
+    }))
+}
+
+/// Gives an image another name.
+pub fn tag(given: &Given) -> Result<u8> {
+    settings::engine()?.tag(&given.words[0], &given.words[1]).map(|()| 0)
+}

@@ -1,0 +1,17 @@
+//! One file a command, or a few that belong together.
+
+pub mod archives;
+pub mod attach;
+pub mod completion;
+pub mod exec;
+pub mod images;
+pub mod info;
+pub mod inspect;
+pub mod lifecycle;
+pub mod listing;
+pub mod logs;
+pub mod progress;
+pub mod ps;
+pub mod run;
+pub mod tour;
+pub mod volume;

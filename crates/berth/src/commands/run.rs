@@ -1,0 +1,105 @@
+//! `run` and `create`.
+
+use engine::Engine;
+use engine::image::Platform;
+use errdefs::{Error, Kind, Result, Step};
+
+use super::progress;
+use crate::cli::flag::Given;
+use crate::terminal::{self, Ended};
+use crate::translate::{self, Asked};
+use crate::{output, settings};
+
+/// Makes a container, starts it, and stays with it unless told otherwise.
+pub fn run(given: &Given) -> Result<u8> {
+    let (tty, interactive, detached) = (given.on("tty"), given.on("interactive"), given.on("detach"));
+    if tty && interactive && !detached && !terminal::stdin_is() {
+        return Err(Error::invalid("the input device is not a TTY"));
+    }
+    let asked = translate::body(given, detached)?;
+    let engine = settings::engine()?;
+    let id = make(&engine, given, asked)?;
+    if detached {
+        engine.start(&id, false)?.into_iter().flat_map(|a| a.warnings).for_each(|w| output::note(&format!("WARNING: {w}")));
+        output::say(&format!("{id}\n"));
+        return Ok(0);
+    }
+    let signals = terminal::signals()?;
+    let attached = engine.start(&id, true)?.ok_or_else(|| Error::system("the container was started and not attached to"))?;
+    attached.warnings.iter().for_each(|w| output::note(&format!("WARNING: {w}")));
+    let proxy = !given.has("sig-proxy") || given.on("sig-proxy");
+    let signal = |number: i32| _ = engine.kill(&id, &number.to_string());
+    let signal: Option<&dyn Fn(i32)> = if proxy { Some(&signal) } else { None };
+    ended(&engine, &id, terminal::attached(attached, interactive, given.one("detach-keys"), &signals, signal)?)
+}
+
+/// The exit code for the shell.
+pub fn ended(engine: &Engine, id: &str, ended: Ended) -> Result<u8> {
+    match ended {
+        Ended::Exited(exit) => {
+            if exit.oom_killed && exit.code == 137 {
+                output::note("berth: the container was killed for lack of memory");
+                output::note("hint: raise its --memory");
+            }
+            Ok(exit.code as u8)
+        }
+        Ended::Detached => {
+            output::note("read escape sequence");
+            Ok(0)
+        }
+        Ended::Lost => {
+            let code = engine.wait(id, engine::container::WaitCondition::NotRunning).map_or(137, |exit| exit.code);
+            output::note("berth: the container's monitor was killed, and the container with it");
+            Ok(code as u8)
+        }
+    }
+}
+
+/// Makes a container; prints its id.
+pub fn create(given: &Given) -> Result<u8> {
+    let asked = translate::body(given, false)?;
+    let engine = settings::engine()?;
+    let id = make(&engine, given, asked)?;
+    output::say(&format!("{id}\n"));
+    Ok(0)
+}
+
+/// The container's id. Pulls the image if it is not there, as `--pull` says.
+fn make(engine: &Engine, given: &Given, asked: Asked) -> Result<String> {
+    let platform = given.one("platform").map(Platform::parse).transpose()?;
+    let image = &given.words[0];
+    let cidfile = given.one("cidfile");
+    if let Some(path) = cidfile.filter(|p| std::path::Path::new(p).exists()) {
+        return Err(Error::conflict(format!(
+            "container ID file found, make sure the other container isn't running or delete {path}"
+        )));
+    }
+    let policy = given.one("pull").unwrap_or("missing");
+    let pull = || progress::pull(engine, image, platform.as_ref(), true, given.on("quiet")).map(drop);
+    match policy {
+        "always" => pull()?,
+        "missing" | "never" => {}
+        other => return Err(Error::invalid(format!("invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""))),
+    }
+    let create = || engine.create(given.one("name"), &asked.body, platform.as_ref());
+    let created = match create() {
+        Err(e) if e.kind() == Kind::NotFound && policy == "missing" && missing_image(engine, image, platform.as_ref()) => {
+            let shown = engine::image::Reference::parse(image).map_or_else(|_| image.clone(), |r| r.familiar());
+            output::note(&format!("Unable to find image '{shown}' locally"));
+            pull()?;
+            create()?
+        }
+        other => other?,
+    };
+    asked.notes.iter().for_each(|n| output::note(n));
+    created.warnings.iter().for_each(|w| output::note(&format!("WARNING: {w}")));
+    if let Some(path) = cidfile {
+        std::fs::write(path, &created.id).step_with(|| format!("write the container ID file {path}"))?;
+    }
+    Ok(created.id)
+}
+
+/// Whether it is the image that was not found, or its platform.
+fn missing_image(engine: &Engine, image: &str, platform: Option<&Platform>) -> bool {
+    platform.is_some() || engine.image(image).is_err_and(|e| e.kind() == Kind::NotFound)
+}

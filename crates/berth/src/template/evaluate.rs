@@ -1,0 +1,344 @@
+//! Nodes and data to text.
+
+use std::cmp::Ordering;
+
+use serde_json::{Value, json};
+
+use super::parse::{Node, Operand, Pipeline};
+
+type Result<T> = std::result::Result<T, String>;
+
+/// Fills a template in.
+pub fn evaluate(nodes: &[Node], data: &Value) -> Result<String> {
+    let mut scope = Scope { variables: vec![(String::new(), data.clone())], out: String::new() };
+    scope.nodes(nodes, data)?;
+    Ok(scope.out)
+}
+
+struct Scope {
+    /// `$` is the one without a name.
+    variables: Vec<(String, Value)>,
+    out: String,
+}
+
+impl Scope {
+    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<()> {
+        nodes.iter().try_for_each(|node| self.node(node, dot))
+    }
+
+    /// What is set inside is not seen outside.
+    fn block(&mut self, nodes: &[Node], dot: &Value) -> Result<()> {
+        let depth = self.variables.len();
+        let done = self.nodes(nodes, dot);
+        self.variables.truncate(depth);
+        done
+    }
+
+    fn node(&mut self, node: &Node, dot: &Value) -> Result<()> {
+        match node {
+            Node::Text(text) => self.out.push_str(text),
+            Node::Action(pipeline) => {
+                let value = self.pipeline(pipeline, dot)?;
+                match &pipeline.set {
+                    Some(name) => self.variables.push((name.clone(), value)),
+                    None => self.out.push_str(&show(&value)),
+                }
+            }
+            Node::If(branches) => {
+                for (condition, body) in branches {
+                    let holds = match condition {
+                        Some(pipeline) => truth(&self.pipeline(pipeline, dot)?),
+                        None => true,
+                    };
+                    if holds {
+                        return self.block(body, dot);
+                    }
+                }
+            }
+            Node::With(pipeline, body, otherwise) => {
+                let value = self.pipeline(pipeline, dot)?;
+                return if truth(&value) { self.block(body, &value) } else { self.block(otherwise, dot) };
+            }
+            Node::Range { variables, over, body, otherwise } => {
+                let items: Vec<(Value, Value)> = match self.pipeline(over, dot)? {
+                    Value::Array(list) => list.into_iter().enumerate().map(|(i, v)| (json!(i), v)).collect(),
+                    Value::Object(map) => map.into_iter().map(|(k, v)| (json!(k), v)).collect(),
+                    Value::Null => Vec::new(),
+                    other => return Err(format!("range can't iterate over {}", show(&other))),
+                };
+                if items.is_empty() {
+                    return self.block(otherwise, dot);
+                }
+                for (key, value) in items {
+                    let depth = self.variables.len();
+                    match variables.as_slice() {
+                        [one] => self.variables.push((one.clone(), value.clone())),
+                        [first, second] => {
+                            self.variables.push((first.clone(), key));
+                            self.variables.push((second.clone(), value.clone()));
+                        }
+                        _ => {}
+                    }
+                    let done = self.nodes(body, &value);
+                    self.variables.truncate(depth);
+                    done?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pipeline(&mut self, pipeline: &Pipeline, dot: &Value) -> Result<Value> {
+        let mut last: Option<Value> = None;
+        for command in &pipeline.commands {
+            last = Some(self.command(command, dot, last)?);
+        }
+        Ok(last.unwrap_or(Value::Null))
+    }
+
+    fn command(&mut self, command: &[Operand], dot: &Value, piped: Option<Value>) -> Result<Value> {
+        let (first, rest) = command.split_first().ok_or("missing value for command")?;
+        if let Operand::Function(name) = first {
+            let mut arguments = rest.iter().map(|o| self.operand(o, dot)).collect::<Result<Vec<_>>>()?;
+            arguments.extend(piped);
+            return call(name, &arguments);
+        }
+        match rest.is_empty() && piped.is_none() {
+            true => self.operand(first, dot),
+            false => Err("can't give argument to non-function".into()),
+        }
+    }
+
+    fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Value> {
+        Ok(match operand {
+            Operand::Field(path) => field(dot, path)?,
+            Operand::Variable(name, path) => {
+                let found = self.variables.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+                field(&found.ok_or_else(|| format!("undefined variable \"${name}\""))?, path)?
+            }
+            Operand::Text(text) => json!(text),
+            Operand::Number(n) if n.fract() == 0.0 => json!(*n as i64),
+            Operand::Number(n) => json!(n),
+            Operand::Truth(truth) => json!(truth),
+            Operand::Nothing => Value::Null,
+            Operand::Function(name) => call(name, &[])?,
+            Operand::Nested(pipeline, path) => field(&self.pipeline(pipeline, dot)?, path)?,
+        })
+    }
+}
+
+/// By the exact name, else by one that differs in case alone: Go's fields and the JSON's do.
+fn field(value: &Value, path: &[String]) -> Result<Value> {
+    let mut at = value.clone();
+    for name in path {
+        at = match &at {
+            Value::Object(map) => {
+                let found = map.get(name).or_else(|| map.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v));
+                found.cloned().ok_or_else(|| format!("at <.{}>: map has no entry for key {name:?}", path.join(".")))?
+            }
+            Value::Null => return Err(format!("at <.{}>: nil data; no entry for key {name:?}", path.join("."))),
+            _ => return Err(format!("at <.{}>: can't evaluate field {name}", path.join("."))),
+        };
+    }
+    Ok(at)
+}
+
+fn truth(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(b) => *b,
+        Value::Number(n) => n.as_f64() != Some(0.0),
+        Value::String(s) => !s.is_empty(),
+        Value::Array(a) => !a.is_empty(),
+        Value::Object(o) => !o.is_empty(),
+    }
+}
+
+/// As Go prints it.
+fn show(value: &Value) -> String {
+    match value {
+        Value::Null => "<no value>".into(),
+        Value::String(s) => s.clone(),
+        Value::Array(list) => format!("[{}]", list.iter().map(show).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let entries: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", show(v))).collect();
+            format!("map[{}]", entries.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn compare(a: &Value, b: &Value) -> Option<Ordering> {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64()?.partial_cmp(&b.as_f64()?),
+        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
+        _ => None,
+    }
+}
+
+fn call(name: &str, arguments: &[Value]) -> Result<Value> {
+    let wrong = |how: &str| format!("wrong number of args for {name}: want {how} got {}", arguments.len());
+    let one = || arguments.first().filter(|_| arguments.len() == 1).ok_or_else(|| wrong("1"));
+    let two = || arguments.first().zip(arguments.get(1)).filter(|_| arguments.len() == 2).ok_or_else(|| wrong("2"));
+    let text = |value: &Value| show(value);
+    let order = |holds: fn(Ordering) -> bool| -> Result<Value> {
+        let (a, b) = two()?;
+        compare(a, b).map(|o| json!(holds(o))).ok_or_else(|| format!("error calling {name}: incompatible types for comparison"))
+    };
+    Ok(match name {
+        "json" => json!(to_json(one()?)),
+        "len" => json!(match one()? {
+            Value::String(s) => s.len(),
+            Value::Array(a) => a.len(),
+            Value::Object(o) => o.len(),
+            other => return Err(format!("error calling len: len of {}", show(other))),
+        }),
+        "index" => {
+            let (at, path) = arguments.split_first().ok_or_else(|| wrong("at least 1"))?;
+            path.iter().try_fold(at.clone(), |at, key| index(&at, key))?
+        }
+        "join" => {
+            let (list, separator) = two()?;
+            let items = list.as_array().ok_or("error calling join: it is no list")?;
+            json!(items.iter().map(show).collect::<Vec<_>>().join(&text(separator)))
+        }
+        "split" => {
+            let (whole, separator) = two()?;
+            json!(text(whole).split(&text(separator)).collect::<Vec<_>>())
+        }
+        "upper" => json!(text(one()?).to_uppercase()),
+        "lower" => json!(text(one()?).to_lowercase()),
+        "title" => {
+            let mut first = true;
+            let letter = |c: char| {
+                let result = if first { c.to_uppercase().to_string() } else { c.to_string() };
+                first = !c.is_alphanumeric();
+                result
+            };
+            json!(text(one()?).chars().map(letter).collect::<String>())
+        }
+        "truncate" => {
+            let (whole, length) = two()?;
+            json!(text(whole).chars().take(length.as_u64().unwrap_or(0) as usize).collect::<String>())
+        }
+        "pad" => match arguments {
+            [whole, before, after] => {
+                let blanks = |n: &Value| " ".repeat(n.as_u64().unwrap_or(0).min(1000) as usize);
+                json!(format!("{}{}{}", blanks(before), text(whole), blanks(after)))
+            }
+            _ => return Err(wrong("3")),
+        },
+        "print" => json!(arguments.iter().map(show).collect::<String>()),
+        "println" => json!(arguments.iter().map(show).collect::<Vec<_>>().join(" ") + "\n"),
+        "printf" => {
+            let (format, values) = arguments.split_first().ok_or_else(|| wrong("at least 1"))?;
+            json!(printf(&text(format), values)?)
+        }
+        "not" => json!(!truth(one()?)),
+        "and" => arguments.iter().find(|a| !truth(a)).or(arguments.last()).cloned().ok_or_else(|| wrong("at least 1"))?,
+        "or" => arguments.iter().find(|a| truth(a)).or(arguments.last()).cloned().ok_or_else(|| wrong("at least 1"))?,
+        "eq" => {
+            let (first, others) = arguments.split_first().filter(|(_, o)| !o.is_empty()).ok_or_else(|| wrong("at least 2"))?;
+            json!(others.contains(first))
+        }
+        "ne" => {
+            let (a, b) = two()?;
+            json!(a != b)
+        }
+        "lt" => order(Ordering::is_lt)?,
+        "le" => order(Ordering::is_le)?,
+        "gt" => order(Ordering::is_gt)?,
+        "ge" => order(Ordering::is_ge)?,
+        _ => return Err(format!("function {name:?} not defined")),
+    })
+}
+
+fn index(value: &Value, key: &Value) -> Result<Value> {
+    match (value, key) {
+        (Value::Object(map), Value::String(key)) => Ok(map.get(key).cloned().unwrap_or(json!(""))),
+        (Value::Array(list), Value::Number(n)) => {
+            let found = n.as_u64().and_then(|n| list.get(n as usize));
+            found.cloned().ok_or_else(|| format!("error calling index: index out of range: {n}"))
+        }
+        _ => Err(format!("error calling index: can't index item of {}", show(value))),
+    }
+}
+
+/// As Go's encoder: with `<`, `>` and `&` escaped.
+pub fn to_json(value: &Value) -> String {
+    value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
+/// `%s %v %d %q %%`, with a width.
+fn printf(format: &str, values: &[Value]) -> Result<String> {
+    let (mut out, mut values, mut chars) = (String::new(), values.iter(), format.chars());
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let mut width = String::new();
+        let verb = loop {
+            match chars.next() {
+                Some(c) if c.is_ascii_digit() || c == '-' => width.push(c),
+                other => break other,
+            }
+        };
+        if verb == Some('%') {
+            out.push('%');
+            continue;
+        }
+        let value = values.next().ok_or("error calling printf: a value is missing")?;
+        let text = match verb {
+            Some('s' | 'v') => show(value),
+            Some('d') if value.is_number() => show(value),
+            Some('q') => format!("{:?}", show(value)),
+            other => return Err(format!("error calling printf: %{} of {}", other.unwrap_or(' '), show(value))),
+        };
+        let zeros = width.starts_with('0');
+        let number: i64 = width.parse().unwrap_or(0);
+        let size = number.unsigned_abs().min(1000) as usize;
+        out.push_str(&match (number < 0, zeros) {
+            (true, _) => format!("{text:<size$}"),
+            (false, true) => format!("{text:0>size$}"),
+            (false, false) => format!("{text:>size$}"),
+        });
+    }
+    match values.next() {
+        Some(_) => Err("error calling printf: too many values".into()),
+        None => Ok(out),
+    }
+}
+
+/// `{{.ID}}\t{{.Names}}` gives `ID\tNAMES`: a table's titles.
+pub fn titles(nodes: &[Node]) -> String {
+    let title = |pipeline: &Pipeline| {
+        let operands = pipeline.commands.iter().flatten();
+        operands.filter_map(|o| if let Operand::Field(path) = o { path.last().cloned() } else { None }).next().unwrap_or_default()
+    };
+    let piece = |node: &Node| match node {
+        Node::Text(text) => text.clone(),
+        Node::Action(pipeline) => spaced(&title(pipeline)),
+        _ => String::new(),
+    };
+    nodes.iter().map(piece).collect()
+}
+
+/// `CreatedAt` is titled `CREATED AT`, as Docker does it.
+fn spaced(field: &str) -> String {
+    match field {
+        "ID" => "ID".into(),
+        "RunningFor" | "CreatedSince" => "CREATED".into(),
+        "Repository" | "Tag" | "Digest" | "Image" | "Command" | "Ports" | "Status" | "Names" | "Size" | "State" => field.to_uppercase(),
+        _ => {
+            let mut out = String::new();
+            for c in field.chars() {
+                if c.is_uppercase() && out.ends_with(|p: char| p.is_lowercase()) {
+                    out.push(' ');
+                }
+                out.push(c);
+            }
+            out.to_uppercase()
+        }
+    }
+}
