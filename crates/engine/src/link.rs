@@ -17,8 +17,8 @@
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use errdefs::{ErrnoStep, Error, Kind, Result, Step, Wire};
@@ -190,7 +190,22 @@ impl Attached {
 
 /// Connects to a monitor's socket.
 pub fn connect(socket: &Path) -> Result<UnixStream> {
-    UnixStream::connect(socket).step("connect to the container's monitor").map_err(|e| e.kind_is(Kind::Unavailable))
+    let connect = |path: &Path| UnixStream::connect(path).step("connect to the container's monitor");
+    by_short_name(socket, connect).map_err(|e| e.kind_is(Kind::Unavailable))
+}
+
+/// Listens at a monitor's socket.
+pub fn listen(socket: &Path) -> Result<UnixListener> {
+    by_short_name(socket, |path| UnixListener::bind(path).step("listen for clients"))
+}
+
+/// A socket's address has 108 bytes (unix(7)), a path may have 4096: the directory goes by its descriptor.
+fn by_short_name<T>(socket: &Path, call: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let dir = rustix::fs::open(socket.parent().unwrap_or(Path::new("/")), flags, rustix::fs::Mode::empty());
+    let dir = dir.errno_step("open the container's live directory")?;
+    let name = socket.file_name().unwrap_or_default();
+    call(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))
 }
 
 /// Sends one message, with descriptors if any.

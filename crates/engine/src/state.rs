@@ -84,6 +84,8 @@ impl State {
         db.busy_timeout(std::time::Duration::from_millis(PATIENCE_MS.into())).map_err(database)?;
         let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(database)?;
         db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;").map_err(database)?;
+        // Closing would wait for the disk four times; the log is taken into the database every thousand pages anyway.
+        db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(database)?;
         match version {
             0 => Self::make(&mut db)?,
             1 => {}

@@ -100,7 +100,7 @@ impl Monitor {
 
     /// Makes the socket for front doors.
     pub fn listen(&mut self) -> Result<()> {
-        let listener = UnixListener::bind(self.roots.socket(&self.record.id)).step("listen for clients")?;
+        let listener = link::listen(&self.roots.socket(&self.record.id))?;
         listener.set_nonblocking(true).step("listen for clients")?;
         self.listener = Some(listener);
         Ok(())

@@ -14,7 +14,10 @@ pub fn split() -> Result<()> {
     // Before there is a child to send one.
     sys::signal::block_all().errno_step("block signals in the container's init")?;
     match sys::process::clone3(0, None).errno_step("start the command below the container's init")? {
-        Forked::Parent { pid, .. } => sys::process::close_everything_and(|| reap(pid)),
+        Forked::Parent { pid, .. } => {
+            let _ = rustix::thread::set_name(c"berth-init");
+            sys::process::close_everything_and(|| reap(pid))
+        }
         Forked::Child => {
             // The command leads the terminal's foreground, as if it were alone.
             let _ = rustix::process::setpgid(None, None);

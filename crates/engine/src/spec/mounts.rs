@@ -54,11 +54,12 @@ fn system(record: &Record) -> Vec<Mount> {
             false => mount("/sys", "sysfs", "sysfs", &format!("nosuid,noexec,nodev,{access}")),
         },
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &format!("nosuid,noexec,nodev,{access}")),
-        match foreign(shares(&host.ipc_mode)) {
-            true => mount("/dev/mqueue", "bind", "/dev/mqueue", "bind,nosuid,noexec,nodev"),
-            false => mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"),
-        },
     ];
+    if !foreign(shares(&host.ipc_mode)) {
+        list.push(mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"));
+    } else if Path::new("/dev/mqueue").is_dir() {
+        list.push(mount("/dev/mqueue", "bind", "/dev/mqueue", "bind,nosuid,noexec,nodev"));
+    }
     match host.ipc_mode.as_deref() {
         Some("none") => {}
         Some("host") => list.push(mount("/dev/shm", "bind", "/dev/shm", "bind,nosuid,noexec,nodev")),

@@ -1,0 +1,157 @@
+//! Registries: Debian's own, and one that answers whatever a test wants.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+/// Debian's `docker-registry` on a free port of loopback.
+pub struct Registry {
+    child: Child,
+    pub address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Registry {
+    /// Starts it, and waits until it answers.
+    pub fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("berth-registry-").tempdir_in("/var/tmp").unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let config = format!(
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {address}\n",
+            dir.path().join("data").display()
+        );
+        std::fs::write(dir.path().join("config.yml"), config).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(dir.path().join("config.yml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is installed");
+        crate::eventually("the registry answers", || TcpStream::connect(&address).is_ok());
+        Registry { child, address, _dir: dir }
+    }
+
+    /// A name in it.
+    pub fn name(&self, repository: &str) -> String {
+        format!("{}/{repository}", self.address)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a made-up registry answers to one path.
+#[derive(Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// Break the connection off after so many bytes of the body, the first so many times.
+    pub cut: Option<(usize, u32)>,
+}
+
+impl Answer {
+    /// 200, with a type.
+    pub fn ok(kind: &str, body: impl Into<Vec<u8>>) -> Self {
+        Answer { status: 200, headers: vec![("Content-Type".into(), kind.into())], body: body.into(), cut: None }
+    }
+    /// Another status.
+    pub fn status(status: u16) -> Self {
+        Answer { status, headers: Vec::new(), body: Vec::new(), cut: None }
+    }
+    /// With a header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+    /// Cut short.
+    pub fn cut(mut self, after: usize, times: u32) -> Self {
+        self.cut = Some((after, times));
+        self
+    }
+}
+
+/// A registry that answers by a table.
+pub struct Fake {
+    pub address: String,
+    answers: Arc<Mutex<HashMap<String, Answer>>>,
+    /// Requests as they came: the line, and the headers.
+    pub requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fake {
+    /// Starts it; it ends with the test's process.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (answers, requests): (Arc<Mutex<HashMap<String, Answer>>>, Arc<Mutex<Vec<String>>>) = Default::default();
+        let (table, log) = (answers.clone(), requests.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (table, log) = (table.clone(), log.clone());
+                std::thread::spawn(move || serve(stream, &table, &log));
+            }
+        });
+        Fake { address, answers, requests }
+    }
+
+    /// What a path below `/v2/` gets.
+    pub fn answer(&self, path: &str, answer: Answer) {
+        self.answers.lock().unwrap().insert(format!("/v2/{path}"), answer);
+    }
+}
+
+fn serve(mut stream: TcpStream, table: &Mutex<HashMap<String, Answer>>, log: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let (mut request, mut line) = (String::new(), String::new());
+        while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
+            request.push_str(&line);
+            line.clear();
+        }
+        let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+        if path.is_empty() {
+            return;
+        }
+        let length = request.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ").and_then(|n| n.trim().parse().ok()));
+        let _ = reader.by_ref().take(length.unwrap_or(0)).read_to_end(&mut Vec::new());
+        let range = request.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("range: bytes=").and_then(|r| r.trim().trim_end_matches('-').parse::<usize>().ok()));
+        log.lock().unwrap().push(request);
+        let mut cut = None;
+        let answer = {
+            let mut table = table.lock().unwrap();
+            match table.get_mut(path.split('?').next().unwrap_or_default()) {
+                None => Answer::status(404),
+                Some(answer) => {
+                    if let Some((after, times)) = &mut answer.cut {
+                        if *times > 0 {
+                            *times -= 1;
+                            cut = Some(*after);
+                        }
+                    }
+                    answer.clone()
+                }
+            }
+        };
+        let start = range.filter(|_| answer.status == 200).unwrap_or(0).min(answer.body.len());
+        let status = if start > 0 { 206 } else { answer.status };
+        let mut head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n", answer.body.len() - start);
+        for (name, value) in &answer.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let body = &answer.body[start..];
+        let body = cut.map_or(body, |n| &body[..n.min(body.len())]);
+        if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(b"\r\n")).and_then(|()| stream.write_all(body)).is_err() || cut.is_some() {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+            return;
+        }
+    }
+}
