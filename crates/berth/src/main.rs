@@ -73,7 +73,7 @@ fn fail(error: &Error, arguments: &[OsString]) -> u8 {
     output::complain(error);
     let starts = ["run", "create", "exec"];
     let command = arguments.iter().filter_map(|a| a.to_str()).find(|a| *a != "container").unwrap_or_default();
-    let usage = error.kind() == Kind::NotImplemented || error.find_hint().is_some_and(|h| h.starts_with("see 'berth"));
+    let usage = error.kind() == Kind::NotImplemented || error.find_hint().is_some_and(|h| h.starts_with("see 'berth ") && h != "see 'berth --help'");
     match error.kind() {
         Kind::CommandNotFound | Kind::CommandNotExecutable => error.kind().exit_code(),
         // A container that is not there or does not run: exec says 1, as Docker does.

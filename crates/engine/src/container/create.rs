@@ -1,9 +1,8 @@
 //! `create`: a request and an image to a container at rest.
 //!
-//! Everything is checked before anything is changed; what fails afterwards is undone. The directory is locked while it
-//! is half made, so that a creator that was killed can be told from one that works.
+//! Everything is checked before anything is changed; what fails afterwards is undone. The container's lock is held while
+//! it is half made, so that a creator that was killed can be told from one that works.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -12,12 +11,13 @@ use bollard_stubs::models::{
 };
 use errdefs::{ErrnoStep, Error, Kind, Result, Step};
 use image::{Digest, Platform};
-use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::mounts::{Source, Wanted, wanted};
 use super::record::{Record, now, write_json};
-use super::{files, merge, names, refuse};
+use super::{files, lock, merge, names, refuse};
 use crate::image::Image;
+use crate::paths::make_private;
 use crate::state::ContainerRow;
 use crate::{Engine, spec};
 
@@ -59,8 +59,10 @@ impl Engine {
             body.hostname = Some(default_hostname(&body, &id));
         }
         let host_users = body.host_config.as_ref().is_some_and(spec::host_users);
+        // As long as we hold its lock, nobody takes what is half made for abandoned.
+        let _lock = lock::try_take(&self.roots, &id)?.ok_or_else(|| Error::system("two containers have one id"))?;
         let mut undo = Undo { engine: self, id: &id, volumes: Vec::new(), armed: true };
-        let _half_made = lock_directory(&self.roots.container(&id))?;
+        make_private(&self.roots.container(&id))?;
         let ids = self.register(&id, name, &image.id, !host_users)?;
         let mut record = Record {
             id: id.clone(),
@@ -86,6 +88,7 @@ impl Engine {
         files::write(&self.roots, &record)?;
         write_json(&self.roots.record(&id), &record)?;
         undo.armed = false;
+        lock::discard(self, &id)?;
         Ok(ContainerCreateResponse { id: id.clone(), warnings: Vec::new() })
     }
 
@@ -169,20 +172,11 @@ impl Drop for Undo<'_> {
             return;
         }
         // Best effort: `reap` finds what stays.
-        let _ = snapshot::remove_tree(&self.engine.roots.container(self.id));
-        let _ = self.engine.state.remove_container(self.id);
+        let _ = self.engine.erase(self.id, false);
         for volume in &self.volumes {
             let _ = self.engine.remove_volume(volume, true);
         }
     }
-}
-
-/// Makes the container's directory and locks it until the lock is dropped.
-fn lock_directory(dir: &Path) -> Result<File> {
-    crate::paths::make_private(dir)?;
-    let file = File::open(dir).step_with(|| format!("open {}", dir.display()))?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).errno_step("lock the new container's directory")?;
-    Ok(file)
 }
 
 /// The host's own name on its own UTS namespace, else the short id.

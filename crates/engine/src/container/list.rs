@@ -44,6 +44,7 @@ impl Engine {
         if let Some((name, _)) = options.filters.iter().find(|(n, _)| !FILTERS.contains(&n.as_str())) {
             return Err(Error::invalid(format!("invalid filter '{name}'")));
         }
+        self.reap()?;
         let rows = self.state.containers()?;
         let limit = if options.latest { Some(1) } else { options.last };
         let by_state = options.filters.iter().any(|(n, _)| n == "status" || n == "exited");

@@ -1,19 +1,12 @@
 //! What a kill -9 left behind is found by looking at locks, and brought to rest by whoever comes next.
 
-use std::fs::File;
-use std::time::Duration;
-
 use errdefs::{Result, Step};
 use runtime::cgroup::Cgroup;
-use rustix::fs::FlockOperation;
 
 use super::record::{Ended, Live, Record, now, read_json, write_json};
 use super::{lock, status};
 use crate::Engine;
 use crate::link::Exit;
-
-/// A directory without a row younger than this may belong to a `create` that is about to lock it.
-const NEWBORN: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Brings every container whose monitor is dead to rest, and removes what interrupted commands left half made.
@@ -50,8 +43,13 @@ impl Engine {
         let live: Option<Live> = read_json(&self.roots.live_state(id)).unwrap_or(None);
         let record: Option<Record> = read_json(&self.roots.record(id)).unwrap_or(None);
         let Some(record) = record else {
-            return lock::discard(self, id);
+            return self.erase(id, true);
         };
+        // Without a document no monitor has begun with it: somebody is just about to start it.
+        let began = live.is_some() || self.roots.document(id).exists();
+        if !began {
+            return lock::discard(self, id);
+        }
         let cgroup = Cgroup::at(&record.cgroup());
         cgroup.kill()?;
         cgroup.remove()?;
@@ -80,9 +78,8 @@ impl Engine {
         let entries = std::fs::read_dir(self.roots.containers()).step("look for half-made containers")?;
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let Some(id) = name.to_str().filter(|n| n.len() == 64 && !rows.iter().any(|r| r.id == **n)) else { continue };
-            let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-            if age.is_some_and(|age| age > NEWBORN) {
+            let unknown = |name: &&str| name.len() == 64 && !rows.iter().any(|r| r.id == **name);
+            if let Some(id) = name.to_str().filter(unknown) {
                 self.erase_abandoned(id)?;
             }
         }
@@ -91,14 +88,10 @@ impl Engine {
 
     /// Erases a container without a record, unless somebody is at work on it.
     pub(crate) fn erase_abandoned(&self, id: &str) -> Result<()> {
-        let dir = File::open(self.roots.container(id)).ok();
-        let busy = |dir: &File| rustix::fs::flock(dir, FlockOperation::NonBlockingLockExclusive).is_err();
-        if dir.as_ref().is_some_and(busy) || self.roots.record(id).exists() {
-            return Ok(());
-        }
-        match lock::try_take(&self.roots, id)? {
-            Some(_lock) => self.erase(id, true),
-            None => Ok(()),
+        let Some(_lock) = lock::try_take(&self.roots, id)? else { return Ok(()) };
+        match self.roots.record(id).exists() {
+            true => lock::discard(self, id),
+            false => self.erase(id, true),
         }
     }
 

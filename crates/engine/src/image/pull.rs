@@ -43,6 +43,7 @@ impl Engine {
             )));
         }
         let _lock = self.lock_images(false)?;
+        self.layers.sweep()?;
         let jobs = manifest.layers().iter().zip(&layers);
         let jobs = jobs.map(|(d, l)| Job { descriptor: d.clone(), diff_id: l.clone() }).collect();
         self.fetch_layers(registry, &reference, jobs, progress)?;

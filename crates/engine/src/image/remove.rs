@@ -104,6 +104,7 @@ impl Engine {
             let record: Option<Record> = read_json(&self.roots.record(&row.id))?;
             used.extend(record.into_iter().flat_map(|r| r.layers));
         }
+        self.layers.sweep()?;
         let mut gone = Vec::new();
         for layer in self.layers.layers()?.into_iter().filter(|l| !used.contains(&l.diff_id.to_string())) {
             self.layers.remove(&layer.diff_id)?;

@@ -1,0 +1,138 @@
+//! Bad input: a message that names the thing, a hint where one is known, the right code, nothing left behind.
+
+use berth_tests::{BUSYBOX, Berth, Tar};
+
+#[test]
+fn bad_requests_are_named() {
+    let berth = Berth::new();
+    let table: &[(&[&str], i32, &str)] = &[
+        (&["nosuch"], 127, "exec: \"nosuch\": executable file not found in $PATH"),
+        (&["/no/such"], 127, "no such file or directory"),
+        (&["/etc/passwd"], 126, "permission denied"),
+        (&["/etc"], 126, "is a directory"),
+    ];
+    for (command, code, words) in table {
+        berth.busybox(&[], command).fails(*code, words);
+    }
+    berth.run(&["run", "--network", "bridge", BUSYBOX, "true"]).fails(125, "--network bridge: not supported yet");
+    let flags: &[(&[&str], i32, &str)] = &[
+        (&["-v", "rel/path:/x"], 125, "use absolute path"),
+        (&["--mount", "type=bind,src=/no/such,dst=/x"], 125, "bind source path does not exist: /no/such"),
+        (&["-v", "/a:/b", "-v", "/c:/b"], 125, "Duplicate mount point: /b"),
+        (&["-u", "nosuch"], 125, "unable to find user nosuch: no matching entries in passwd file"),
+        (&["-u", "0:nosuch"], 125, "unable to find group nosuch"),
+        (&["--memory", "lots"], 125, "invalid size: 'lots'"),
+        (&["--memory", "1m"], 125, "Minimum memory limit allowed is 6MB"),
+        (&["--cpus", "1000"], 125, "range of CPUs is from 0.01"),
+        (&["--cap-add", "nosuch"], 125, "unknown capability: \"CAP_NOSUCH\""),
+        (&["--ulimit", "nofile=100000000"], 125, "the hard limit here is"),
+        (&["--ulimit", "x=1"], 125, "invalid ulimit type: x"),
+        (&["--stop-signal", "NOSUCH"], 125, "invalid signal: NOSUCH"),
+        (&["--restart", "always"], 125, "can't create 'AutoRemove' container with restart policy"),
+        (&["-w", "rel"], 125, "needs to be an absolute path"),
+        (&["--security-opt", "seccomp=/no/such"], 125, "opening seccomp profile (/no/such) failed"),
+        (&["--publish", "80:80"], 125, "--publish: not supported yet"),
+        (&["--gpus", "all"], 125, "--gpus: not supported yet"),
+        (&["--nosuch"], 125, "unknown flag: --nosuch"),
+        (&["--name", "bad/name"], 125, "Invalid container name (bad/name)"),
+        (&["-e", "=x"], 125, "invalid environment variable: =x"),
+        (&["--platform", "linux/s390x", "--pull", "never"], 125, "does not match the specified platform"),
+        (&["--sysctl", "kernel.panic=1"], 125, "is not in a separate kernel namespace"),
+        (&["-it"], 125, "the input device is not a TTY"),
+    ];
+    for (flags, code, words) in flags {
+        berth.busybox(flags, &["true"]).fails(*code, words);
+        assert_eq!(berth.run(&["ps", "-aq"]).ok(), "", "{flags:?} left a container behind");
+    }
+}
+
+#[test]
+fn missing_interpreters_and_foreign_programs_are_explained() {
+    let berth = Berth::new();
+    let script = "printf '#!/no/such/sh\\n' > /s; chmod +x /s; printf 'echo' > /n; chmod +x /n; cp /bin/busybox /f; printf '\\267' | dd of=/f bs=1 seek=18 conv=notrunc 2>/dev/null";
+    berth.start(&["--name", "box"], &["sh", "-c", &format!("{script}; touch /ready; sleep 60")]);
+    berth_tests::eventually("it is ready", || berth.run(&["exec", "box", "ls", "/ready"]).code == 0);
+    let err = berth.run(&["exec", "box", "/s"]).fails(127, "exec /s: no such file or directory");
+    assert!(err.contains("hint: the file is there, but its interpreter /no/such/sh is not in the image"), "{err}");
+    berth.run(&["exec", "box", "/n"]).fails(126, "exec format error");
+    let err = berth.run(&["exec", "box", "/f"]).fails(126, "exec format error");
+    assert!(err.contains("another processor (arm64)"), "{err}");
+}
+
+#[test]
+fn images_that_are_none_are_named() {
+    let berth = Berth::empty();
+    berth.run(&["run", "--pull", "never", "nosuch:1"]).fails(125, "No such image: nosuch:1");
+    berth.run(&["run", "UPPER"]).fails(125, "must be lowercase");
+    berth.run(&["run", "a b"]).fails(125, "invalid reference format");
+    berth.run(&["rmi", "nosuch"]).fails(1, "No such image: nosuch:latest");
+    berth.run(&["tag", "nosuch", "x"]).fails(1, "No such image: nosuch:latest");
+    berth.run(&["push", "nosuch"]).fails(1, "An image does not exist locally with the tag: nosuch");
+    berth.run(&["pull", "127.0.0.1:1/x"]).fails(1, "127.0.0.1:1");
+    let text = berth.path("text");
+    std::fs::write(&text, "no tar").unwrap();
+    berth.run(&["load", "-i", &text]).fails(1, "");
+    berth.run(&["import", &text]).fails(1, "unexpected end of the stream");
+    let mut tar = Tar::default();
+    tar.file("../climbs", 0o644, b"x");
+    std::fs::write(&text, tar.finish()).unwrap();
+    berth.run(&["import", &text]).fails(1, "climbs out");
+    let mut tar = Tar::default();
+    tar.hard_link("l", "../../../etc/passwd");
+    std::fs::write(&text, tar.finish()).unwrap();
+    berth.run(&["import", &text]).fails(1, "which it is a hard link to");
+    assert_eq!(berth.run(&["images", "-q"]).ok(), "");
+}
+
+#[test]
+fn commands_that_are_none_are_named() {
+    let berth = Berth::empty();
+    berth.run(&["nosuch"]).fails(1, "unknown command: nosuch");
+    berth.run(&["build", "."]).fails(125, "build: not supported yet");
+    berth.run(&["compose", "up"]).fails(125, "compose: not supported yet");
+    berth.run(&["ps", "--nosuch"]).fails(125, "unknown flag: --nosuch");
+    berth.run(&["rm"]).fails(125, "\"berth rm\" requires at least 1 argument");
+    berth.run(&["ps", "--format", "{{.ID"]).fails(1, "unclosed action");
+    assert!(berth.run(&["--help"]).ok().contains("Create and run a new container"));
+    assert!(berth.run(&["run", "--help"]).ok().contains("--memory"));
+    assert!(berth.run(&["completion", "bash"]).ok().contains("berth"));
+}
+
+#[test]
+fn a_full_disk_is_said_and_nothing_stays() {
+    let berth = Berth::new();
+    let small = berth.path("small");
+    std::fs::create_dir(&small).unwrap();
+    let mount = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=1500k", "x", &small]).status().unwrap();
+    assert!(mount.success());
+    let ran = berth
+        .command(&["import", &berth.path("busybox.tar"), "x:1"])
+        .env("BERTH_DATA", format!("{small}/data"))
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&ran.stderr).into_owned();
+    let staging = std::fs::read_dir(format!("{small}/data/layers/staging")).map_or(0, Iterator::count);
+    assert!(std::process::Command::new("umount").arg(&small).status().unwrap().success());
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(err.contains("no space left on device") && err.contains("hint:"), "{err}");
+    assert_eq!(staging, 0);
+}
+
+#[test]
+fn without_root_it_says_so() {
+    let berth = Berth::new();
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg("cp").arg(berth_tests::program()).arg("/dev/null");
+    // The program itself must be within reach of nobody for this to mean something.
+    let copy = format!("/var/tmp/berth-nobody-{}", std::process::id());
+    std::fs::copy(berth_tests::program(), &copy).unwrap();
+    std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let ran = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", &copy, "run", BUSYBOX, "true"])
+        .output()
+        .unwrap();
+    std::fs::remove_file(&copy).unwrap();
+    let err = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(125), "{err}");
+    assert!(err.contains("hint: Berth needs root"), "{err}");
+}
