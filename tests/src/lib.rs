@@ -22,7 +22,11 @@ pub fn program() -> PathBuf {
     dir.pop();
     dir.pop();
     let program = dir.join("berth");
-    assert!(program.is_file(), "{} is not built: cargo build -p berth", program.display());
+    assert!(
+        program.is_file(),
+        "{} is not built: cargo build -p berth",
+        program.display()
+    );
     program
 }
 
@@ -49,9 +53,17 @@ pub struct Ran {
 impl Ran {
     fn new(output: &Output) -> Self {
         use std::os::unix::process::ExitStatusExt;
-        let code = output.status.code().or(output.status.signal().map(|s| 128 + s)).unwrap_or(-1);
+        let code = output
+            .status
+            .code()
+            .or(output.status.signal().map(|s| 128 + s))
+            .unwrap_or(-1);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        Ran { code, out: text(&output.stdout), err: text(&output.stderr) }
+        Ran {
+            code,
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
     }
 
     /// Fails the test unless it went well.
@@ -79,8 +91,14 @@ impl Default for Berth {
 impl Berth {
     /// Without any image.
     pub fn empty() -> Self {
-        let dir = tempfile::Builder::new().prefix("berth-test-").tempdir_in("/var/tmp").expect("a directory");
-        Berth { dir, ids: Mutex::default() }
+        let dir = tempfile::Builder::new()
+            .prefix("berth-test-")
+            .tempdir_in("/var/tmp")
+            .expect("a directory");
+        Berth {
+            dir,
+            ids: Mutex::default(),
+        }
     }
 
     /// With [`BUSYBOX`].
@@ -123,7 +141,8 @@ impl Berth {
 
     /// Starts a container that stays; its id.
     pub fn start(&self, flags: &[&str], command: &[&str]) -> String {
-        self.run(&[&["run", "-d", "--network", "none"], flags, &[BUSYBOX], command].concat()).ok()
+        self.run(&[&["run", "-d", "--network", "none"], flags, &[BUSYBOX], command].concat())
+            .ok()
     }
 
     /// A shell script in [`BUSYBOX`]; what it printed.
@@ -142,7 +161,10 @@ impl Berth {
     /// Starts a command with pipes.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.spawn().expect("start berth")
     }
 
@@ -156,13 +178,20 @@ impl Berth {
     pub fn monitor(&self, name: &str) -> i32 {
         let pid = self.inspect(name, "{{.State.Pid}}");
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the container's stat");
-        stat.rsplit(") ").next().and_then(|r| r.split(' ').nth(1)).and_then(|p| p.parse().ok()).expect("its parent")
+        stat.rsplit(") ")
+            .next()
+            .and_then(|r| r.split(' ').nth(1))
+            .and_then(|p| p.parse().ok())
+            .expect("its parent")
     }
 
     /// Full ids that were printed: their cgroups must be gone in the end.
     fn remember(&self, out: &str) {
         let id = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
-        self.ids.lock().unwrap().extend(out.split_whitespace().filter(id).map(String::from));
+        self.ids
+            .lock()
+            .unwrap()
+            .extend(out.split_whitespace().filter(id).map(String::from));
     }
 
     /// Everything of this engine that is still on the host.
@@ -170,15 +199,28 @@ impl Berth {
         let dir = self.dir.path().display().to_string();
         let mut found = Vec::new();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        found.extend(mounts.lines().filter(|l| l.contains(&dir)).map(|l| format!("mount {l}")));
+        found.extend(
+            mounts
+                .lines()
+                .filter(|l| l.contains(&dir))
+                .map(|l| format!("mount {l}")),
+        );
         for part in ["run", "data/containers", "data/layers/staging"] {
-            let entries = std::fs::read_dir(self.dir.path().join(part)).into_iter().flatten().flatten();
+            let entries = std::fs::read_dir(self.dir.path().join(part))
+                .into_iter()
+                .flatten()
+                .flatten();
             found.extend(entries.map(|e| e.path().display().to_string()));
         }
         let ids = self.ids.lock().unwrap();
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             for parent in [hierarchy.path().join("berth"), "/sys/fs/cgroup/berth".into()] {
-                found.extend(ids.iter().map(|id| parent.join(id)).filter(|p| p.exists()).map(|p| p.display().to_string()));
+                found.extend(
+                    ids.iter()
+                        .map(|id| parent.join(id))
+                        .filter(|p| p.exists())
+                        .map(|p| p.display().to_string()),
+                );
             }
         }
         for process in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -228,11 +270,19 @@ pub fn busybox() -> Vec<u8> {
         tar.directory(dir, if dir == "tmp" { 0o1777 } else { 0o755 });
     }
     tar.file("bin/busybox", 0o755, &program);
-    let list = Command::new("/bin/busybox").arg("--list").output().expect("run busybox").stdout;
+    let list = Command::new("/bin/busybox")
+        .arg("--list")
+        .output()
+        .expect("run busybox")
+        .stdout;
     for applet in String::from_utf8_lossy(&list).lines().filter(|a| *a != "busybox") {
         tar.link(&format!("bin/{applet}"), "busybox");
     }
-    tar.file("etc/passwd", 0o644, b"root:x:0:0::/root:/bin/sh\nwww:x:33:34::/var/www:/bin/sh\n");
+    tar.file(
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0::/root:/bin/sh\nwww:x:33:34::/var/www:/bin/sh\n",
+    );
     tar.file("etc/group", 0o644, b"root:x:0:\nwww:x:34:\nextra:x:44:www\n");
     tar.file("data/seed", 0o640, b"from the image\n");
     tar.finish()

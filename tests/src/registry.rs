@@ -16,7 +16,10 @@ pub struct Registry {
 impl Registry {
     /// Starts it, and waits until it answers.
     pub fn start() -> Self {
-        let dir = tempfile::Builder::new().prefix("berth-registry-").tempdir_in("/var/tmp").unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("berth-registry-")
+            .tempdir_in("/var/tmp")
+            .unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let config = format!(
@@ -32,7 +35,11 @@ impl Registry {
             .spawn()
             .expect("docker-registry is installed");
         crate::eventually("the registry answers", || TcpStream::connect(&address).is_ok());
-        Registry { child, address, _dir: dir }
+        Registry {
+            child,
+            address,
+            _dir: dir,
+        }
     }
 
     /// A name in it.
@@ -61,11 +68,21 @@ pub struct Answer {
 impl Answer {
     /// 200, with a type.
     pub fn ok(kind: &str, body: impl Into<Vec<u8>>) -> Self {
-        Answer { status: 200, headers: vec![("Content-Type".into(), kind.into())], body: body.into(), cut: None }
+        Answer {
+            status: 200,
+            headers: vec![("Content-Type".into(), kind.into())],
+            body: body.into(),
+            cut: None,
+        }
     }
     /// Another status.
     pub fn status(status: u16) -> Self {
-        Answer { status, headers: Vec::new(), body: Vec::new(), cut: None }
+        Answer {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+            cut: None,
+        }
     }
     /// With a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -100,7 +117,11 @@ impl Fake {
                 std::thread::spawn(move || serve(stream, &table, &log));
             }
         });
-        Fake { address, answers, requests }
+        Fake {
+            address,
+            answers,
+            requests,
+        }
     }
 
     /// What a path below `/v2/` gets.
@@ -121,9 +142,17 @@ fn serve(mut stream: TcpStream, table: &Mutex<HashMap<String, Answer>>, log: &Mu
         if path.is_empty() {
             return;
         }
-        let length = request.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ").and_then(|n| n.trim().parse().ok()));
+        let length = request.lines().find_map(|l| {
+            l.to_ascii_lowercase()
+                .strip_prefix("content-length: ")
+                .and_then(|n| n.trim().parse().ok())
+        });
         let _ = reader.by_ref().take(length.unwrap_or(0)).read_to_end(&mut Vec::new());
-        let range = request.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("range: bytes=").and_then(|r| r.trim().trim_end_matches('-').parse::<usize>().ok()));
+        let range = request.lines().find_map(|l| {
+            l.to_ascii_lowercase()
+                .strip_prefix("range: bytes=")
+                .and_then(|r| r.trim().trim_end_matches('-').parse::<usize>().ok())
+        });
         log.lock().unwrap().push(request);
         let mut cut = None;
         let answer = {
@@ -141,15 +170,27 @@ fn serve(mut stream: TcpStream, table: &Mutex<HashMap<String, Answer>>, log: &Mu
                 }
             }
         };
-        let start = range.filter(|_| answer.status == 200).unwrap_or(0).min(answer.body.len());
+        let start = range
+            .filter(|_| answer.status == 200)
+            .unwrap_or(0)
+            .min(answer.body.len());
         let status = if start > 0 { 206 } else { answer.status };
-        let mut head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n", answer.body.len() - start);
+        let mut head = format!(
+            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n",
+            answer.body.len() - start
+        );
         for (name, value) in &answer.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         let body = &answer.body[start..];
         let body = cut.map_or(body, |n| &body[..n.min(body.len())]);
-        if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(b"\r\n")).and_then(|()| stream.write_all(body)).is_err() || cut.is_some() {
+        if stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(b"\r\n"))
+            .and_then(|()| stream.write_all(body))
+            .is_err()
+            || cut.is_some()
+        {
             let _ = stream.shutdown(std::net::Shutdown::Both);
             return;
         }

@@ -23,10 +23,18 @@ impl Terminal {
         rustix::pty::grantpt(&master).unwrap();
         rustix::pty::unlockpt(&master).unwrap();
         let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
-        let slave = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let slave = File::options()
+            .read(true)
+            .write(true)
+            .open(name.to_str().unwrap())
+            .unwrap();
         resize(&master, rows, cols);
         let stream = || Stdio::from(OwnedFd::from(slave.try_clone().unwrap()));
-        command.stdin(stream()).stdout(stream()).stderr(stream()).process_group(0);
+        command
+            .stdin(stream())
+            .stdout(stream())
+            .stderr(stream())
+            .process_group(0);
         let child = command.spawn().expect("start berth");
         drop(slave);
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -37,7 +45,11 @@ impl Terminal {
                 collected.lock().unwrap().extend_from_slice(&buffer[..n]);
             }
         });
-        Terminal { child, master: master.into(), seen }
+        Terminal {
+            child,
+            master: master.into(),
+            seen,
+        }
     }
 
     /// Types.
@@ -60,7 +72,9 @@ impl Terminal {
     /// Waits for words.
     #[track_caller]
     pub fn expect(&self, words: &str) {
-        crate::eventually(&format!("{words:?} on the screen: {:?}", self.screen()), || self.screen().contains(words));
+        crate::eventually(&format!("{words:?} on the screen: {:?}", self.screen()), || {
+            self.screen().contains(words)
+        });
     }
 
     /// Waits for the end; the exit code.
@@ -70,6 +84,11 @@ impl Terminal {
 }
 
 fn resize(master: impl std::os::fd::AsFd, rows: u16, cols: u16) {
-    let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = rustix::termios::Winsize {
+        ws_row: rows,
+        ws_col: cols,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     rustix::termios::tcsetwinsize(master, size).unwrap();
 }

@@ -13,15 +13,21 @@ fn runs(suite: &str, version: &str) {
     let berth = Berth::empty();
     let script = ". /etc/os-release; echo ${VERSION_ID:-none}; uname -r";
     let kernel = String::from_utf8(Command::new("uname").arg("-r").output().unwrap().stdout).unwrap();
-    let out = berth.run(&["run", "--rm", "--network", "none", &name, "sh", "-c", script]).ok();
+    let out = berth
+        .run(&["run", "--rm", "--network", "none", &name, "sh", "-c", script])
+        .ok();
     assert_eq!(out, format!("{version}\n{}", kernel.trim()));
     let script = "dpkg --audit; stat -c %a /usr/bin/passwd; su -s /bin/sh www-data -c 'id -u; passwd -S www-data | cut -d\" \" -f1'; \
         ln /etc/hostname /tmp/x 2>/dev/null; perl -e 'print 6*7, \"\\n\"'";
     // passwd -S reads /etc/shadow for its caller, which takes its setuid bit.
-    let out = berth.run(&["run", "--rm", "--network", "none", &name, "sh", "-c", script]).ok();
+    let out = berth
+        .run(&["run", "--rm", "--network", "none", &name, "sh", "-c", script])
+        .ok();
     assert_eq!(out, "4755\n33\nwww-data\n42", "{suite}");
     let script = "apt-get -o Acquire::Check-Valid-Until=false -qq update && apt-get -qq install -y --no-install-recommends bc >/dev/null 2>&1; echo 6*7 | bc; dpkg --audit";
-    let out = berth.run(&["run", "--rm", "--network", "host", &name, "sh", "-c", script]).ok();
+    let out = berth
+        .run(&["run", "--rm", "--network", "host", &name, "sh", "-c", script])
+        .ok();
     assert_eq!(out, "42", "{suite}");
 }
 
@@ -58,9 +64,23 @@ fn hard_links_setuid_bits_and_capabilities_survive() {
          tar --xattrs --xattrs-include='*' --format=pax -C . -cf {dir}.tar ."
     ));
     berth.run(&["import", &format!("{dir}.tar"), "attributes:1"]).ok();
-    let run = |arguments: &[&str]| berth.run(&[&["run", "--rm", "--network", "none", "-u", "1000"], arguments].concat()).ok();
-    assert_eq!(run(&["attributes:1", "/bin/stat", "-c", "%h %a", "/bin/sh", "/suid/busybox"]), "6 755\n1 4755");
+    let run = |arguments: &[&str]| {
+        berth
+            .run(&[&["run", "--rm", "--network", "none", "-u", "1000"], arguments].concat())
+            .ok()
+    };
+    assert_eq!(
+        run(&["attributes:1", "/bin/stat", "-c", "%h %a", "/bin/sh", "/suid/busybox"]),
+        "6 755\n1 4755"
+    );
     assert!(run(&["attributes:1", "/caps/busybox", "cat", "/proc/self/status"]).contains("CapEff:\t0000000000002000"));
-    let plain = run(&["--security-opt", "no-new-privileges", "attributes:1", "/caps/busybox", "cat", "/proc/self/status"]);
+    let plain = run(&[
+        "--security-opt",
+        "no-new-privileges",
+        "attributes:1",
+        "/caps/busybox",
+        "cat",
+        "/proc/self/status",
+    ]);
     assert!(plain.contains("CapEff:\t0000000000000000"), "{plain}");
 }

@@ -14,12 +14,22 @@ fn bad_requests_are_named() {
     for (command, code, words) in table {
         berth.busybox(&[], command).fails(*code, words);
     }
-    berth.run(&["run", "--network", "bridge", BUSYBOX, "true"]).fails(125, "--network bridge: not supported yet");
+    berth
+        .run(&["run", "--network", "bridge", BUSYBOX, "true"])
+        .fails(125, "--network bridge: not supported yet");
     let flags: &[(&[&str], i32, &str)] = &[
         (&["-v", "rel/path:/x"], 125, "use absolute path"),
-        (&["--mount", "type=bind,src=/no/such,dst=/x"], 125, "bind source path does not exist: /no/such"),
+        (
+            &["--mount", "type=bind,src=/no/such,dst=/x"],
+            125,
+            "bind source path does not exist: /no/such",
+        ),
         (&["-v", "/a:/b", "-v", "/c:/b"], 125, "Duplicate mount point: /b"),
-        (&["-u", "nosuch"], 125, "unable to find user nosuch: no matching entries in passwd file"),
+        (
+            &["-u", "nosuch"],
+            125,
+            "unable to find user nosuch: no matching entries in passwd file",
+        ),
         (&["-u", "0:nosuch"], 125, "unable to find group nosuch"),
         (&["--memory", "lots"], 125, "invalid size: 'lots'"),
         (&["--memory", "1m"], 125, "Minimum memory limit allowed is 6MB"),
@@ -28,16 +38,32 @@ fn bad_requests_are_named() {
         (&["--ulimit", "nofile=100000000"], 125, "the hard limit here is"),
         (&["--ulimit", "x=1"], 125, "invalid ulimit type: x"),
         (&["--stop-signal", "NOSUCH"], 125, "invalid signal: NOSUCH"),
-        (&["--restart", "always"], 125, "can't create 'AutoRemove' container with restart policy"),
+        (
+            &["--restart", "always"],
+            125,
+            "can't create 'AutoRemove' container with restart policy",
+        ),
         (&["-w", "rel"], 125, "needs to be an absolute path"),
-        (&["--security-opt", "seccomp=/no/such"], 125, "opening seccomp profile (/no/such) failed"),
+        (
+            &["--security-opt", "seccomp=/no/such"],
+            125,
+            "opening seccomp profile (/no/such) failed",
+        ),
         (&["--publish", "80:80"], 125, "--publish: not supported yet"),
         (&["--gpus", "all"], 125, "--gpus: not supported yet"),
         (&["--nosuch"], 125, "unknown flag: --nosuch"),
         (&["--name", "bad/name"], 125, "Invalid container name (bad/name)"),
         (&["-e", "=x"], 125, "invalid environment variable: =x"),
-        (&["--platform", "linux/s390x", "--pull", "never"], 125, "does not match the specified platform"),
-        (&["--sysctl", "kernel.panic=1"], 125, "is not in a separate kernel namespace"),
+        (
+            &["--platform", "linux/s390x", "--pull", "never"],
+            125,
+            "does not match the specified platform",
+        ),
+        (
+            &["--sysctl", "kernel.panic=1"],
+            125,
+            "is not in a separate kernel namespace",
+        ),
         (&["-it"], 125, "the input device is not a TTY"),
     ];
     for (flags, code, words) in flags {
@@ -50,10 +76,18 @@ fn bad_requests_are_named() {
 fn missing_interpreters_and_foreign_programs_are_explained() {
     let berth = Berth::new();
     let script = "printf '#!/no/such/sh\\n' > /s; chmod +x /s; printf 'echo' > /n; chmod +x /n; cp /bin/busybox /f; printf '\\267' | dd of=/f bs=1 seek=18 conv=notrunc 2>/dev/null";
-    berth.start(&["--name", "box"], &["sh", "-c", &format!("{script}; touch /ready; sleep 60")]);
+    berth.start(
+        &["--name", "box"],
+        &["sh", "-c", &format!("{script}; touch /ready; sleep 60")],
+    );
     berth_tests::eventually("it is ready", || berth.run(&["exec", "box", "ls", "/ready"]).code == 0);
-    let err = berth.run(&["exec", "box", "/s"]).fails(127, "exec /s: no such file or directory");
-    assert!(err.contains("hint: the file is there, but its interpreter /no/such/sh is not in the image"), "{err}");
+    let err = berth
+        .run(&["exec", "box", "/s"])
+        .fails(127, "exec /s: no such file or directory");
+    assert!(
+        err.contains("hint: the file is there, but its interpreter /no/such/sh is not in the image"),
+        "{err}"
+    );
     berth.run(&["exec", "box", "/n"]).fails(126, "exec format error");
     let err = berth.run(&["exec", "box", "/f"]).fails(126, "exec format error");
     assert!(err.contains("another processor (arm64)"), "{err}");
@@ -62,12 +96,18 @@ fn missing_interpreters_and_foreign_programs_are_explained() {
 #[test]
 fn images_that_are_none_are_named() {
     let berth = Berth::empty();
-    berth.run(&["run", "--pull", "never", "nosuch:1"]).fails(125, "No such image: nosuch:1");
+    berth
+        .run(&["run", "--pull", "never", "nosuch:1"])
+        .fails(125, "No such image: nosuch:1");
     berth.run(&["run", "UPPER"]).fails(125, "must be lowercase");
     berth.run(&["run", "a b"]).fails(125, "invalid reference format");
     berth.run(&["rmi", "nosuch"]).fails(1, "No such image: nosuch:latest");
-    berth.run(&["tag", "nosuch", "x"]).fails(1, "No such image: nosuch:latest");
-    berth.run(&["push", "nosuch"]).fails(1, "An image does not exist locally with the tag: nosuch");
+    berth
+        .run(&["tag", "nosuch", "x"])
+        .fails(1, "No such image: nosuch:latest");
+    berth
+        .run(&["push", "nosuch"])
+        .fails(1, "An image does not exist locally with the tag: nosuch");
     berth.run(&["pull", "127.0.0.1:1/x"]).fails(1, "127.0.0.1:1");
     let text = berth.path("text");
     std::fs::write(&text, "no tar").unwrap();
@@ -91,7 +131,9 @@ fn commands_that_are_none_are_named() {
     berth.run(&["build", "."]).fails(125, "build: not supported yet");
     berth.run(&["compose", "up"]).fails(125, "compose: not supported yet");
     berth.run(&["ps", "--nosuch"]).fails(125, "unknown flag: --nosuch");
-    berth.run(&["rm"]).fails(125, "\"berth rm\" requires at least 1 argument");
+    berth
+        .run(&["rm"])
+        .fails(125, "\"berth rm\" requires at least 1 argument");
     berth.run(&["ps", "--format", "{{.ID"]).fails(1, "unclosed action");
     assert!(berth.run(&["--help"]).ok().contains("Create and run a new container"));
     assert!(berth.run(&["run", "--help"]).ok().contains("--memory"));
@@ -103,7 +145,10 @@ fn a_full_disk_is_said_and_nothing_stays() {
     let berth = Berth::new();
     let small = berth.path("small");
     std::fs::create_dir(&small).unwrap();
-    let mount = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=1500k", "x", &small]).status().unwrap();
+    let mount = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1500k", "x", &small])
+        .status()
+        .unwrap();
     assert!(mount.success());
     let ran = berth
         .command(&["import", &berth.path("busybox.tar"), "x:1"])
@@ -112,9 +157,18 @@ fn a_full_disk_is_said_and_nothing_stays() {
         .unwrap();
     let err = String::from_utf8_lossy(&ran.stderr).into_owned();
     let staging = std::fs::read_dir(format!("{small}/data/layers/staging")).map_or(0, Iterator::count);
-    assert!(std::process::Command::new("umount").arg(&small).status().unwrap().success());
+    assert!(
+        std::process::Command::new("umount")
+            .arg(&small)
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(ran.status.code(), Some(1));
-    assert!(err.contains("no space left on device") && err.contains("hint:"), "{err}");
+    assert!(
+        err.contains("no space left on device") && err.contains("hint:"),
+        "{err}"
+    );
     assert_eq!(staging, 0);
 }
 
@@ -122,13 +176,25 @@ fn a_full_disk_is_said_and_nothing_stays() {
 fn without_root_it_says_so() {
     let berth = Berth::new();
     let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg("cp").arg(berth_tests::program()).arg("/dev/null");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg("cp")
+        .arg(berth_tests::program())
+        .arg("/dev/null");
     // The program itself must be within reach of nobody for this to mean something.
     let copy = format!("/var/tmp/berth-nobody-{}", std::process::id());
     std::fs::copy(berth_tests::program(), &copy).unwrap();
     std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let ran = std::process::Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups", &copy, "run", BUSYBOX, "true"])
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            &copy,
+            "run",
+            BUSYBOX,
+            "true",
+        ])
         .output()
         .unwrap();
     std::fs::remove_file(&copy).unwrap();

@@ -7,14 +7,22 @@ use std::os::unix::fs::MetadataExt;
 fn users_inside_are_others_outside() {
     let berth = Berth::new();
     let id = berth.start(&["-u", "1234:1235"], &["sleep", "60"]);
-    assert_eq!(berth.run(&["exec", &id, "sh", "-c", "id -u; id -g; stat -c %u /"]).ok(), "1234\n1235\n0");
+    assert_eq!(
+        berth.run(&["exec", &id, "sh", "-c", "id -u; id -g; stat -c %u /"]).ok(),
+        "1234\n1235\n0"
+    );
     let pid = berth.inspect(&id, "{{.State.Pid}}");
     let outside = std::fs::metadata(format!("/proc/{pid}")).unwrap().uid();
     assert!(outside >= 0x7000_0000 && outside % 65_536 == 1234, "{outside}");
     let other = berth.start(&[], &["sleep", "60"]);
-    let other = std::fs::metadata(format!("/proc/{}", berth.inspect(&other, "{{.State.Pid}}"))).unwrap().uid();
+    let other = std::fs::metadata(format!("/proc/{}", berth.inspect(&other, "{{.State.Pid}}")))
+        .unwrap()
+        .uid();
     assert_ne!(other / 65_536, outside / 65_536, "each container has its own");
-    assert_eq!(berth.sh(&["--userns", "host"], "awk '{print $1, $2}' /proc/self/uid_map"), "0 0");
+    assert_eq!(
+        berth.sh(&["--userns", "host"], "awk '{print $1, $2}' /proc/self/uid_map"),
+        "0 0"
+    );
 }
 
 #[test]
@@ -23,25 +31,53 @@ fn processes_inside_see_only_their_own() {
     assert_eq!(berth.sh(&[], "ls /proc | grep -c '^[0-9]'"), "3", "sh, ls and grep");
     let id = berth.start(&[], &["sleep", "4321"]);
     assert!(berth.run(&["top", &id]).ok().contains("sleep 4321"), "the host sees it");
-    let all: usize = berth.sh(&["--pid", "host"], "ls /proc | grep -c '^[0-9]'").parse().unwrap();
+    let all: usize = berth
+        .sh(&["--pid", "host"], "ls /proc | grep -c '^[0-9]'")
+        .parse()
+        .unwrap();
     assert!(all > 10, "{all}");
 }
 
 #[test]
 fn all_namespaces_are_its_own_unless_asked() {
     let berth = Berth::new();
-    let host = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap().display().to_string();
+    let host = |name: &str| {
+        std::fs::read_link(format!("/proc/self/ns/{name}"))
+            .unwrap()
+            .display()
+            .to_string()
+    };
     let inside = |flags: &[&str], name: &str| {
-        berth.run(&[&["run", "--rm"], flags, &[BUSYBOX, "readlink", &format!("/proc/self/ns/{name}")]].concat()).ok()
+        berth
+            .run(
+                &[
+                    &["run", "--rm"],
+                    flags,
+                    &[BUSYBOX, "readlink", &format!("/proc/self/ns/{name}")],
+                ]
+                .concat(),
+            )
+            .ok()
     };
     for name in ["user", "mnt", "pid", "ipc", "uts", "net", "cgroup"] {
         assert_ne!(inside(&["--network", "none"], name), host(name), "{name}");
     }
-    for (flag, name) in [("--pid=host", "pid"), ("--ipc=host", "ipc"), ("--uts=host", "uts"), ("--userns=host", "user")] {
+    for (flag, name) in [
+        ("--pid=host", "pid"),
+        ("--ipc=host", "ipc"),
+        ("--uts=host", "uts"),
+        ("--userns=host", "user"),
+    ] {
         assert_eq!(inside(&["--network", "none", flag], name), host(name), "{flag}");
     }
     assert_eq!(inside(&["--network", "host"], "net"), host("net"));
-    assert_eq!(berth.sh(&[], "ls /sys/class/net; cat /sys/class/net/lo/operstate; cat /proc/self/cgroup | grep '^0:'"), "lo\nunknown\n0::/");
+    assert_eq!(
+        berth.sh(
+            &[],
+            "ls /sys/class/net; cat /sys/class/net/lo/operstate; cat /proc/self/cgroup | grep '^0:'"
+        ),
+        "lo\nunknown\n0::/"
+    );
 }
 
 #[test]
@@ -49,9 +85,18 @@ fn capabilities_are_dockers_fourteen() {
     let berth = Berth::new();
     let caps = |flags: &[&str]| berth.sh(flags, "awk '/CapEff|CapBnd/{print $2}' /proc/self/status");
     assert_eq!(caps(&[]), "00000000a80425fb\n00000000a80425fb");
-    assert_eq!(caps(&["--cap-drop", "ALL", "--cap-add", "net_admin"]), "0000000000001000\n0000000000001000");
+    assert_eq!(
+        caps(&["--cap-drop", "ALL", "--cap-add", "net_admin"]),
+        "0000000000001000\n0000000000001000"
+    );
     assert_eq!(caps(&["-u", "5"]), "0000000000000000\n00000000a80425fb");
-    assert_eq!(berth.sh(&["--security-opt", "no-new-privileges"], "awk '/NoNewPrivs/{print $2}' /proc/self/status"), "1");
+    assert_eq!(
+        berth.sh(
+            &["--security-opt", "no-new-privileges"],
+            "awk '/NoNewPrivs/{print $2}' /proc/self/status"
+        ),
+        "1"
+    );
 }
 
 #[test]
@@ -60,7 +105,10 @@ fn masked_and_read_only_paths_are_so() {
     let script = "cat /proc/keys /proc/timer_list | wc -c; ls -A /sys/firmware | wc -l; echo 1 > /proc/sys/kernel/hostname; echo $?; mount -t tmpfs x /tmp; echo $?; touch /sys/x; echo $?";
     let ran = berth.busybox(&[], &["sh", "-c", script]);
     assert_eq!(ran.out, "0\n0\n1\n1\n1", "{ran:?}");
-    let free = berth.sh(&["--security-opt", "systempaths=unconfined"], "ls /proc/sys/kernel | wc -l; grep -c ' /proc/' /proc/mounts; true");
+    let free = berth.sh(
+        &["--security-opt", "systempaths=unconfined"],
+        "ls /proc/sys/kernel | wc -l; grep -c ' /proc/' /proc/mounts; true",
+    );
     assert!(free.ends_with("\n0"), "{free}");
 }
 
@@ -68,39 +116,70 @@ fn masked_and_read_only_paths_are_so() {
 fn unknown_calls_get_enosys_and_forbidden_ones_eperm() {
     let berth = Berth::new();
     assert_eq!(berth.sh(&[], "awk '/^Seccomp:/{print $2}' /proc/self/status"), "2");
-    berth.busybox(&[], &["unshare", "-U", "true"]).fails(1, "Operation not permitted");
-    assert_eq!(berth.sh(&["--security-opt", "seccomp=unconfined"], "awk '/^Seccomp:/{print $2}' /proc/self/status"), "0");
+    berth
+        .busybox(&[], &["unshare", "-U", "true"])
+        .fails(1, "Operation not permitted");
+    assert_eq!(
+        berth.sh(
+            &["--security-opt", "seccomp=unconfined"],
+            "awk '/^Seccomp:/{print $2}' /proc/self/status"
+        ),
+        "0"
+    );
     let profile = berth.path("profile.json");
     std::fs::write(&profile, r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}]}"#).unwrap();
-    berth.busybox(&["--security-opt", &format!("seccomp={profile}")], &["mkdir", "/x"]).fails(1, "No space left");
+    berth
+        .busybox(&["--security-opt", &format!("seccomp={profile}")], &["mkdir", "/x"])
+        .fails(1, "No space left");
 }
 
 #[test]
 fn devices_are_the_harmless_ones() {
     let berth = Berth::new();
     let out = berth.sh(&[], "ls /dev | tr '\\n' ' '; echo; head -c 3 /dev/zero | wc -c; echo x > /dev/null; mknod /tmp/sda b 8 0 && cat /tmp/sda; echo $?");
-    assert_eq!(out, "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero \n3\n1");
+    assert_eq!(
+        out,
+        "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero \n3\n1"
+    );
 }
 
 #[test]
 fn a_read_only_root_and_tmpfs() {
     let berth = Berth::new();
-    let out = berth.sh(&["--read-only", "--tmpfs", "/t:size=1m,exec"], "touch /x; echo $?; touch /t/x; echo $?; df -k /t | tail -1 | awk '{print $2}'");
+    let out = berth.sh(
+        &["--read-only", "--tmpfs", "/t:size=1m,exec"],
+        "touch /x; echo $?; touch /t/x; echo $?; df -k /t | tail -1 | awk '{print $2}'",
+    );
     assert_eq!(out, "1\n0\n1024");
 }
 
 #[test]
 fn open_files_are_limited_like_dockers() {
     let berth = Berth::new();
-    let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .maximum
+        .unwrap_or(u64::MAX);
     assert_eq!(berth.sh(&[], "ulimit -n"), hard.min(1_048_576).to_string());
-    assert_eq!(berth.sh(&["--ulimit", "nofile=100:200", "--ulimit", "core=0"], "ulimit -n; ulimit -Hn; ulimit -c"), "100\n200\n0");
+    assert_eq!(
+        berth.sh(
+            &["--ulimit", "nofile=100:200", "--ulimit", "core=0"],
+            "ulimit -n; ulimit -Hn; ulimit -c"
+        ),
+        "100\n200\n0"
+    );
 }
 
 #[test]
 fn privileged_is_everything_and_says_so() {
     let berth = Berth::new();
-    let ran = berth.busybox(&["--privileged"], &["sh", "-c", "mount -t tmpfs x /tmp && echo mounted; awk '{print $2}' /proc/self/uid_map"]);
+    let ran = berth.busybox(
+        &["--privileged"],
+        &[
+            "sh",
+            "-c",
+            "mount -t tmpfs x /tmp && echo mounted; awk '{print $2}' /proc/self/uid_map",
+        ],
+    );
     assert_eq!((ran.code, ran.out.as_str()), (0, "mounted\n0"), "{ran:?}");
     assert!(ran.err.contains("root in the container is root on the host"));
 }
@@ -109,7 +188,18 @@ fn privileged_is_everything_and_says_so() {
 fn nothing_of_the_engine_is_open_inside() {
     let berth = Berth::new();
     let id = berth.start(&[], &["sleep", "60"]);
-    assert_eq!(berth.run(&["exec", &id, "sh", "-c", "ls /proc/self/fd | wc -l; ls /proc/1/fd | wc -l"]).ok(), "4\n3");
+    assert_eq!(
+        berth
+            .run(&[
+                "exec",
+                &id,
+                "sh",
+                "-c",
+                "ls /proc/self/fd | wc -l; ls /proc/1/fd | wc -l"
+            ])
+            .ok(),
+        "4\n3"
+    );
 }
 
 #[test]
@@ -122,11 +212,20 @@ fn children_inherit_all_of_it() {
 #[test]
 fn limits_act() {
     let berth = Berth::new();
-    let ran = berth.busybox(&["--name", "oom", "--memory", "20m"], &["sh", "-c", "x=a; while :; do x=$x$x; done"]);
+    let ran = berth.busybox(
+        &["--name", "oom", "--memory", "20m"],
+        &["sh", "-c", "x=a; while :; do x=$x$x; done"],
+    );
     assert_eq!(ran.code, 137, "{ran:?}");
     assert!(ran.err.contains("killed for lack of memory"), "{ran:?}");
-    let ran = berth.busybox(&["--pids-limit", "5"], &["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait"]);
+    let ran = berth.busybox(
+        &["--pids-limit", "5"],
+        &["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait"],
+    );
     assert!(ran.err.contains("can't fork"), "{ran:?}");
-    let quota = berth.sh(&["--cpus", "0.5"], "cat /sys/fs/cgroup/cpu*/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null | head -1");
+    let quota = berth.sh(
+        &["--cpus", "0.5"],
+        "cat /sys/fs/cgroup/cpu*/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null | head -1",
+    );
     assert!(quota.starts_with("50000"), "{quota}");
 }

@@ -8,7 +8,9 @@ fn kill(pid: i32) {
     // The kernel takes a moment; until then it is alive.
     eventually("it is dead", || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-        stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
+        stat.rsplit(") ")
+            .next()
+            .is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
     });
 }
 
@@ -18,8 +20,15 @@ fn a_killed_monitor_takes_its_container_along() {
     berth.start(&["--name", "orphan"], &["sleep", "60"]);
     let pid: i32 = berth.inspect("orphan", "{{.State.Pid}}").parse().unwrap();
     kill(berth.monitor("orphan"));
-    assert!(berth.run(&["ps", "-a", "--format", "{{.Status}}"]).ok().starts_with("Exited (137)"));
-    eventually("its process is gone", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    assert!(
+        berth
+            .run(&["ps", "-a", "--format", "{{.Status}}"])
+            .ok()
+            .starts_with("Exited (137)")
+    );
+    eventually("its process is gone", || {
+        !std::path::Path::new(&format!("/proc/{pid}")).exists()
+    });
     berth.run(&["start", "orphan"]).ok();
     assert_eq!(berth.inspect("orphan", "{{.State.Status}}"), "running");
     kill(berth.monitor("orphan"));
@@ -40,13 +49,28 @@ fn a_killed_init_is_an_end_like_others() {
     berth.start(&["--name", "victim"], &["sleep", "60"]);
     kill(berth.inspect("victim", "{{.State.Pid}}").parse().unwrap());
     assert_eq!(berth.run(&["wait", "victim"]).ok(), "137");
-    assert!(berth.run(&["ps", "-a", "--format", "{{.Status}}"]).ok().starts_with("Exited (137)"));
+    assert!(
+        berth
+            .run(&["ps", "-a", "--format", "{{.Status}}"])
+            .ok()
+            .starts_with("Exited (137)")
+    );
 }
 
 #[test]
 fn a_killed_command_line_leaves_the_container_to_its_monitor() {
     let berth = Berth::new();
-    let mut child = berth.spawn(&["run", "--name", "left", "--network", "none", BUSYBOX, "sh", "-c", "echo up; sleep 60"]);
+    let mut child = berth.spawn(&[
+        "run",
+        "--name",
+        "left",
+        "--network",
+        "none",
+        BUSYBOX,
+        "sh",
+        "-c",
+        "echo up; sleep 60",
+    ]);
     eventually("it runs", || berth.run(&["logs", "left"]).out == "up");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -64,8 +88,12 @@ fn kills_at_random_moments_leave_nothing() {
         std::thread::sleep(std::time::Duration::from_micros((seed >> 40) % 60_000));
         if round % 2 == 0 {
             // The monitor, if there is one yet.
-            let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
-            children.split_whitespace().filter_map(|p| p.parse().ok()).for_each(kill);
+            let children =
+                std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
+            children
+                .split_whitespace()
+                .filter_map(|p| p.parse().ok())
+                .for_each(kill);
         } else {
             let _ = child.kill();
         }
@@ -87,7 +115,9 @@ fn kills_at_random_moments_leave_nothing() {
 #[test]
 fn fifty_at_once() {
     let berth = Berth::new();
-    let children: Vec<_> = (0..50).map(|n| berth.spawn(&["run", "--rm", "--network", "none", BUSYBOX, "echo", &n.to_string()])).collect();
+    let children: Vec<_> = (0..50)
+        .map(|n| berth.spawn(&["run", "--rm", "--network", "none", BUSYBOX, "echo", &n.to_string()]))
+        .collect();
     let mut seen: Vec<i32> = children
         .into_iter()
         .map(|child| {
@@ -103,8 +133,21 @@ fn fifty_at_once() {
 #[test]
 fn one_name_has_one_winner() {
     let berth = Berth::new();
-    let children: Vec<_> =
-        (0..8).map(|_| berth.spawn(&["run", "-d", "--name", "one", "--network", "none", BUSYBOX, "sleep", "60"])).collect();
+    let children: Vec<_> = (0..8)
+        .map(|_| {
+            berth.spawn(&[
+                "run",
+                "-d",
+                "--name",
+                "one",
+                "--network",
+                "none",
+                BUSYBOX,
+                "sleep",
+                "60",
+            ])
+        })
+        .collect();
     let outputs: Vec<_> = children.into_iter().map(|c| c.wait_with_output().unwrap()).collect();
     assert_eq!(outputs.iter().filter(|o| o.status.success()).count(), 1);
     for lost in outputs.iter().filter(|o| !o.status.success()) {
@@ -116,9 +159,23 @@ fn one_name_has_one_winner() {
 #[test]
 fn one_container_is_started_once() {
     let berth = Berth::new();
-    berth.run(&["create", "--name", "once", "--network", "none", BUSYBOX, "sh", "-c", "echo run; sleep 60"]).ok();
+    berth
+        .run(&[
+            "create",
+            "--name",
+            "once",
+            "--network",
+            "none",
+            BUSYBOX,
+            "sh",
+            "-c",
+            "echo run; sleep 60",
+        ])
+        .ok();
     let children: Vec<_> = (0..8).map(|_| berth.spawn(&["start", "once"])).collect();
-    children.into_iter().for_each(|c| assert!(c.wait_with_output().unwrap().status.success()));
+    children
+        .into_iter()
+        .for_each(|c| assert!(c.wait_with_output().unwrap().status.success()));
     eventually("it has said so", || !berth.run(&["logs", "once"]).out.is_empty());
     assert_eq!(berth.run(&["logs", "once"]).ok(), "run");
 }

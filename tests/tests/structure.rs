@@ -5,8 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each crate, and its level: it uses crates of lower levels alone.
-const LEVELS: &[(&str, u32)] =
-    &[("errdefs", 0), ("sys", 0), ("runtime", 1), ("image", 1), ("snapshot", 1), ("engine", 2), ("monitor", 3), ("berth", 4)];
+const LEVELS: &[(&str, u32)] = &[
+    ("errdefs", 0),
+    ("sys", 0),
+    ("runtime", 1),
+    ("image", 1),
+    ("snapshot", 1),
+    ("engine", 2),
+    ("monitor", 3),
+    ("berth", 4),
+];
 /// Where a container may be made.
 const CREATORS: &[&str] = &["crates/monitor/src/bring_up.rs"];
 /// Longest file, its tests apart.
@@ -36,12 +44,19 @@ fn sources() -> BTreeMap<String, String> {
 /// Without comments and without the tests at its end.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|l| !l.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]
 fn crates_use_lower_levels_alone() {
-    let output = Command::new("cargo").args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root()).output().unwrap();
+    let output = Command::new("cargo")
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let level = |name: &str| LEVELS.iter().find(|(n, _)| *n == name).map(|(_, l)| *l);
     let mut seen = 0;
@@ -55,7 +70,10 @@ fn crates_use_lower_levels_alone() {
         for dependency in package["dependencies"].as_array().unwrap() {
             let used = dependency["name"].as_str().unwrap();
             if let Some(below) = level(used) {
-                assert!(below < own || (used == "errdefs" && name == "sys"), "{name} uses {used}");
+                assert!(
+                    below < own || (used == "errdefs" && name == "sys"),
+                    "{name} uses {used}"
+                );
             }
         }
     }
@@ -66,7 +84,10 @@ fn crates_use_lower_levels_alone() {
 fn unsafe_is_in_sys_alone() {
     for (name, text) in sources() {
         if !name.starts_with("crates/sys/") {
-            assert!(!code(&text).contains("unsafe {") && !code(&text).contains("unsafe fn"), "{name}");
+            assert!(
+                !code(&text).contains("unsafe {") && !code(&text).contains("unsafe fn"),
+                "{name}"
+            );
         }
     }
 }
@@ -82,7 +103,11 @@ fn printing_and_the_environment_are_berths_alone() {
 
 #[test]
 fn containers_are_made_in_known_places() {
-    let makers: Vec<_> = sources().into_iter().filter(|(n, t)| !n.starts_with("crates/runtime/") && code(t).contains("create(Create {")).map(|(n, _)| n).collect();
+    let makers: Vec<_> = sources()
+        .into_iter()
+        .filter(|(n, t)| !n.starts_with("crates/runtime/") && code(t).contains("create(Create {"))
+        .map(|(n, _)| n)
+        .collect();
     assert_eq!(makers, CREATORS);
 }
 
@@ -90,7 +115,12 @@ fn containers_are_made_in_known_places() {
 fn every_module_says_what_it_is_and_fits_on_a_few_screens() {
     for (name, text) in sources() {
         assert!(text.starts_with("//! "), "{name} does not say what it is");
-        let lines = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count();
+        let lines = text
+            .split("#[cfg(test)]\nmod tests")
+            .next()
+            .unwrap_or_default()
+            .lines()
+            .count();
         assert!(lines <= FILE_LIMIT, "{name} has {lines} lines");
     }
 }

@@ -6,7 +6,11 @@ use berth_tests::{BUSYBOX, Berth, eventually};
 #[test]
 fn a_shell_on_a_terminal() {
     let berth = Berth::new();
-    let mut terminal = Terminal::start(berth.command(&["run", "--rm", "-it", "--network", "none", BUSYBOX, "sh"]), 33, 99);
+    let mut terminal = Terminal::start(
+        berth.command(&["run", "--rm", "-it", "--network", "none", BUSYBOX, "sh"]),
+        33,
+        99,
+    );
     terminal.expect("/ #");
     terminal.keys(b"stty size; tty; ls -l /dev/console | cut -c1\r");
     terminal.expect("33 99");
@@ -27,7 +31,11 @@ fn a_shell_on_a_terminal() {
 #[test]
 fn keys_detach_and_attach_comes_back() {
     let berth = Berth::new();
-    let mut terminal = Terminal::start(berth.command(&["run", "-it", "--name", "stay", "--network", "none", BUSYBOX, "sh"]), 24, 80);
+    let mut terminal = Terminal::start(
+        berth.command(&["run", "-it", "--name", "stay", "--network", "none", BUSYBOX, "sh"]),
+        24,
+        80,
+    );
     terminal.expect("/ #");
     terminal.keys(b"\x10\x11");
     terminal.expect("read escape sequence");
@@ -58,9 +66,15 @@ fn exec_has_a_terminal_of_its_own() {
 #[test]
 fn the_users_terminal_is_as_it_was_afterwards() {
     let berth = Berth::new();
-    let script = format!("{} run --rm -it --network none {BUSYBOX} true; stty -a | tr ';' '\\n' | grep -c ' -icanon'; echo end", berth_tests::program().display());
+    let script = format!(
+        "{} run --rm -it --network none {BUSYBOX} true; stty -a | tr ';' '\\n' | grep -c ' -icanon'; echo end",
+        berth_tests::program().display()
+    );
     let mut command = std::process::Command::new("setsid");
-    command.args(["-c", "sh", "-c", &script]).env("BERTH_DATA", berth.path("data")).env("BERTH_RUN", berth.path("run"));
+    command
+        .args(["-c", "sh", "-c", &script])
+        .env("BERTH_DATA", berth.path("data"))
+        .env("BERTH_RUN", berth.path("run"));
     let terminal = Terminal::start(command, 24, 80);
     terminal.expect("end");
     assert!(terminal.screen().contains("0\r\nend"), "{}", terminal.screen());

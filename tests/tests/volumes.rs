@@ -11,11 +11,26 @@ fn files_in_a_bind_mount_belong_to_whom_they_seem() {
     std::fs::write(format!("{dir}/before"), "x").unwrap();
     std::os::unix::fs::chown(format!("{dir}/before"), Some(1234), Some(5)).unwrap();
     let bind = format!("{dir}:/v");
-    assert_eq!(berth.sh(&["-v", &bind], "stat -c %u:%g /v/before; echo x > /v/made; chown 77:88 /v/made"), "1234:5");
+    assert_eq!(
+        berth.sh(
+            &["-v", &bind],
+            "stat -c %u:%g /v/before; echo x > /v/made; chown 77:88 /v/made"
+        ),
+        "1234:5"
+    );
     let made = std::fs::metadata(format!("{dir}/made")).unwrap();
-    assert_eq!((made.uid(), made.gid()), (77, 88), "no host id of the container's range is on the disk");
-    assert_eq!(berth.sh(&["-u", "77", "-v", &bind], "echo y >> /v/made && cat /v/made"), "x\ny");
-    berth.busybox(&["-v", &format!("{dir}:/v:ro")], &["touch", "/v/x"]).fails(1, "Read-only file system");
+    assert_eq!(
+        (made.uid(), made.gid()),
+        (77, 88),
+        "no host id of the container's range is on the disk"
+    );
+    assert_eq!(
+        berth.sh(&["-u", "77", "-v", &bind], "echo y >> /v/made && cat /v/made"),
+        "x\ny"
+    );
+    berth
+        .busybox(&["-v", &format!("{dir}:/v:ro")], &["touch", "/v/x"])
+        .fails(1, "Read-only file system");
     let file = format!("{dir}/before:/one/file");
     assert_eq!(berth.sh(&["-v", &file], "cat /one/file"), "x");
 }
@@ -26,21 +41,34 @@ fn a_read_only_tree_is_so_to_its_leaves() {
     let dir = berth.path("tree");
     std::fs::create_dir_all(format!("{dir}/sub")).unwrap();
     let flag = |options: &str| format!("type=bind,src={dir},dst=/v{options}");
-    berth.busybox(&["--mount", &flag(",readonly")], &["touch", "/v/sub/x"]).fails(1, "Read-only");
+    berth
+        .busybox(&["--mount", &flag(",readonly")], &["touch", "/v/sub/x"])
+        .fails(1, "Read-only");
     assert_eq!(berth.sh(&["--mount", &flag("")], "touch /v/sub/x && echo ok"), "ok");
 }
 
 #[test]
 fn volumes_start_as_copies_of_the_image_and_stay() {
     let berth = Berth::new();
-    assert_eq!(berth.sh(&["-v", "vol:/data"], "cat /data/seed; stat -c %a /data/seed; echo mine > /data/mine"), "from the image\n640");
+    assert_eq!(
+        berth.sh(
+            &["-v", "vol:/data"],
+            "cat /data/seed; stat -c %a /data/seed; echo mine > /data/mine"
+        ),
+        "from the image\n640"
+    );
     assert_eq!(berth.sh(&["-v", "vol:/data"], "cat /data/mine"), "mine");
-    assert_eq!(berth.sh(&["--mount", "type=volume,src=bare,dst=/data,volume-nocopy"], "ls /data"), "");
+    assert_eq!(
+        berth.sh(&["--mount", "type=volume,src=bare,dst=/data,volume-nocopy"], "ls /data"),
+        ""
+    );
     assert_eq!(berth.run(&["volume", "ls", "-q"]).ok(), "bare\nvol");
     let mountpoint = berth.run(&["volume", "inspect", "-f", "{{.Mountpoint}}", "vol"]).ok();
     assert_eq!(std::fs::metadata(format!("{mountpoint}/mine")).unwrap().uid(), 0);
     let id = berth.start(&["-v", "vol:/data"], &["sleep", "60"]);
-    berth.run(&["volume", "rm", "vol"]).fails(1, &format!("volume is in use - [{id}]"));
+    berth
+        .run(&["volume", "rm", "vol"])
+        .fails(1, &format!("volume is in use - [{id}]"));
     berth.run(&["rm", "-f", &id]).ok();
     assert_eq!(berth.run(&["volume", "rm", "vol", "bare"]).ok(), "vol\nbare");
     berth.run(&["volume", "rm", "vol"]).fails(1, "no such volume");
@@ -51,7 +79,17 @@ fn anonymous_volumes_go_with_their_container() {
     let berth = Berth::new();
     berth.sh(&["-v", "/data"], "ls /data/seed");
     assert_eq!(berth.run(&["volume", "ls", "-q"]).ok(), "");
-    berth.run(&["run", "--name", "kept", "--network", "none", "-v", "/data", BUSYBOX, "true"]);
+    berth.run(&[
+        "run",
+        "--name",
+        "kept",
+        "--network",
+        "none",
+        "-v",
+        "/data",
+        BUSYBOX,
+        "true",
+    ]);
     assert_eq!(berth.run(&["volume", "ls", "-q"]).ok().len(), 64);
     berth.run(&["rm", "-v", "kept"]).ok();
     assert_eq!(berth.run(&["volume", "ls", "-q"]).ok(), "");
@@ -72,7 +110,21 @@ fn links_in_the_image_lead_nowhere() {
     let image = berth.path("hostile.tar");
     std::fs::write(&image, tar.finish()).unwrap();
     berth.run(&["import", &image, "hostile:1"]).ok();
-    berth.run(&["run", "--rm", "--network", "none", "-v", "/bin:/escape/in", "hostile:1", "/bin/busybox", "true"]);
-    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "nothing was made on the host");
+    berth.run(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "-v",
+        "/bin:/escape/in",
+        "hostile:1",
+        "/bin/busybox",
+        "true",
+    ]);
+    assert_eq!(
+        std::fs::read_dir(&outside).unwrap().count(),
+        0,
+        "nothing was made on the host"
+    );
     assert!(!std::path::Path::new("/var/tmp/resolv.conf").exists());
 }

@@ -38,7 +38,11 @@ pub fn human_size(bytes: i64) -> String {
         _ => 2,
     };
     let text = format!("{size:.digits$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text };
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    };
     format!("{text}{}", UNITS[unit])
 }
 
@@ -58,7 +62,9 @@ pub fn ago(seconds_at: i64) -> String {
     if seconds_at <= 0 {
         return "N/A".into();
     }
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs() as i64);
     format!("{} ago", duration((now - seconds_at).max(0)))
 }
 
@@ -66,7 +72,9 @@ pub fn ago(seconds_at: i64) -> String {
 /// epoch.
 pub fn parse_time(text: &str) -> Result<i64> {
     let bad = || Error::invalid(format!("invalid value for time: failed to parse {text:?}"));
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_nanos() as i64);
     if let Some(ago) = parse_duration(text) {
         return Ok(now - ago);
     }
@@ -76,8 +84,14 @@ pub fn parse_time(text: &str) -> Result<i64> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(time.as_nanosecond() as i64);
     }
-    let local = text.parse::<jiff::civil::DateTime>().or_else(|_| text.parse::<jiff::civil::Date>().map(|d| d.to_datetime(jiff::civil::Time::midnight())));
-    let zoned = local.map_err(|_| bad())?.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| bad())?;
+    let local = text.parse::<jiff::civil::DateTime>().or_else(|_| {
+        text.parse::<jiff::civil::Date>()
+            .map(|d| d.to_datetime(jiff::civil::Time::midnight()))
+    });
+    let zoned = local
+        .map_err(|_| bad())?
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .map_err(|_| bad())?;
     Ok(zoned.timestamp().as_nanosecond() as i64)
 }
 
@@ -87,16 +101,19 @@ fn parse_duration(text: &str) -> Option<i64> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..digits].parse().ok()?;
-        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |i| digits + i);
-        total += number * match &rest[digits..unit_end] {
-            "h" => 3600e9,
-            "m" => 60e9,
-            "s" => 1e9,
-            "ms" => 1e6,
-            "us" => 1e3,
-            "ns" => 1.0,
-            _ => return None,
-        };
+        let unit_end = rest[digits..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |i| digits + i);
+        total += number
+            * match &rest[digits..unit_end] {
+                "h" => 3600e9,
+                "m" => 60e9,
+                "s" => 1e9,
+                "ms" => 1e6,
+                "us" => 1e3,
+                "ns" => 1.0,
+                _ => return None,
+            };
         rest = &rest[unit_end..];
     }
     (!text.is_empty()).then_some(total as i64)
@@ -108,13 +125,25 @@ mod tests {
 
     #[test]
     fn sizes_go_both_ways() {
-        for (text, bytes) in [("512m", 512 << 20), ("1.5g", 3 << 29), ("10", 10), ("64kb", 65536), ("1GiB", 1 << 30)] {
+        for (text, bytes) in [
+            ("512m", 512 << 20),
+            ("1.5g", 3 << 29),
+            ("10", 10),
+            ("64kb", 65536),
+            ("1GiB", 1 << 30),
+        ] {
             assert_eq!(parse_bytes(text).unwrap(), bytes, "{text}");
         }
         for text in ["", "m", "-1m", "1x", "1e9", "inf"] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
-        for (bytes, text) in [(0, "0B"), (999, "999B"), (1500, "1.5kB"), (117_000_000, "117MB"), (77_900_000, "77.9MB")] {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1500, "1.5kB"),
+            (117_000_000, "117MB"),
+            (77_900_000, "77.9MB"),
+        ] {
             assert_eq!(human_size(bytes), text);
         }
         assert_eq!(binary_size(8 << 30), "8.000GiB");

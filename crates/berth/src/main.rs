@@ -40,7 +40,11 @@ fn main() -> ExitCode {
 /// The name that the program was called by.
 fn called_as() -> String {
     let path = std::env::args_os().next().unwrap_or_default();
-    std::path::Path::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned()
+    std::path::Path::new(&path)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn dispatch(arguments: &[OsString]) -> Result<u8> {
@@ -61,10 +65,18 @@ fn dispatch(arguments: &[OsString]) -> Result<u8> {
         }
     }
     if let Some(name) = [two.as_str(), first].into_iter().find(|name| LATER.contains(name)) {
-        let what = if ["container", "image", "volume", "system"].contains(&name) { two.trim() } else { name };
+        let what = if ["container", "image", "volume", "system"].contains(&name) {
+            two.trim()
+        } else {
+            name
+        };
         return Err(Error::new(Kind::NotImplemented, format!("{what}: not supported yet")));
     }
-    let what = if first.starts_with('-') { "unknown flag" } else { "unknown command" };
+    let what = if first.starts_with('-') {
+        "unknown flag"
+    } else {
+        "unknown command"
+    };
     Err(Error::invalid(format!("{what}: {first}")).hint("see 'berth --help'"))
 }
 
@@ -72,8 +84,15 @@ fn dispatch(arguments: &[OsString]) -> Result<u8> {
 fn fail(error: &Error, arguments: &[OsString]) -> u8 {
     output::complain(error);
     let starts = ["run", "create", "exec"];
-    let command = arguments.iter().filter_map(|a| a.to_str()).find(|a| *a != "container").unwrap_or_default();
-    let usage = error.kind() == Kind::NotImplemented || error.find_hint().is_some_and(|h| h.starts_with("see 'berth ") && h != "see 'berth --help'");
+    let command = arguments
+        .iter()
+        .filter_map(|a| a.to_str())
+        .find(|a| *a != "container")
+        .unwrap_or_default();
+    let usage = error.kind() == Kind::NotImplemented
+        || error
+            .find_hint()
+            .is_some_and(|h| h.starts_with("see 'berth ") && h != "see 'berth --help'");
     match error.kind() {
         Kind::CommandNotFound | Kind::CommandNotExecutable => error.kind().exit_code(),
         // A container that is not there or does not run: exec says 1, as Docker does.
@@ -84,7 +103,9 @@ fn fail(error: &Error, arguments: &[OsString]) -> u8 {
 }
 
 fn help() {
-    let mut text = String::from("Usage:  berth COMMAND [OPTIONS]\n\nRuns containers: other distributions' user space on this machine's kernel.\n\nCommands:\n");
+    let mut text = String::from(
+        "Usage:  berth COMMAND [OPTIONS]\n\nRuns containers: other distributions' user space on this machine's kernel.\n\nCommands:\n",
+    );
     for command in COMMANDS {
         text.push_str(&format!("  {:<16} {}\n", command.name, command.about));
     }

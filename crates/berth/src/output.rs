@@ -38,7 +38,13 @@ pub fn each(words: &[String], mut run: impl FnMut(&str) -> errdefs::Result<()>) 
 /// Rows in columns, as Docker's: three blanks between, ten at least.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|r| r.get(column))
+            .map(|c| c.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(|c| (width(c) + 3).max(10)).collect();
     let mut text = String::new();
     for row in rows {
@@ -57,7 +63,13 @@ pub fn table(rows: &[Vec<String>]) -> String {
 mod tests {
     #[test]
     fn columns_are_dockers() {
-        let rows = [vec!["ID".to_owned(), "NAME".into(), "X".into()], vec!["a".into(), "a-long-name".into(), "y".into()]];
-        assert_eq!(super::table(&rows), "ID        NAME          X\na         a-long-name   y\n");
+        let rows = [
+            vec!["ID".to_owned(), "NAME".into(), "X".into()],
+            vec!["a".into(), "a-long-name".into(), "y".into()],
+        ];
+        assert_eq!(
+            super::table(&rows),
+            "ID        NAME          X\na         a-long-name   y\n"
+        );
     }
 }

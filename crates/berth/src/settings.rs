@@ -10,7 +10,10 @@ use errdefs::Result;
 pub fn roots() -> Roots {
     let system = Roots::system();
     let path = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    Roots { data: path("BERTH_DATA").unwrap_or(system.data), run: path("BERTH_RUN").unwrap_or(system.run) }
+    Roots {
+        data: path("BERTH_DATA").unwrap_or(system.data),
+        run: path("BERTH_RUN").unwrap_or(system.run),
+    }
 }
 
 /// The engine on these.
@@ -28,7 +31,14 @@ pub fn registry() -> Result<registry::Client> {
     let insecure = std::env::var("BERTH_INSECURE_REGISTRIES").unwrap_or_default();
     registry::Client::new(registry::Options {
         docker_config: config.map(|dir| dir.join("config.json")),
-        insecure: insecure.split(',').map(str::trim).filter(|i| !i.is_empty()).map(String::from).collect(),
-        proxy_env: std::env::vars().filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy")).collect(),
+        insecure: insecure
+            .split(',')
+            .map(str::trim)
+            .filter(|i| !i.is_empty())
+            .map(String::from)
+            .collect(),
+        proxy_env: std::env::vars()
+            .filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"))
+            .collect(),
     })
 }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use engine::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountBindOptions,
-    MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount,
+    MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use errdefs::{Error, Kind, Result, Step};
 
@@ -50,7 +50,10 @@ pub fn body(given: &Given, detached: bool) -> Result<Asked> {
         labels: labels(given)?,
         stop_signal: text("stop-signal"),
         stop_timeout: given.number("stop-timeout")?,
-        healthcheck: given.on("no-healthcheck").then(|| HealthConfig { test: Some(vec!["NONE".into()]), ..Default::default() }),
+        healthcheck: given.on("no-healthcheck").then(|| HealthConfig {
+            test: Some(vec!["NONE".into()]),
+            ..Default::default()
+        }),
         host_config: Some(host),
         ..Default::default()
     };
@@ -79,7 +82,9 @@ fn host(given: &Given, notes: &mut Vec<String>) -> Result<HostConfig> {
         cpu_quota: given.number("cpu-quota")?,
         cpuset_cpus: text("cpuset-cpus"),
         cpuset_mems: text("cpuset-mems"),
-        blkio_weight: given.number("blkio-weight")?.map(|w| w.clamp(0, u16::MAX.into()) as u16),
+        blkio_weight: given
+            .number("blkio-weight")?
+            .map(|w| w.clamp(0, u16::MAX.into()) as u16),
         pids_limit: given.number("pids-limit")?,
         ulimits: some(given.many("ulimit").iter().map(|u| ulimit(u)).collect::<Result<_>>()?),
         cgroup_parent: text("cgroup-parent"),
@@ -112,10 +117,19 @@ fn host(given: &Given, notes: &mut Vec<String>) -> Result<HostConfig> {
         oom_score_adj: given.number("oom-score-adj")?,
         privileged: Some(given.on("privileged")),
         readonly_rootfs: Some(given.on("read-only")),
-        security_opt: some(given.many("security-opt").iter().map(|o| security_option(o)).collect::<Result<_>>()?),
+        security_opt: some(
+            given
+                .many("security-opt")
+                .iter()
+                .map(|o| security_option(o))
+                .collect::<Result<_>>()?,
+        ),
         shm_size: bytes("shm-size")?,
         sysctls: pairs(&given.many("sysctl"))?,
-        console_size: given.on("tty").then(terminal::size).map(|(rows, cols)| vec![rows.into(), cols.into()]),
+        console_size: given
+            .on("tty")
+            .then(terminal::size)
+            .map(|(rows, cols)| vec![rows.into(), cols.into()]),
         ..Default::default()
     })
 }
@@ -129,8 +143,10 @@ fn network(given: &Given, notes: &mut Vec<String>) -> Result<String> {
             Ok("none".into())
         }
         [one] if one == "none" || one == "host" => Ok(one.clone()),
-        [one, ..] => Err(Error::new(Kind::NotImplemented, format!("--network {one}: not supported yet"))
-            .hint("none and host are there")),
+        [one, ..] => Err(
+            Error::new(Kind::NotImplemented, format!("--network {one}: not supported yet"))
+                .hint("none and host are there"),
+        ),
     }
 }
 
@@ -146,7 +162,9 @@ pub fn variables(files: &[String], list: &[String]) -> Result<Vec<String>> {
             }
             let name = line.split('=').next().unwrap_or_default();
             if name.contains(char::is_whitespace) || name.is_empty() {
-                return Err(Error::invalid(format!("poorly formatted environment: variable '{name}' contains whitespaces")));
+                return Err(Error::invalid(format!(
+                    "poorly formatted environment: variable '{name}' contains whitespaces"
+                )));
             }
             variables.extend(from_environment(line));
         }
@@ -172,7 +190,12 @@ fn labels(given: &Given) -> Result<Option<HashMap<String, String>>> {
     let mut lines = Vec::new();
     for file in given.many("label-file") {
         let text = std::fs::read_to_string(&file).step_with(|| format!("open {file}"))?;
-        lines.extend(text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(String::from));
+        lines.extend(
+            text.lines()
+                .map(str::trim)
+                .filter(|l| !l.is_empty() && !l.starts_with('#'))
+                .map(String::from),
+        );
     }
     for label in lines.into_iter().chain(given.many("label")) {
         let (key, value) = label.split_once('=').unwrap_or((&label, ""));
@@ -191,7 +214,9 @@ fn pairs(list: &[String]) -> Result<Option<HashMap<String, String>>> {
 }
 
 fn expose(list: &[String]) -> Vec<String> {
-    list.iter().map(|p| if p.contains('/') { p.clone() } else { format!("{p}/tcp") }).collect()
+    list.iter()
+        .map(|p| if p.contains('/') { p.clone() } else { format!("{p}/tcp") })
+        .collect()
 }
 
 /// A source that is a path from here becomes absolute; Docker's CLI does that, too.
@@ -200,8 +225,14 @@ fn volumes(list: &[String]) -> Result<Vec<String>> {
 }
 
 fn volume_source(volume: &str) -> Result<String> {
-    let Some((source, rest)) = volume.split_once(':') else { return Ok(volume.to_owned()) };
-    let relative = source == "." || source == ".." || source.starts_with("./") || source.starts_with("../") || source.starts_with('~');
+    let Some((source, rest)) = volume.split_once(':') else {
+        return Ok(volume.to_owned());
+    };
+    let relative = source == "."
+        || source == ".."
+        || source.starts_with("./")
+        || source.starts_with("../")
+        || source.starts_with('~');
     if !relative {
         return Ok(volume.to_owned());
     }
@@ -210,14 +241,21 @@ fn volume_source(volume: &str) -> Result<String> {
 }
 
 fn tmpfs(list: &[String]) -> Option<HashMap<String, String>> {
-    let pair = |t: &String| t.split_once(':').map_or((t.clone(), String::new()), |(path, options)| (path.into(), options.into()));
+    let pair = |t: &String| {
+        t.split_once(':').map_or((t.clone(), String::new()), |(path, options)| {
+            (path.into(), options.into())
+        })
+    };
     (!list.is_empty()).then(|| list.iter().map(pair).collect())
 }
 
 /// `type=bind,source=/a,target=/b,readonly`.
 fn mount(text: &str) -> Result<Mount> {
     let invalid = |why: String| Error::invalid(format!("invalid argument {text:?} for \"--mount\" flag: {why}"));
-    let mut mount = Mount { typ: Some(MountType::VOLUME), ..Default::default() };
+    let mut mount = Mount {
+        typ: Some(MountType::VOLUME),
+        ..Default::default()
+    };
     for field in text.split(',') {
         let (key, value) = field.split_once('=').unwrap_or((field, ""));
         let truth = || match value {
@@ -241,8 +279,9 @@ fn mount(text: &str) -> Result<Mount> {
             "readonly" | "ro" => mount.read_only = Some(truth()?),
             "consistency" => mount.consistency = Some(value.to_owned()),
             "bind-propagation" => {
-                let propagation: MountBindOptionsPropagationEnum =
-                    value.parse().map_err(|_| invalid(format!("invalid propagation mode: {value}")))?;
+                let propagation: MountBindOptionsPropagationEnum = value
+                    .parse()
+                    .map_err(|_| invalid(format!("invalid propagation mode: {value}")))?;
                 bind(&mut mount, &|b| b.propagation = Some(propagation));
             }
             "bind-recursive" if value == "disabled" => bind(&mut mount, &|b| b.non_recursive = Some(true)),
@@ -262,12 +301,17 @@ fn mount(text: &str) -> Result<Mount> {
             }
             "tmpfs-size" => mount.tmpfs_options.get_or_insert_default().size_bytes = Some(parse_bytes(value)?),
             "tmpfs-mode" => {
-                let mode = i64::from_str_radix(value, 8).map_err(|_| invalid(format!("invalid value for {key}: {value}")))?;
+                let mode =
+                    i64::from_str_radix(value, 8).map_err(|_| invalid(format!("invalid value for {key}: {value}")))?;
                 let options: &mut MountTmpfsOptions = mount.tmpfs_options.get_or_insert_default();
                 options.mode = Some(mode);
             }
-            "volume-driver" | "volume-opt" | "volume-subpath" | "image-subpath" | "bind-nonrecursive" | "bind-recursive" | "tmpfs-opt" => {
-                return Err(Error::new(Kind::NotImplemented, format!("--mount {key}: not supported yet")));
+            "volume-driver" | "volume-opt" | "volume-subpath" | "image-subpath" | "bind-nonrecursive"
+            | "bind-recursive" | "tmpfs-opt" => {
+                return Err(Error::new(
+                    Kind::NotImplemented,
+                    format!("--mount {key}: not supported yet"),
+                ));
             }
             _ => return Err(invalid(format!("unexpected key '{key}' in '{field}'"))),
         }
@@ -276,14 +320,21 @@ fn mount(text: &str) -> Result<Mount> {
         return Err(invalid("target is required".into()));
     }
     if mount.typ == Some(MountType::BIND) {
-        mount.source = mount.source.map(|s| volume_source(&format!("{s}:")).map(|s| s.trim_end_matches(':').to_owned())).transpose()?;
+        mount.source = mount
+            .source
+            .map(|s| volume_source(&format!("{s}:")).map(|s| s.trim_end_matches(':').to_owned()))
+            .transpose()?;
     }
     Ok(mount)
 }
 
 /// `1.5` processors in billionths.
 fn cpus(text: &str) -> Result<i64> {
-    let bad = || Error::invalid(format!("invalid argument {text:?} for \"--cpus\" flag: failed to parse {text} as a rational number"));
+    let bad = || {
+        Error::invalid(format!(
+            "invalid argument {text:?} for \"--cpus\" flag: failed to parse {text} as a rational number"
+        ))
+    };
     let number: f64 = text.parse().map_err(|_| bad())?;
     if !number.is_finite() {
         return Err(bad());
@@ -296,8 +347,18 @@ fn ulimit(text: &str) -> Result<ResourcesUlimits> {
     let bad = || Error::invalid(format!("invalid ulimit argument: {text}"));
     let (name, limits) = text.split_once('=').ok_or_else(bad)?;
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    let number = |n: &str| if n == "unlimited" { Ok(-1) } else { n.parse::<i64>().map_err(|_| bad()) };
-    Ok(ResourcesUlimits { name: Some(name.into()), soft: Some(number(soft)?), hard: Some(number(hard)?) })
+    let number = |n: &str| {
+        if n == "unlimited" {
+            Ok(-1)
+        } else {
+            n.parse::<i64>().map_err(|_| bad())
+        }
+    };
+    Ok(ResourcesUlimits {
+        name: Some(name.into()),
+        soft: Some(number(soft)?),
+        hard: Some(number(hard)?),
+    })
 }
 
 /// `on-failure:3`.
@@ -308,19 +369,31 @@ fn restart(text: &str) -> Result<RestartPolicy> {
         "always" => RestartPolicyNameEnum::ALWAYS,
         "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
         "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
-        other => return Err(Error::invalid(format!("invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"))),
+        other => {
+            return Err(Error::invalid(format!(
+                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            )));
+        }
     };
     let bad = |_| Error::invalid("invalid restart policy format: maximum retry count must be an integer");
     let count = count.map(|c| c.parse::<i64>().map_err(bad)).transpose()?;
-    Ok(RestartPolicy { name: Some(name), maximum_retry_count: Some(count.unwrap_or(0)) })
+    Ok(RestartPolicy {
+        name: Some(name),
+        maximum_retry_count: Some(count.unwrap_or(0)),
+    })
 }
 
 fn hosts(list: &[String]) -> Result<Vec<String>> {
     let entry = |text: &String| match text.split_once([':', '=']) {
-        Some((name, address)) if !name.is_empty() && address.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok() => {
+        Some((name, address))
+            if !name.is_empty() && address.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok() =>
+        {
             Ok(format!("{name}:{}", address.trim_matches(['[', ']'])))
         }
-        Some((_, "host-gateway")) => Err(Error::new(Kind::NotImplemented, "--add-host host-gateway: not supported yet")),
+        Some((_, "host-gateway")) => Err(Error::new(
+            Kind::NotImplemented,
+            "--add-host host-gateway: not supported yet",
+        )),
         Some((_, address)) => Err(Error::invalid(format!("invalid IP address in add-host: {address:?}"))),
         None => Err(Error::invalid(format!("bad format for add-host: {text:?}"))),
     };
@@ -329,7 +402,9 @@ fn hosts(list: &[String]) -> Result<Vec<String>> {
 
 /// A seccomp profile is a file of ours: the engine gets its content.
 fn security_option(text: &str) -> Result<String> {
-    let Some(profile) = text.strip_prefix("seccomp=").or(text.strip_prefix("seccomp:")) else { return Ok(text.to_owned()) };
+    let Some(profile) = text.strip_prefix("seccomp=").or(text.strip_prefix("seccomp:")) else {
+        return Ok(text.to_owned());
+    };
     if profile == "unconfined" || profile == "builtin" {
         return Ok(format!("seccomp={profile}"));
     }
@@ -339,11 +414,21 @@ fn security_option(text: &str) -> Result<String> {
 
 fn log_config(given: &Given) -> Result<Option<HostConfigLogConfig>> {
     let options = pairs(&given.many("log-opt"))?;
-    if let Some(unknown) = options.iter().flat_map(|o| o.keys()).find(|k| !["max-size", "max-file"].contains(&k.as_str())) {
-        return Err(Error::new(Kind::NotImplemented, format!("--log-opt {unknown}: not supported yet")));
+    if let Some(unknown) = options
+        .iter()
+        .flat_map(|o| o.keys())
+        .find(|k| !["max-size", "max-file"].contains(&k.as_str()))
+    {
+        return Err(Error::new(
+            Kind::NotImplemented,
+            format!("--log-opt {unknown}: not supported yet"),
+        ));
     }
     let driver = given.one("log-driver").map(String::from);
-    Ok((driver.is_some() || options.is_some()).then_some(HostConfigLogConfig { typ: driver, config: options }))
+    Ok((driver.is_some() || options.is_some()).then_some(HostConfigLogConfig {
+        typ: driver,
+        config: options,
+    }))
 }
 
 #[cfg(test)]
@@ -353,11 +438,22 @@ mod tests {
     #[test]
     fn mounts_are_taken_apart() {
         let m = mount("type=bind,src=/a,dst=/b,readonly,bind-propagation=rslave").unwrap();
-        assert_eq!((m.source.as_deref(), m.target.as_deref(), m.read_only), (Some("/a"), Some("/b"), Some(true)));
+        assert_eq!(
+            (m.source.as_deref(), m.target.as_deref(), m.read_only),
+            (Some("/a"), Some("/b"), Some(true))
+        );
         assert_eq!(m.bind_options.unwrap().propagation.unwrap().to_string(), "rslave");
-        let t = mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770").unwrap().tmpfs_options.unwrap();
+        let t = mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770")
+            .unwrap()
+            .tmpfs_options
+            .unwrap();
         assert_eq!((t.size_bytes, t.mode), (Some(1 << 20), Some(0o1770)));
-        for bad in ["type=x,target=/a", "type=bind,src=/a", "nonsense", "type=tmpfs,target=/t,readonly=maybe"] {
+        for bad in [
+            "type=x,target=/a",
+            "type=bind,src=/a",
+            "nonsense",
+            "type=tmpfs,target=/t,readonly=maybe",
+        ] {
             assert!(mount(bad).is_err(), "{bad}");
         }
     }
@@ -372,7 +468,10 @@ mod tests {
         assert!(restart("sometimes").is_err() && ulimit("nofile").is_err() && cpus("x").is_err());
         assert!(volume_source("./a:/b").unwrap().starts_with('/'));
         assert_eq!(volume_source("a:/b").unwrap(), "a:/b");
-        assert_eq!(hosts(&["a:1.2.3.4".into(), "b=[::1]".into()]).unwrap(), ["a:1.2.3.4", "b:::1"]);
+        assert_eq!(
+            hosts(&["a:1.2.3.4".into(), "b=[::1]".into()]).unwrap(),
+            ["a:1.2.3.4", "b:::1"]
+        );
         assert!(hosts(&["a:x".into()]).is_err());
     }
 }

@@ -125,7 +125,9 @@ impl FrameKind {
     /// From the header's first byte.
     pub fn from_byte(byte: u8) -> Option<Self> {
         use FrameKind::*;
-        [Stdin, Stdout, Stderr, Exit, Resize, CloseStdin].into_iter().find(|k| *k as u8 == byte)
+        [Stdin, Stdout, Stderr, Exit, Resize, CloseStdin]
+            .into_iter()
+            .find(|k| *k as u8 == byte)
     }
 
     /// The header of a frame of this kind.
@@ -181,7 +183,9 @@ impl Attached {
     /// Sends one frame.
     pub fn write_frame(&mut self, kind: FrameKind, bytes: &[u8]) -> Result<()> {
         for chunk in bytes.chunks(FRAME_LIMIT).chain(bytes.is_empty().then_some(&[][..])) {
-            self.socket.write_all(&kind.header(chunk.len())).step("write to the monitor")?;
+            self.socket
+                .write_all(&kind.header(chunk.len()))
+                .step("write to the monitor")?;
             self.socket.write_all(chunk).step("write to the monitor")?;
         }
         Ok(())
@@ -202,7 +206,11 @@ pub fn listen(socket: &Path) -> Result<UnixListener> {
 /// A socket's address has 108 bytes (unix(7)), a path may have 4096: the directory goes by its descriptor.
 fn by_short_name<T>(socket: &Path, call: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    let dir = rustix::fs::open(socket.parent().unwrap_or(Path::new("/")), flags, rustix::fs::Mode::empty());
+    let dir = rustix::fs::open(
+        socket.parent().unwrap_or(Path::new("/")),
+        flags,
+        rustix::fs::Mode::empty(),
+    );
     let dir = dir.errno_step("open the container's live directory")?;
     let name = socket.file_name().unwrap_or_default();
     call(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))

@@ -16,7 +16,10 @@ pub struct Roots {
 impl Roots {
     /// The system's own.
     pub fn system() -> Self {
-        Roots { data: "/var/lib/berth".into(), run: "/run/berth".into() }
+        Roots {
+            data: "/var/lib/berth".into(),
+            run: "/run/berth".into(),
+        }
     }
 
     /// Makes both trees, closed to everybody but root (layers hold setuid programs).
@@ -71,5 +74,9 @@ impl Roots {
 /// `mkdir -p`, the last folder with mode 0700.
 pub fn make_private(dir: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).errno_step(format!("make {}", dir.display()))
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .errno_step(format!("make {}", dir.display()))
 }

@@ -70,7 +70,9 @@ pub(crate) fn database(error: rusqlite::Error) -> Error {
     let kind = match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => Kind::Exhausted,
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => Kind::Unavailable,
-        Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::PermissionDenied | rusqlite::ErrorCode::ReadOnly) => Kind::Forbidden,
+        Some(
+            rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::PermissionDenied | rusqlite::ErrorCode::ReadOnly,
+        ) => Kind::Forbidden,
         _ => Kind::System,
     };
     Error::caused("use Berth's database", error).kind_is(kind)
@@ -81,24 +83,39 @@ impl State {
     pub fn open(path: &Path) -> Result<Self> {
         let opened = Connection::open(path).step_with(|| format!("open the database {}", path.display()));
         let mut db = opened.map_err(|e| e.hint("Berth needs root, or a data directory of your own"))?;
-        db.busy_timeout(std::time::Duration::from_millis(PATIENCE_MS.into())).map_err(database)?;
-        let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(database)?;
-        db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;").map_err(database)?;
+        db.busy_timeout(std::time::Duration::from_millis(PATIENCE_MS.into()))
+            .map_err(database)?;
+        let version: i64 = db
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(database)?;
+        db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
+            .map_err(database)?;
         // Closing would wait for the disk four times; the log is taken into the database every thousand pages anyway.
-        db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(database)?;
+        db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(database)?;
         match version {
             0 => Self::make(&mut db)?,
             1 => {}
-            newer => return Err(Error::system(format!("the database is of a newer Berth (version {newer})"))),
+            newer => {
+                return Err(Error::system(format!(
+                    "the database is of a newer Berth (version {newer})"
+                )));
+            }
         }
         Ok(State { db })
     }
 
     fn make(db: &mut Connection) -> Result<()> {
         // Two first commands at once: WAL is switched on by one of them, the other waits.
-        let _: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(database)?;
-        let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database)?;
-        let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(database)?;
+        let _: String = db
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+            .map_err(database)?;
+        let transaction = db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(database)?;
+        let version: i64 = transaction
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(database)?;
         if version == 0 {
             transaction.execute_batch(SCHEMA).map_err(database)?;
         }
@@ -144,29 +161,42 @@ impl State {
 
     /// Also frees its ids and volume references; fine if it is gone.
     pub fn remove_container(&self, id: &str) -> Result<()> {
-        self.db.execute("DELETE FROM container WHERE id = ?1", [id]).map_err(database).map(drop)
+        self.db
+            .execute("DELETE FROM container WHERE id = ?1", [id])
+            .map_err(database)
+            .map(drop)
     }
 
     /// `Conflict` when the name is taken.
     pub fn rename_container(&self, id: &str, new: &str) -> Result<()> {
-        let renamed = self.db.execute("UPDATE container SET name = ?2 WHERE id = ?1", [id, new]);
+        let renamed = self
+            .db
+            .execute("UPDATE container SET name = ?2 WHERE id = ?1", [id, new]);
         renamed.map(drop).map_err(|error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::ConstraintViolation) => {
-                Error::conflict(format!("Error when allocating new name: Conflict. The container name \"/{new}\" is already in use"))
-            }
+            Some(rusqlite::ErrorCode::ConstraintViolation) => Error::conflict(format!(
+                "Error when allocating new name: Conflict. The container name \"/{new}\" is already in use"
+            )),
             _ => database(error),
         })
     }
 
     /// All, newest first.
     pub fn containers(&self) -> Result<Vec<ContainerRow>> {
-        self.rows("SELECT id, name, image, created FROM container ORDER BY created DESC", None)
+        self.rows(
+            "SELECT id, name, image, created FROM container ORDER BY created DESC",
+            None,
+        )
     }
 
     fn rows(&self, query: &str, parameter: Option<&str>) -> Result<Vec<ContainerRow>> {
         let mut statement = self.db.prepare_cached(query).map_err(database)?;
         let read = |row: &rusqlite::Row<'_>| {
-            Ok(ContainerRow { id: row.get(0)?, name: row.get(1)?, image_id: row.get(2)?, created: row.get(3)? })
+            Ok(ContainerRow {
+                id: row.get(0)?,
+                name: row.get(1)?,
+                image_id: row.get(2)?,
+                created: row.get(3)?,
+            })
         };
         let rows = match parameter {
             None => statement.query_map([], read),
@@ -179,18 +209,26 @@ impl State {
     pub fn find_container(&self, name: &str) -> Result<ContainerRow> {
         let missing = || Error::not_found(format!("No such container: {name}"));
         const COLUMNS: &str = "SELECT id, name, image, created FROM container";
-        let mut exact = self.rows(&format!("{COLUMNS} WHERE name = ?1 OR id = ?1 ORDER BY id = ?1 DESC"), Some(name))?;
+        let mut exact = self.rows(
+            &format!("{COLUMNS} WHERE name = ?1 OR id = ?1 ORDER BY id = ?1 DESC"),
+            Some(name),
+        )?;
         if !exact.is_empty() {
             return Ok(exact.swap_remove(0));
         }
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(missing());
         }
-        let mut found = self.rows(&format!("{COLUMNS} WHERE id GLOB ?1 LIMIT 2"), Some(&format!("{name}*")))?;
+        let mut found = self.rows(
+            &format!("{COLUMNS} WHERE id GLOB ?1 LIMIT 2"),
+            Some(&format!("{name}*")),
+        )?;
         match found.len() {
             0 => Err(missing()),
             1 => Ok(found.swap_remove(0)),
-            _ => Err(Error::invalid(format!("multiple IDs found with provided prefix: {name}"))),
+            _ => Err(Error::invalid(format!(
+                "multiple IDs found with provided prefix: {name}"
+            ))),
         }
     }
 
@@ -198,8 +236,11 @@ impl State {
     pub fn use_volumes(&self, container: &str, volumes: &[String]) -> Result<()> {
         self.transact(|db| {
             for volume in volumes {
-                db.execute("INSERT OR IGNORE INTO volume_use (container, volume) VALUES (?1, ?2)", [container, volume])
-                    .map_err(database)?;
+                db.execute(
+                    "INSERT OR IGNORE INTO volume_use (container, volume) VALUES (?1, ?2)",
+                    [container, volume],
+                )
+                .map_err(database)?;
             }
             Ok(())
         })
@@ -207,7 +248,10 @@ impl State {
 
     /// The containers that use a volume.
     pub fn volume_users(&self, volume: &str) -> Result<Vec<String>> {
-        let mut statement = self.db.prepare("SELECT container FROM volume_use WHERE volume = ?1").map_err(database)?;
+        let mut statement = self
+            .db
+            .prepare("SELECT container FROM volume_use WHERE volume = ?1")
+            .map_err(database)?;
         let rows = statement.query_map([volume], |row| row.get(0));
         rows.and_then(Iterator::collect).map_err(database)
     }
@@ -220,13 +264,17 @@ fn free_range(db: &Connection) -> Result<IdRange> {
             (SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM container WHERE ids = ?1)),
             (SELECT MIN(ids) + ?3 FROM container AS c WHERE ids >= ?1 AND ids < ?2
                 AND NOT EXISTS (SELECT 1 FROM container WHERE ids = c.ids + ?3)))";
-        let found: Option<u32> = db.query_row(query, params![first, end, RANGE], |row| row.get(0)).map_err(database)?;
+        let found: Option<u32> = db
+            .query_row(query, params![first, end, RANGE], |row| row.get(0))
+            .map_err(database)?;
         if let Some(first) = found.filter(|found| found < end) {
             return Ok(IdRange { first, count: RANGE });
         }
     }
-    Err(Error::new(Kind::Exhausted, "no range of user ids is left for another container")
-        .hint("remove containers that are not needed, or use --userns=host"))
+    Err(
+        Error::new(Kind::Exhausted, "no range of user ids is left for another container")
+            .hint("remove containers that are not needed, or use --userns=host"),
+    )
 }
 
 #[cfg(test)]
@@ -240,7 +288,12 @@ mod tests {
     }
 
     fn row(id: &str, name: &str) -> ContainerRow {
-        ContainerRow { id: id.into(), name: name.into(), image_id: "i".into(), created: 1 }
+        ContainerRow {
+            id: id.into(),
+            name: name.into(),
+            image_id: "i".into(),
+            created: 1,
+        }
     }
 
     #[test]
@@ -255,7 +308,10 @@ mod tests {
         assert_eq!(state.find_container("db").unwrap().id, "abd2");
         assert_eq!(state.find_container("ab").unwrap_err().kind(), Kind::Invalid);
         for missing in ["zz", "", "x*", "?bc1"] {
-            assert_eq!(state.find_container(missing).unwrap_err().to_string(), format!("No such container: {missing}"));
+            assert_eq!(
+                state.find_container(missing).unwrap_err().to_string(),
+                format!("No such container: {missing}")
+            );
         }
         assert!(state.rename_container("abd2", "web").is_err());
     }
@@ -283,7 +339,11 @@ mod tests {
                 let path = &path;
                 scope.spawn(move || {
                     let state = State::open(path).unwrap();
-                    state.add_container(&row(&format!("{n}"), &format!("n{n}")), true).unwrap().unwrap().first
+                    state
+                        .add_container(&row(&format!("{n}"), &format!("n{n}")), true)
+                        .unwrap()
+                        .unwrap()
+                        .first
                 })
             };
             let threads: Vec<_> = (0..16).map(one).collect();

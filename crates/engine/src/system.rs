@@ -9,8 +9,8 @@ use bollard_stubs::models::{
 use errdefs::Result;
 
 use crate::Engine;
-use crate::container::record::now;
 use crate::container::LiveStatus;
+use crate::container::record::now;
 
 /// The version of Docker's API whose bodies these are.
 const API_VERSION: &str = "1.51";
@@ -52,7 +52,11 @@ impl Engine {
             system_time: Some(now()),
             logging_driver: Some("json-file".into()),
             cgroup_driver: Some(SystemInfoCgroupDriverEnum::CGROUPFS),
-            cgroup_version: Some(if v2_only { SystemInfoCgroupVersionEnum::_2 } else { SystemInfoCgroupVersionEnum::_1 }),
+            cgroup_version: Some(if v2_only {
+                SystemInfoCgroupVersionEnum::_2
+            } else {
+                SystemInfoCgroupVersionEnum::_1
+            }),
             kernel_version: text(uname.release()),
             operating_system: Some(operating_system()),
             os_type: Some("linux".into()),
@@ -101,5 +105,6 @@ fn operating_system() -> String {
 fn memory() -> i64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
-    line.and_then(|l| l.trim().split(' ').next()?.parse::<i64>().ok()).map_or(0, |kib| kib * 1024)
+    line.and_then(|l| l.trim().split(' ').next()?.parse::<i64>().ok())
+        .map_or(0, |kib| kib * 1024)
 }

@@ -17,10 +17,16 @@ impl Engine {
             None => new_id()?,
         };
         if let Some(driver) = request.driver.as_deref().filter(|d| !d.is_empty() && *d != "local") {
-            return Err(Error::new(Kind::NotImplemented, format!("the volume driver {driver:?}: not supported yet")));
+            return Err(Error::new(
+                Kind::NotImplemented,
+                format!("the volume driver {driver:?}: not supported yet"),
+            ));
         }
         if request.driver_opts.as_ref().is_some_and(|o| !o.is_empty()) {
-            return Err(Error::new(Kind::NotImplemented, "options of the local volume driver: not supported yet"));
+            return Err(Error::new(
+                Kind::NotImplemented,
+                "options of the local volume driver: not supported yet",
+            ));
         }
         if let Some(volume) = self.find_volume(&name)? {
             return Ok(volume);
@@ -39,12 +45,23 @@ impl Engine {
         };
         let body = serde_json::to_string(&volume).step("write down the volume")?;
         // Another front door may have been faster: its volume is the one.
-        self.state.db.execute("INSERT OR IGNORE INTO volume (name, body) VALUES (?1, ?2)", [&name, &body]).map_err(database)?;
+        self.state
+            .db
+            .execute(
+                "INSERT OR IGNORE INTO volume (name, body) VALUES (?1, ?2)",
+                [&name, &body],
+            )
+            .map_err(database)?;
         self.volume(&name)
     }
 
     fn find_volume(&self, name: &str) -> Result<Option<Volume>> {
-        let query = self.state.db.query_row("SELECT body FROM volume WHERE name = ?1", [name], |row| row.get::<_, String>(0));
+        let query = self
+            .state
+            .db
+            .query_row("SELECT body FROM volume WHERE name = ?1", [name], |row| {
+                row.get::<_, String>(0)
+            });
         match query.optional().map_err(database)? {
             Some(body) => serde_json::from_str(&body).map(Some).step("read the volume"),
             None => Ok(None),
@@ -53,13 +70,21 @@ impl Engine {
 
     /// By name.
     pub fn volume(&self, name: &str) -> Result<Volume> {
-        self.find_volume(name)?.ok_or_else(|| Error::not_found(format!("get {name}: no such volume")))
+        self.find_volume(name)?
+            .ok_or_else(|| Error::not_found(format!("get {name}: no such volume")))
     }
 
     /// All that match, by name. Filters: `name`, `label`, `driver`, `dangling`.
     pub fn volumes(&self, filters: &[(String, String)]) -> Result<Vec<Volume>> {
-        let mut statement = self.state.db.prepare("SELECT body FROM volume ORDER BY name").map_err(database)?;
-        let bodies: Vec<String> = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).map_err(database)?;
+        let mut statement = self
+            .state
+            .db
+            .prepare("SELECT body FROM volume ORDER BY name")
+            .map_err(database)?;
+        let bodies: Vec<String> = statement
+            .query_map([], |row| row.get(0))
+            .and_then(Iterator::collect)
+            .map_err(database)?;
         let mut list = Vec::new();
         for body in bodies {
             let volume: Volume = serde_json::from_str(&body).step("read the volume")?;
@@ -103,9 +128,14 @@ impl Engine {
         self.state.transact(|db| {
             let users = self.state.volume_users(name)?;
             if !users.is_empty() {
-                return Err(Error::conflict(format!("remove {name}: volume is in use - [{}]", users.join(", "))));
+                return Err(Error::conflict(format!(
+                    "remove {name}: volume is in use - [{}]",
+                    users.join(", ")
+                )));
             }
-            db.execute("DELETE FROM volume WHERE name = ?1", [name]).map_err(database).map(drop)
+            db.execute("DELETE FROM volume WHERE name = ?1", [name])
+                .map_err(database)
+                .map(drop)
         })?;
         snapshot::remove_tree(&self.roots.volumes().join(name))
     }
@@ -132,12 +162,24 @@ mod tests {
     #[test]
     fn volumes_are_made_once_and_not_removed_while_used() {
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::open(Roots { data: dir.path().join("data"), run: dir.path().join("run") }).unwrap();
-        let request = VolumeCreateRequest { name: Some("data".into()), ..Default::default() };
+        let engine = Engine::open(Roots {
+            data: dir.path().join("data"),
+            run: dir.path().join("run"),
+        })
+        .unwrap();
+        let request = VolumeCreateRequest {
+            name: Some("data".into()),
+            ..Default::default()
+        };
         let first = engine.create_volume(&request).unwrap();
         std::fs::write(std::path::Path::new(&first.mountpoint).join("x"), "kept").unwrap();
         assert_eq!(engine.create_volume(&request).unwrap().created_at, first.created_at);
-        let row = crate::state::ContainerRow { id: "c1".into(), name: "n".into(), image_id: "i".into(), created: 0 };
+        let row = crate::state::ContainerRow {
+            id: "c1".into(),
+            name: "n".into(),
+            image_id: "i".into(),
+            created: 0,
+        };
         engine.state.add_container(&row, false).unwrap();
         engine.state.use_volumes("c1", &["data".into()]).unwrap();
         let error = engine.remove_volume("data", true).unwrap_err();
@@ -145,9 +187,22 @@ mod tests {
         engine.state.remove_container("c1").unwrap();
         engine.remove_volume("data", false).unwrap();
         assert!(!std::path::Path::new(&first.mountpoint).exists());
-        assert_eq!(engine.remove_volume("data", false).unwrap_err().to_string(), "get data: no such volume");
-        assert_eq!(engine.create_volume(&VolumeCreateRequest::default()).unwrap().name.len(), 64);
-        let bad = VolumeCreateRequest { name: Some("../x".into()), ..Default::default() };
+        assert_eq!(
+            engine.remove_volume("data", false).unwrap_err().to_string(),
+            "get data: no such volume"
+        );
+        assert_eq!(
+            engine
+                .create_volume(&VolumeCreateRequest::default())
+                .unwrap()
+                .name
+                .len(),
+            64
+        );
+        let bad = VolumeCreateRequest {
+            name: Some("../x".into()),
+            ..Default::default()
+        };
         assert!(engine.create_volume(&bad).is_err());
     }
 }

@@ -95,7 +95,13 @@ struct Inner {
 impl Error {
     /// A failure without a cause below it.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), hint: None, errno: None, source: None }))
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            hint: None,
+            errno: None,
+            source: None,
+        }))
     }
 
     /// `Kind::NotFound`.
@@ -127,7 +133,13 @@ impl Error {
         } else if let Some(error) = source.downcast_ref::<Error>() {
             (kind, errno) = (error.kind(), error.errno());
         }
-        Error(Box::new(Inner { kind, message: step.into(), hint: None, errno, source: Some(source) }))
+        Error(Box::new(Inner {
+            kind,
+            message: step.into(),
+            hint: None,
+            errno,
+            source: Some(source),
+        }))
     }
 
     /// The same failure, under another kind.
@@ -162,7 +174,12 @@ impl Error {
 
     /// The form in which an error crosses to another process.
     pub fn to_wire(&self) -> Wire {
-        Wire { kind: self.kind(), message: self.to_string(), hint: self.find_hint().map(Into::into), errno: self.errno() }
+        Wire {
+            kind: self.kind(),
+            message: self.to_string(),
+            hint: self.find_hint().map(Into::into),
+            errno: self.errno(),
+        }
     }
 }
 
@@ -221,7 +238,13 @@ pub struct Wire {
 
 impl From<Wire> for Error {
     fn from(w: Wire) -> Self {
-        Error(Box::new(Inner { kind: w.kind, message: w.message, hint: w.hint, errno: w.errno, source: None }))
+        Error(Box::new(Inner {
+            kind: w.kind,
+            message: w.message,
+            hint: w.hint,
+            errno: w.errno,
+            source: None,
+        }))
     }
 }
 
@@ -262,8 +285,14 @@ mod tests {
     fn the_chain_is_one_line_and_the_errno_survives_the_wire() {
         let low: Result<()> = Err(std::io::Error::from_raw_os_error(2)).step("open /etc/x");
         let high = low.step("read the file").unwrap_err().hint("make it");
-        assert_eq!(high.to_string(), "read the file: open /etc/x: no such file or directory");
+        assert_eq!(
+            high.to_string(),
+            "read the file: open /etc/x: no such file or directory"
+        );
         let back = Error::from(high.to_wire());
-        assert_eq!((back.kind(), back.errno(), back.find_hint()), (Kind::NotFound, Some(2), Some("make it")));
+        assert_eq!(
+            (back.kind(), back.errno(), back.find_hint()),
+            (Kind::NotFound, Some(2), Some("make it"))
+        );
     }
 }

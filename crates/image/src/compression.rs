@@ -15,12 +15,22 @@ pub fn decompress(from: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>> {
     let mut head = Vec::new();
     from.by_ref().take(6).read_to_end(&mut head).step("read the layer")?;
     let whole = BufReader::with_capacity(64 * 1024, Cursor::new(head.clone()).chain(from));
-    let other = |name: &str| Err(Error::invalid(format!("the layer is compressed with {name}, which is not supported")));
+    let other = |name: &str| {
+        Err(Error::invalid(format!(
+            "the layer is compressed with {name}, which is not supported"
+        )))
+    };
     match () {
-        () if head.starts_with(GZIP) => Ok(Box::new(ToTheEnd { inner: Some(flate2::bufread::MultiGzDecoder::new(whole)), into: |g| g.into_inner() })),
+        () if head.starts_with(GZIP) => Ok(Box::new(ToTheEnd {
+            inner: Some(flate2::bufread::MultiGzDecoder::new(whole)),
+            into: |g| g.into_inner(),
+        })),
         () if head.starts_with(ZSTD) => {
             let decoder = zstd::Decoder::with_buffer(whole).step("read the layer (zstd)")?;
-            Ok(Box::new(ToTheEnd { inner: Some(decoder), into: |z| z.finish() }))
+            Ok(Box::new(ToTheEnd {
+                inner: Some(decoder),
+                into: |z| z.finish(),
+            }))
         }
         () if head.starts_with(BZIP2) => other("bzip2"),
         () if head.starts_with(XZ) => other("xz"),
@@ -60,7 +70,13 @@ mod tests {
         let mut twice = one.clone();
         twice.extend(&one);
         let zstd = zstd::encode_all(&b"one"[..], 1).unwrap();
-        for (bytes, text) in [(one, "one"), (twice, "oneone"), (zstd, "one"), (b"plain".to_vec(), "plain"), (vec![], "")] {
+        for (bytes, text) in [
+            (one, "one"),
+            (twice, "oneone"),
+            (zstd, "one"),
+            (b"plain".to_vec(), "plain"),
+            (vec![], ""),
+        ] {
             let out = std::io::read_to_string(decompress(Box::new(Cursor::new(bytes))).unwrap()).unwrap();
             assert_eq!(out, text);
         }

@@ -16,7 +16,9 @@ pub struct Store {
 impl Store {
     /// Opens it; it is made with the first document.
     pub fn open(dir: &Path) -> Result<Self> {
-        Ok(Store { dir: dir.join("sha256") })
+        Ok(Store {
+            dir: dir.join("sha256"),
+        })
     }
 
     /// Keeps a document; its digest.
@@ -28,7 +30,11 @@ impl Store {
         }
         let step = || format!("keep the document {digest}");
         std::fs::create_dir_all(&self.dir).step_with(step)?;
-        let temporary = self.dir.join(format!(".{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        let temporary = self.dir.join(format!(
+            ".{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        ));
         let mut file = std::fs::File::create(&temporary).step_with(step)?;
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
         let kept = written.and_then(|()| std::fs::rename(&temporary, self.dir.join(digest.digest())));
@@ -62,14 +68,20 @@ impl Store {
     /// Takes it away; fine if it is gone.
     pub fn remove(&self, digest: &Digest) -> Result<()> {
         match std::fs::remove_file(self.dir.join(digest.digest())) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).step_with(|| format!("remove the document {digest}")),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(e).step_with(|| format!("remove the document {digest}"))
+            }
             _ => Ok(()),
         }
     }
 
     /// All that are there.
     pub fn list(&self) -> Result<Vec<Digest>> {
-        let names = std::fs::read_dir(&self.dir).into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
+        let names = std::fs::read_dir(&self.dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok());
         Ok(names.filter_map(|n| format!("sha256:{n}").parse().ok()).collect())
     }
 }
@@ -83,7 +95,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let digest = store.put(b"{}").unwrap();
-        assert_eq!((store.get(&digest).unwrap(), store.list().unwrap()), (b"{}".to_vec(), vec![digest.clone()]));
+        assert_eq!(
+            (store.get(&digest).unwrap(), store.list().unwrap()),
+            (b"{}".to_vec(), vec![digest.clone()])
+        );
         std::fs::write(dir.path().join("sha256").join(digest.digest()), "x").unwrap();
         assert!(store.get(&digest).unwrap_err().to_string().contains("damaged"));
         store.remove(&digest).unwrap();

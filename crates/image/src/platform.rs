@@ -14,8 +14,10 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
-const ARCHITECTURES: &[&str] =
-    &["386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x", "mips", "mips64", "mipsle", "ppc64"];
+const ARCHITECTURES: &[&str] = &[
+    "386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x", "mips", "mips64", "mipsle",
+    "ppc64",
+];
 
 impl Platform {
     /// This machine's.
@@ -26,14 +28,25 @@ impl Platform {
             "x86" => ("386", None),
             other => (other, None),
         };
-        Platform { os: "linux".into(), architecture: architecture.into(), variant: variant.map(String::from) }
+        Platform {
+            os: "linux".into(),
+            architecture: architecture.into(),
+            variant: variant.map(String::from),
+        }
     }
 
     /// `linux/arm64/v8`, `arm64`, `amd64`, ...
     pub fn parse(text: &str) -> Result<Self> {
-        let invalid = || Error::invalid(format!("{text:?}: unknown operating system or architecture: invalid argument"));
+        let invalid = || {
+            Error::invalid(format!(
+                "{text:?}: unknown operating system or architecture: invalid argument"
+            ))
+        };
         let parts: Vec<&str> = text.split('/').collect();
-        if parts.iter().any(|p| p.is_empty() || !p.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))) {
+        if parts
+            .iter()
+            .any(|p| p.is_empty() || !p.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)))
+        {
             return Err(invalid());
         }
         let (os, architecture, variant) = match parts[..] {
@@ -53,7 +66,11 @@ impl Platform {
         if !ARCHITECTURES.contains(&architecture) {
             return Err(invalid());
         }
-        Ok(Platform { os: os.to_ascii_lowercase(), architecture: architecture.into(), variant: variant.map(String::from) })
+        Ok(Platform {
+            os: os.to_ascii_lowercase(),
+            architecture: architecture.into(),
+            variant: variant.map(String::from),
+        })
     }
 
     /// Whether an image of that os, architecture and variant runs here.
@@ -66,7 +83,11 @@ impl Platform {
     /// The first image of an index that fits.
     pub fn select<'a>(&self, index: &'a ImageIndex, name: &str) -> Result<&'a Descriptor> {
         let fits = |descriptor: &&Descriptor| match descriptor.platform() {
-            Some(p) => self.fits(&p.os().to_string(), &p.architecture().to_string(), p.variant().as_deref()),
+            Some(p) => self.fits(
+                &p.os().to_string(),
+                &p.architecture().to_string(),
+                p.variant().as_deref(),
+            ),
             None => index.manifests().len() == 1,
         };
         let manifest = |d: &&Descriptor| {
@@ -75,9 +96,14 @@ impl Platform {
         };
         index.manifests().iter().filter(manifest).find(fits).ok_or_else(|| {
             let there = index.manifests().iter().filter_map(|d| d.platform().as_ref());
-            let there: Vec<String> = there.map(|p| format!("{}/{}", p.os(), p.architecture())).filter(|p| !p.contains("unknown")).collect();
-            Error::not_found(format!("no matching manifest for {self} in the manifest list entries of {name}"))
-                .hint(format!("it has: {}", there.join(", ")))
+            let there: Vec<String> = there
+                .map(|p| format!("{}/{}", p.os(), p.architecture()))
+                .filter(|p| !p.contains("unknown"))
+                .collect();
+            Error::not_found(format!(
+                "no matching manifest for {self} in the manifest list entries of {name}"
+            ))
+            .hint(format!("it has: {}", there.join(", ")))
         })
     }
 }
@@ -95,7 +121,11 @@ mod tests {
 
     #[test]
     fn platforms_have_other_names() {
-        for (text, full) in [("amd64", "linux/amd64"), ("linux/aarch64", "linux/arm64"), ("linux/arm/v7", "linux/arm/v7")] {
+        for (text, full) in [
+            ("amd64", "linux/amd64"),
+            ("linux/aarch64", "linux/arm64"),
+            ("linux/arm/v7", "linux/arm/v7"),
+        ] {
             assert_eq!(Platform::parse(text).unwrap().to_string(), full);
         }
         for text in ["", "linux/", "linux/x/y/z", "linux/nosuch", "a b"] {
@@ -112,7 +142,11 @@ mod tests {
                 n.to_string().repeat(64)
             )
         };
-        let json = format!(r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#, entry("arm64", 'a'), entry("amd64", 'b'));
+        let json = format!(
+            r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#,
+            entry("arm64", 'a'),
+            entry("amd64", 'b')
+        );
         let index: ImageIndex = serde_json::from_str(&json).unwrap();
         let found = Platform::parse("amd64").unwrap().select(&index, "x").unwrap();
         assert!(found.digest().to_string().starts_with("sha256:bbb"));

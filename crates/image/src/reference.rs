@@ -45,22 +45,37 @@ impl Reference {
         }
         let (registry, repository) = split_registry(name);
         if repository.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(Error::invalid(format!("invalid reference format: repository name ({repository}) must be lowercase")));
+            return Err(Error::invalid(format!(
+                "invalid reference format: repository name ({repository}) must be lowercase"
+            )));
         }
         if !good_registry(&registry) || !repository.split('/').all(good_component) {
             return Err(invalid());
         }
         if registry.len() + 1 + repository.len() > NAME_LIMIT {
-            return Err(Error::invalid(format!("repository name must not be more than {NAME_LIMIT} characters")));
+            return Err(Error::invalid(format!(
+                "repository name must not be more than {NAME_LIMIT} characters"
+            )));
         }
-        let tag = tag.map(String::from).or_else(|| digest.is_none().then(|| "latest".into()));
-        Ok(Reference { registry, repository, tag, digest })
+        let tag = tag
+            .map(String::from)
+            .or_else(|| digest.is_none().then(|| "latest".into()));
+        Ok(Reference {
+            registry,
+            repository,
+            tag,
+            digest,
+        })
     }
 
     /// The short repository: `debian`, `127.0.0.1:5000/app`.
     pub fn familiar_name(&self) -> String {
         match self.registry.as_str() {
-            DEFAULT_REGISTRY => self.repository.strip_prefix(OFFICIAL).unwrap_or(&self.repository).to_owned(),
+            DEFAULT_REGISTRY => self
+                .repository
+                .strip_prefix(OFFICIAL)
+                .unwrap_or(&self.repository)
+                .to_owned(),
             registry => format!("{registry}/{}", self.repository),
         }
     }
@@ -84,12 +99,17 @@ impl Reference {
 
 /// The first part is a registry if it looks like a host; everything else is Docker's own.
 fn split_registry(name: &str) -> (String, String) {
-    let host = |part: &str| part.contains(['.', ':']) || part == "localhost" || part.bytes().any(|b| b.is_ascii_uppercase());
+    let host =
+        |part: &str| part.contains(['.', ':']) || part == "localhost" || part.bytes().any(|b| b.is_ascii_uppercase());
     let (registry, repository) = match name.split_once('/') {
         Some((first, rest)) if host(first) => (first, rest),
         _ => (DEFAULT_REGISTRY, name),
     };
-    let registry = if registry == "index.docker.io" { DEFAULT_REGISTRY } else { registry };
+    let registry = if registry == "index.docker.io" {
+        DEFAULT_REGISTRY
+    } else {
+        registry
+    };
     match registry == DEFAULT_REGISTRY && !repository.contains('/') {
         true => (registry.into(), format!("{OFFICIAL}{repository}")),
         false => (registry.into(), repository.into()),
@@ -105,7 +125,10 @@ fn good_registry(registry: &str) -> bool {
         None => registry.split_once(':').map_or((registry, None), |(h, p)| (h, Some(p))),
     };
     let label = |l: &str| {
-        !l.is_empty() && !l.starts_with('-') && !l.ends_with('-') && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        !l.is_empty()
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     host.split('.').all(label) && port.is_none_or(good_port)
 }
@@ -121,7 +144,9 @@ fn good_component(part: &str) -> bool {
     if bytes.is_empty() || !word(bytes[0]) || !word(bytes[bytes.len() - 1]) {
         return false;
     }
-    let mut separators = part.split(|c: char| word(c as u8) && c.is_ascii()).filter(|s| !s.is_empty());
+    let mut separators = part
+        .split(|c: char| word(c as u8) && c.is_ascii())
+        .filter(|s| !s.is_empty());
     separators.all(|s| matches!(s, "." | "_" | "__") || s.bytes().all(|b| b == b'-'))
 }
 
@@ -148,19 +173,37 @@ mod tests {
             ("debian", "docker.io/library/debian:latest", "debian:latest"),
             ("debian:12", "docker.io/library/debian:12", "debian:12"),
             ("team/app", "docker.io/team/app:latest", "team/app:latest"),
-            ("index.docker.io/library/debian", "docker.io/library/debian:latest", "debian:latest"),
+            (
+                "index.docker.io/library/debian",
+                "docker.io/library/debian:latest",
+                "debian:latest",
+            ),
             ("localhost/x", "localhost/x:latest", "localhost/x:latest"),
-            ("127.0.0.1:5000/a/b:v1.2", "127.0.0.1:5000/a/b:v1.2", "127.0.0.1:5000/a/b:v1.2"),
+            (
+                "127.0.0.1:5000/a/b:v1.2",
+                "127.0.0.1:5000/a/b:v1.2",
+                "127.0.0.1:5000/a/b:v1.2",
+            ),
             ("[::1]:5000/a", "[::1]:5000/a:latest", "[::1]:5000/a:latest"),
-            ("a__b/c-d---e.f_g", "docker.io/a__b/c-d---e.f_g:latest", "a__b/c-d---e.f_g:latest"),
+            (
+                "a__b/c-d---e.f_g",
+                "docker.io/a__b/c-d---e.f_g:latest",
+                "a__b/c-d---e.f_g:latest",
+            ),
         ];
         for (text, canonical, familiar) in table {
             let reference = Reference::parse(text).unwrap();
-            assert_eq!((reference.canonical().as_str(), reference.familiar().as_str()), (canonical, familiar));
+            assert_eq!(
+                (reference.canonical().as_str(), reference.familiar().as_str()),
+                (canonical, familiar)
+            );
             assert_eq!(Reference::parse(canonical).unwrap(), reference);
         }
         let pinned = Reference::parse(&format!("debian@{digest}")).unwrap();
-        assert_eq!((pinned.tag.clone(), pinned.familiar()), (None, format!("debian@{digest}")));
+        assert_eq!(
+            (pinned.tag.clone(), pinned.familiar()),
+            (None, format!("debian@{digest}"))
+        );
     }
 
     #[test]
@@ -168,8 +211,29 @@ mod tests {
         let long = "a".repeat(256);
         let hex = "a".repeat(64);
         for text in [
-            "", ":", "a:", "A", "a b", "a//b", "/a", "a/", "-a", "a-", "a..b", "a___b", "a@sha256:12", "a@md5:abc", "a:-x",
-            "a.b:x/y", "ä", "x:y:z", "http://a/b", &long, &hex, "a/../b", "a:tag\n",
+            "",
+            ":",
+            "a:",
+            "A",
+            "a b",
+            "a//b",
+            "/a",
+            "a/",
+            "-a",
+            "a-",
+            "a..b",
+            "a___b",
+            "a@sha256:12",
+            "a@md5:abc",
+            "a:-x",
+            "a.b:x/y",
+            "ä",
+            "x:y:z",
+            "http://a/b",
+            &long,
+            &hex,
+            "a/../b",
+            "a:tag\n",
         ] {
             assert!(Reference::parse(text).is_err(), "{text:?}");
         }

@@ -15,13 +15,17 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
 fn of_hash(hash: &[u8]) -> Digest {
     let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
     // 64 lower-case hexadecimal digits are a digest.
-    format!("sha256:{hex}").parse().unwrap_or_else(|_| unreachable!("a sha256 is a digest"))
+    format!("sha256:{hex}")
+        .parse()
+        .unwrap_or_else(|_| unreachable!("a sha256 is a digest"))
 }
 
 /// Reads a document of at most `limit` bytes.
 pub fn read_bounded(from: impl Read, limit: u64, what: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(limit + 1).read_to_end(&mut bytes).step_with(|| format!("read {what}"))?;
+    from.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .step_with(|| format!("read {what}"))?;
     match bytes.len() as u64 > limit {
         true => Err(Error::invalid(format!("{what} is larger than {} MiB", limit >> 20))),
         false => Ok(bytes),
@@ -40,7 +44,13 @@ pub struct Verified<R> {
 impl<R: Read> Verified<R> {
     /// Of these bytes.
     pub fn new(inner: R, expected: Digest, size: u64) -> Self {
-        Verified { inner, hash: Sha256::new(), left: size, expected, done: false }
+        Verified {
+            inner,
+            hash: Sha256::new(),
+            left: size,
+            expected,
+            done: false,
+        }
     }
 }
 
@@ -56,7 +66,10 @@ impl<R: Read> Read for Verified<R> {
         }
         if read == 0 {
             if self.left > 0 {
-                return Err(bad(format!("blob {} is {} bytes shorter than it should be", self.expected, self.left)));
+                return Err(bad(format!(
+                    "blob {} is {} bytes shorter than it should be",
+                    self.expected, self.left
+                )));
             }
             let found = of_hash(self.hash.finalize_reset().as_slice());
             if found != self.expected {
@@ -81,7 +94,11 @@ pub struct Hashed<W> {
 impl<W: Write> Hashed<W> {
     /// Writes to `inner`.
     pub fn new(inner: W) -> Self {
-        Hashed { inner, hash: Sha256::new(), size: 0 }
+        Hashed {
+            inner,
+            hash: Sha256::new(),
+            size: 0,
+        }
     }
 
     /// The digest and the size of everything that was written.

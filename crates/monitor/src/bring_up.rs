@@ -49,12 +49,20 @@ pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
         Some(master) => Streams::terminal(master)?,
         None => streams,
     };
-    Ok(BroughtUp { created, streams, warnings })
+    Ok(BroughtUp {
+        created,
+        streams,
+        warnings,
+    })
 }
 
 fn digests(record: &Record) -> Result<Vec<Digest>> {
     use errdefs::Step;
-    record.layers.iter().map(|l| l.parse::<Digest>().step_with(|| format!("read the layer's digest {l}"))).collect()
+    record
+        .layers
+        .iter()
+        .map(|l| l.parse::<Digest>().step_with(|| format!("read the layer's digest {l}")))
+        .collect()
 }
 
 /// Our ends, and the container's. Its ends belong to its user, who may open `/dev/stdout` again.
@@ -62,7 +70,13 @@ fn streams(record: &Record, uid: u32) -> Result<(Streams, Stdio)> {
     if record.tty() {
         let size = record.host().console_size.clone().unwrap_or_default();
         let side = |index: usize| size.get(index).copied().unwrap_or(0).min(u16::MAX.into()) as u16;
-        return Ok((Streams::default(), Stdio::Terminal { rows: side(0), cols: side(1) }));
+        return Ok((
+            Streams::default(),
+            Stdio::Terminal {
+                rows: side(0),
+                cols: side(1),
+            },
+        ));
     }
     let owner = Uid::from_raw(record.ids.map_or(uid, |range| range.first.saturating_add(uid)));
     let pipe = |into: bool| -> Result<(OwnedFd, OwnedFd)> {
@@ -76,10 +90,18 @@ fn streams(record: &Record, uid: u32) -> Result<(Streams, Stdio)> {
         true => pipe(true).map(|(ours, theirs)| (Some(ours), theirs))?,
         false => {
             let flags = OFlags::RDWR | OFlags::CLOEXEC;
-            (None, rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).errno_step("open /dev/null")?)
+            (
+                None,
+                rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).errno_step("open /dev/null")?,
+            )
         }
     };
     let ((output, stdout), (error, stderr)) = (pipe(false)?, pipe(false)?);
-    let streams = Streams { input, output: Some(output), error: Some(error), terminal: None };
+    let streams = Streams {
+        input,
+        output: Some(output),
+        error: Some(error),
+        terminal: None,
+    };
     Ok((streams, Stdio::Files { stdin, stdout, stderr }))
 }

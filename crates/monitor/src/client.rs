@@ -47,7 +47,14 @@ pub struct Frame {
 impl Client {
     /// A connection that has not asked anything yet.
     pub fn new(number: u64, socket: UnixStream) -> Self {
-        Client { number, socket, role: Role::New, outgoing: Vec::new(), incoming: Vec::new(), gone: false }
+        Client {
+            number,
+            socket,
+            role: Role::New,
+            outgoing: Vec::new(),
+            incoming: Vec::new(),
+            gone: false,
+        }
     }
 
     /// From now on frames go both ways.
@@ -112,8 +119,13 @@ impl Client {
                 self.gone = true;
                 break;
             };
-            let Some(bytes) = self.incoming.get(start + 8..start + 8 + length) else { break };
-            frames.push(Frame { kind, bytes: bytes.to_vec() });
+            let Some(bytes) = self.incoming.get(start + 8..start + 8 + length) else {
+                break;
+            };
+            frames.push(Frame {
+                kind,
+                bytes: bytes.to_vec(),
+            });
             start += 8 + length;
         }
         self.incoming.drain(..start);

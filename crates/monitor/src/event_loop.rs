@@ -108,10 +108,18 @@ impl Monitor {
 
     /// Begins a run; returns once the container's command executes, with what the user should know.
     pub fn start(&mut self) -> Result<Vec<String>> {
-        let BroughtUp { mut created, streams, warnings } = bring_up(&self.roots, &self.record)?;
+        let BroughtUp {
+            mut created,
+            streams,
+            warnings,
+        } = bring_up(&self.roots, &self.record)?;
         created.start()?;
         self.started_at = now();
-        self.run = Some(Run { created, streams, started: Instant::now() });
+        self.run = Some(Run {
+            created,
+            streams,
+            started: Instant::now(),
+        });
         self.input_ended = false;
         self.tell_state(LiveStatus::Running)?;
         Ok(warnings)
@@ -177,7 +185,10 @@ impl Monitor {
                     return Ok(());
                 }
             }
-            if self.restart_at.is_some_and(|at| self.restart.forbidden || Instant::now() >= at) {
+            if self
+                .restart_at
+                .is_some_and(|at| self.restart.forbidden || Instant::now() >= at)
+            {
                 if let Some(exit) = self.begin_again() {
                     self.tear_down(exit);
                     return Ok(());
@@ -228,14 +239,22 @@ impl Monitor {
         let deadline = [self.kill_at, self.restart_at, hung_up].into_iter().flatten().min();
         let timeout = deadline.map(|at| {
             let left = at.saturating_duration_since(Instant::now());
-            rustix::event::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+            rustix::event::Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            }
         });
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
             Err(e) => return Err(Error::caused("wait for the container", std::io::Error::from(e))),
         }
-        Ok(fds.iter().zip(sources).filter(|(fd, _)| !fd.revents().is_empty()).map(|(_, source)| source).collect())
+        Ok(fds
+            .iter()
+            .zip(sources)
+            .filter(|(fd, _)| !fd.revents().is_empty())
+            .map(|(_, source)| source)
+            .collect())
     }
 
     fn accept(&mut self) {
@@ -260,7 +279,11 @@ impl Monitor {
             }
             Read::Bytes(n) => {
                 self.log.take(kind, &buffer[..n]);
-                for client in self.clients.iter_mut().filter(|c| matches!(c.role, Role::Attached { .. })) {
+                for client in self
+                    .clients
+                    .iter_mut()
+                    .filter(|c| matches!(c.role, Role::Attached { .. }))
+                {
                     client.push(kind, &buffer[..n]);
                 }
             }
@@ -268,7 +291,9 @@ impl Monitor {
     }
 
     fn serve(&mut self, number: u64, buffer: &mut [u8]) {
-        let Some(index) = self.clients.iter().position(|c| c.number == number) else { return };
+        let Some(index) = self.clients.iter().position(|c| c.number == number) else {
+            return;
+        };
         match self.clients[index].role {
             Role::New => self.first_request(index),
             Role::Attached { stdin } => {
@@ -331,7 +356,10 @@ impl Monitor {
                 Ok(())
             }
         };
-        client.answer(&answer.map_or_else(|e| Answer::Failed(e.to_wire()), |()| Answer::Done), &[]);
+        client.answer(
+            &answer.map_or_else(|e| Answer::Failed(e.to_wire()), |()| Answer::Done),
+            &[],
+        );
         client.gone = true;
     }
 
@@ -362,12 +390,17 @@ impl Monitor {
         };
         run.created.cgroup.freeze(paused)?;
         self.paused = paused;
-        self.tell_state(if paused { LiveStatus::Paused } else { LiveStatus::Running })
+        self.tell_state(if paused {
+            LiveStatus::Paused
+        } else {
+            LiveStatus::Running
+        })
     }
 
     fn resize(&self, bytes: &[u8]) {
         if let (Some(run), [a, b, c, d]) = (&self.run, bytes) {
-            run.streams.resize(u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+            run.streams
+                .resize(u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
         }
     }
 
@@ -431,7 +464,12 @@ impl Monitor {
         let oom_killed = run.created.cgroup.oom_kills() > 0;
         // With the host's process ids others of its processes may still be there.
         let _ = run.created.cgroup.kill();
-        let exit = Exit { code, oom_killed, error: None, finished_at: now() };
+        let exit = Exit {
+            code,
+            oom_killed,
+            error: None,
+            finished_at: now(),
+        };
         self.restart_at = self.restart.after(&exit, run.started);
         self.kill_at = None;
         self.paused = false;
@@ -445,7 +483,11 @@ impl Monitor {
             match run.streams.read(kind, buffer) {
                 Read::Bytes(n) => {
                     self.log.take(kind, &buffer[..n]);
-                    for client in self.clients.iter_mut().filter(|c| matches!(c.role, Role::Attached { .. })) {
+                    for client in self
+                        .clients
+                        .iter_mut()
+                        .filter(|c| matches!(c.role, Role::Attached { .. }))
+                    {
                         client.push(kind, &buffer[..n]);
                     }
                 }

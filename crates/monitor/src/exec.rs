@@ -26,8 +26,17 @@ impl Monitor {
             Ok((pid, pidfd, console)) => {
                 let fds: Vec<_> = console.iter().map(|c| c.as_fd()).collect();
                 client.role = Role::Exec;
-                client.answer(&Answer::Started { pid, warnings: Vec::new() }, &fds);
-                self.added.push(Added { pidfd, client: client.number });
+                client.answer(
+                    &Answer::Started {
+                        pid,
+                        warnings: Vec::new(),
+                    },
+                    &fds,
+                );
+                self.added.push(Added {
+                    pidfd,
+                    client: client.number,
+                });
             }
             Err(error) => client.answer(&Answer::Failed(error.to_wire()), &[]),
         }
@@ -40,7 +49,10 @@ impl Monitor {
         let spec: Option<Spec> = read_json(&self.roots.document(&self.record.id))?;
         let spec = spec.ok_or_else(|| Error::system("the container's config.json is gone"))?;
         let stdio = match (request.process.terminal(), <[OwnedFd; 3]>::try_from(fds)) {
-            (Some(true), _) => Stdio::Terminal { rows: request.size.0, cols: request.size.1 },
+            (Some(true), _) => Stdio::Terminal {
+                rows: request.size.0,
+                cols: request.size.1,
+            },
             (_, Ok([stdin, stdout, stderr])) => Stdio::Files { stdin, stdout, stderr },
             _ => return Err(Error::invalid("a process without a terminal needs three descriptors")),
         };
@@ -61,7 +73,11 @@ impl Monitor {
         self.added.retain(|added| match exit_code(&added.pidfd, false) {
             None => true,
             Some(code) => {
-                let exit = Exit { code, finished_at: now(), ..Default::default() };
+                let exit = Exit {
+                    code,
+                    finished_at: now(),
+                    ..Default::default()
+                };
                 if let Some(client) = clients.iter_mut().find(|c| c.number == added.client) {
                     client.answer(&Answer::Exited(exit), &[]);
                     client.gone = true;
@@ -75,7 +91,11 @@ impl Monitor {
     pub fn bury_added(&mut self) {
         for added in std::mem::take(&mut self.added) {
             let code = exit_code(&added.pidfd, false).unwrap_or(137);
-            let exit = Exit { code, finished_at: now(), ..Default::default() };
+            let exit = Exit {
+                code,
+                finished_at: now(),
+                ..Default::default()
+            };
             if let Some(client) = self.clients.iter_mut().find(|c| c.number == added.client) {
                 client.answer(&Answer::Exited(exit), &[]);
                 client.gone = true;
@@ -86,7 +106,11 @@ impl Monitor {
 
 /// How a child ended, as a shell tells it: its code, or 128 + the signal. `None` if it has not (unless we `wait`).
 pub fn exit_code(pidfd: &OwnedFd, wait: bool) -> Option<i32> {
-    let options = if wait { WaitIdOptions::EXITED } else { WaitIdOptions::EXITED | WaitIdOptions::NOHANG };
+    let options = if wait {
+        WaitIdOptions::EXITED
+    } else {
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG
+    };
     loop {
         return match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options) {
             Ok(Some(status)) => {

@@ -48,7 +48,11 @@ pub fn run(roots: Roots, id: &str) -> i32 {
         Ok(()) => 0,
         Err(error) => {
             // Whoever started us is gone, or will read this; there is nobody else to tell.
-            let _ = link::send(std::os::fd::AsFd::as_fd(&starter), &Answer::Failed(error.to_wire()), &[]);
+            let _ = link::send(
+                std::os::fd::AsFd::as_fd(&starter),
+                &Answer::Failed(error.to_wire()),
+                &[],
+            );
             1
         }
     }
@@ -75,7 +79,11 @@ fn live(roots: Roots, id: &str, starter: &UnixStream) -> Result<()> {
 /// it.
 fn adopt() -> Result<UnixStream> {
     let starter = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3).errno_step("adopt the socket")?;
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty());
+    let null = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    );
     rustix::stdio::dup2_stdout(null.errno_step("open /dev/null")?).errno_step("adopt the socket")?;
     // Fails only for a group leader, which somebody who starts us by hand may be.
     let _ = rustix::process::setsid();

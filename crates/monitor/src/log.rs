@@ -34,14 +34,23 @@ impl Log {
         let config = record.host().log_config.as_ref();
         let option = |name: &str| config?.config.as_ref()?.get(name).cloned();
         let none = config.and_then(|c| c.typ.as_deref()) == Some("none");
-        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path).ok().filter(|_| !none);
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(path)
+            .ok()
+            .filter(|_| !none);
         let size = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
         Log {
             file,
             path: path.to_owned(),
             size,
             max_size: option("max-size").and_then(|s| bytes(&s)).unwrap_or(MAX_SIZE),
-            max_files: option("max-file").and_then(|s| s.parse().ok()).unwrap_or(MAX_FILES).max(1),
+            max_files: option("max-file")
+                .and_then(|s| s.parse().ok())
+                .unwrap_or(MAX_FILES)
+                .max(1),
             partial: [Vec::new(), Vec::new()],
         }
     }
@@ -80,8 +89,14 @@ impl Log {
 
     fn write(&mut self, index: usize, line: &[u8], time: &str) {
         let stream = ["stdout", "stderr"][index];
-        let line = LogLine { log: String::from_utf8_lossy(line), stream: stream.into(), time: time.into() };
-        let Ok(mut text) = serde_json::to_vec(&line) else { return };
+        let line = LogLine {
+            log: String::from_utf8_lossy(line),
+            stream: stream.into(),
+            time: time.into(),
+        };
+        let Ok(mut text) = serde_json::to_vec(&line) else {
+            return;
+        };
         text.push(b'\n');
         if self.size > 0 && self.size + text.len() as u64 > self.max_size {
             self.rotate();
@@ -96,13 +111,22 @@ impl Log {
     /// The present file becomes `.1`, that one `.2`, the oldest goes.
     fn rotate(&mut self) {
         for number in (1..self.max_files).rev() {
-            let from = if number == 1 { self.path.clone() } else { rotated(&self.path, number - 1) };
+            let from = if number == 1 {
+                self.path.clone()
+            } else {
+                rotated(&self.path, number - 1)
+            };
             let _ = std::fs::rename(from, rotated(&self.path, number));
         }
         if self.max_files == 1 {
             let _ = std::fs::remove_file(&self.path);
         }
-        self.file = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path).ok();
+        self.file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(&self.path)
+            .ok();
         self.size = 0;
     }
 }
@@ -117,7 +141,11 @@ fn bytes(text: &str) -> Option<u64> {
         'g' => (&text[..text.len() - 1], 30),
         _ => (text, 0),
     };
-    digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)).filter(|n| *n > 0)
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(1 << shift))
+        .filter(|n| *n > 0)
 }
 
 #[cfg(test)]
@@ -127,7 +155,14 @@ mod tests {
     fn log(dir: &Path, max_size: u64, max_files: u32) -> Log {
         let path = dir.join("x.log");
         let file = OpenOptions::new().append(true).create(true).open(&path).ok();
-        Log { file, path, size: 0, max_size, max_files, partial: Default::default() }
+        Log {
+            file,
+            path,
+            size: 0,
+            max_size,
+            max_files,
+            partial: Default::default(),
+        }
     }
 
     fn scratch(name: &str) -> PathBuf {
@@ -148,7 +183,10 @@ mod tests {
         let text = std::fs::read_to_string(dir.join("x.log")).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         let logs: Vec<_> = lines.iter().map(|l| l["log"].as_str().unwrap().len()).collect();
-        assert_eq!((lines[0]["log"].as_str(), lines[0]["stream"].as_str()), (Some("bad\n"), Some("stderr")));
+        assert_eq!(
+            (lines[0]["log"].as_str(), lines[0]["stream"].as_str()),
+            (Some("bad\n"), Some("stderr"))
+        );
         assert_eq!(lines[1]["log"].as_str(), Some("hello\n"));
         assert_eq!(logs[2..], [LINE, 4]);
         std::fs::remove_dir_all(dir).unwrap();
@@ -161,7 +199,10 @@ mod tests {
         for n in 0..100 {
             log.take(FrameKind::Stdout, format!("line {n}\n").as_bytes());
         }
-        let mut names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(&dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
         names.sort();
         assert_eq!(names, ["x.log", "x.log.1", "x.log.2"]);
         assert!(std::fs::read_to_string(dir.join("x.log")).unwrap().contains("line 99"));
@@ -170,6 +211,9 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        assert_eq!((bytes("10m"), bytes("1KB"), bytes("7"), bytes("x"), bytes("")), (Some(10 << 20), Some(1024), Some(7), None, None));
+        assert_eq!(
+            (bytes("10m"), bytes("1KB"), bytes("7"), bytes("x"), bytes("")),
+            (Some(10 << 20), Some(1024), Some(7), None, None)
+        );
     }
 }

@@ -34,7 +34,10 @@ impl Streams {
     /// Those of a container with a terminal.
     pub fn terminal(master: OwnedFd) -> Result<Self> {
         rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK).errno_step("make the terminal non-blocking")?;
-        Ok(Streams { terminal: Some(master), ..Default::default() })
+        Ok(Streams {
+            terminal: Some(master),
+            ..Default::default()
+        })
     }
 
     /// What the container's output comes from.
@@ -78,7 +81,12 @@ impl Streams {
     /// Gives the terminal another size.
     pub fn resize(&self, rows: u16, cols: u16) {
         if let Some(terminal) = &self.terminal {
-            let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+            let size = rustix::termios::Winsize {
+                ws_row: rows,
+                ws_col: cols,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
             // It may have ended just now.
             let _ = rustix::termios::tcsetwinsize(terminal, size);
         }

@@ -63,12 +63,21 @@ mod tests {
     use super::*;
 
     fn restart(policy: RestartPolicyNameEnum, most: i64) -> Restart {
-        Restart { policy, most, pause: FIRST, count: 0, forbidden: false }
+        Restart {
+            policy,
+            most,
+            pause: FIRST,
+            count: 0,
+            forbidden: false,
+        }
     }
 
     #[test]
     fn failures_are_retried_as_often_as_asked() {
-        let exit = |code| Exit { code, ..Default::default() };
+        let exit = |code| Exit {
+            code,
+            ..Default::default()
+        };
         let mut on_failure = restart(RestartPolicyNameEnum::ON_FAILURE, 2);
         assert!(on_failure.after(&exit(0), Instant::now()).is_none());
         assert!(on_failure.after(&exit(1), Instant::now()).is_some());
@@ -78,7 +87,11 @@ mod tests {
         assert!(always.after(&exit(0), Instant::now()).is_some());
         always.forbidden = true;
         assert!(always.after(&exit(0), Instant::now()).is_none());
-        assert!(restart(RestartPolicyNameEnum::NO, 0).after(&exit(1), Instant::now()).is_none());
+        assert!(
+            restart(RestartPolicyNameEnum::NO, 0)
+                .after(&exit(1), Instant::now())
+                .is_none()
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! whoever hears of it finds everything done.
 
 use engine::Engine;
-use engine::container::record::{now, write_json};
 use engine::container::Ended;
+use engine::container::record::{now, write_json};
 use engine::link::Exit;
 use errdefs::{Error, Kind, Result};
 use runtime::cgroup::Cgroup;
@@ -24,7 +24,11 @@ impl Monitor {
                 if !errors.is_empty() {
                     exit.error.get_or_insert_default().push_str(&errors.join("; "));
                 }
-                let ended = Ended { exit: exit.clone(), started_at, restart_count: self.restart.count };
+                let ended = Ended {
+                    exit: exit.clone(),
+                    started_at,
+                    restart_count: self.restart.count,
+                };
                 write_json(&self.roots.ended(&self.record.id), &ended).and_then(|()| self.discard())
             }
         };
@@ -43,7 +47,12 @@ impl Monitor {
             Kind::CommandNotExecutable => 126,
             _ => 128,
         };
-        let exit = Exit { code, error: Some(error.to_string()), finished_at: now(), ..Default::default() };
+        let exit = Exit {
+            code,
+            error: Some(error.to_string()),
+            finished_at: now(),
+            ..Default::default()
+        };
         self.started_at.clear();
         self.tear_down(exit);
     }

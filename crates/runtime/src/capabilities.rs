@@ -8,10 +8,46 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 const NUMBERS: &[Capability] = {
     use Capability::*;
     &[
-        Chown, DacOverride, DacReadSearch, Fowner, Fsetid, Kill, Setgid, Setuid, Setpcap, LinuxImmutable,
-        NetBindService, NetBroadcast, NetAdmin, NetRaw, IpcLock, IpcOwner, SysModule, SysRawio, SysChroot, SysPtrace,
-        SysPacct, SysAdmin, SysBoot, SysNice, SysResource, SysTime, SysTtyConfig, Mknod, Lease, AuditWrite,
-        AuditControl, Setfcap, MacOverride, MacAdmin, Syslog, WakeAlarm, BlockSuspend, AuditRead, Perfmon, Bpf,
+        Chown,
+        DacOverride,
+        DacReadSearch,
+        Fowner,
+        Fsetid,
+        Kill,
+        Setgid,
+        Setuid,
+        Setpcap,
+        LinuxImmutable,
+        NetBindService,
+        NetBroadcast,
+        NetAdmin,
+        NetRaw,
+        IpcLock,
+        IpcOwner,
+        SysModule,
+        SysRawio,
+        SysChroot,
+        SysPtrace,
+        SysPacct,
+        SysAdmin,
+        SysBoot,
+        SysNice,
+        SysResource,
+        SysTime,
+        SysTtyConfig,
+        Mknod,
+        Lease,
+        AuditWrite,
+        AuditControl,
+        Setfcap,
+        MacOverride,
+        MacAdmin,
+        Syslog,
+        WakeAlarm,
+        BlockSuspend,
+        AuditRead,
+        Perfmon,
+        Bpf,
         CheckpointRestore,
     ]
 };
@@ -65,7 +101,9 @@ impl Sets {
 
     /// What this process has. After the user is changed; what we do not have ourselves we cannot give.
     pub fn apply(&self) -> Result<()> {
-        let own = rustix::thread::capabilities(None).errno_step("read the capabilities")?.permitted;
+        let own = rustix::thread::capabilities(None)
+            .errno_step("read the capabilities")?
+            .permitted;
         let sets = CapabilitySets {
             effective: self.effective & self.permitted & own,
             permitted: self.permitted & own,

@@ -27,9 +27,21 @@ impl Command {
             let one = |s: &String| CString::new(s.as_str()).step("a zero byte in the command or its environment");
             list.iter().map(one).collect()
         };
-        let name = arguments.first().cloned().ok_or_else(|| Error::invalid("no command specified"))?;
-        let path = environment.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH).to_owned();
-        Ok(Command { name, arguments: c(arguments)?, environment: c(environment)?, path })
+        let name = arguments
+            .first()
+            .cloned()
+            .ok_or_else(|| Error::invalid("no command specified"))?;
+        let path = environment
+            .iter()
+            .find_map(|e| e.strip_prefix("PATH="))
+            .unwrap_or(DEFAULT_PATH)
+            .to_owned();
+        Ok(Command {
+            name,
+            arguments: c(arguments)?,
+            environment: c(environment)?,
+            path,
+        })
     }
 
     /// Becomes the command; returns only why it could not.
@@ -53,7 +65,8 @@ impl Command {
             Some(candidate) => self.explain(Path::new(&candidate), Errno::ACCESS),
             None => {
                 let message = format!("exec: {:?}: executable file not found in $PATH", self.name);
-                Error::new(Kind::CommandNotFound, message).hint("the image has no such program; is it in another image, or misspelt?")
+                Error::new(Kind::CommandNotFound, message)
+                    .hint("the image has no such program; is it in another image, or misspelt?")
             }
         }
     }
@@ -75,8 +88,14 @@ impl Command {
             ),
             Errno::NOENT => missing_interpreter(path),
             Errno::ACCESS => not_executable(&self.name, path),
-            Errno::ISDIR => Error::new(Kind::CommandNotExecutable, format!("exec: {:?}: is a directory", self.name)),
-            Errno::NOTDIR => Error::new(Kind::CommandNotExecutable, format!("exec: {:?}: not a directory", self.name)),
+            Errno::ISDIR => Error::new(
+                Kind::CommandNotExecutable,
+                format!("exec: {:?}: is a directory", self.name),
+            ),
+            Errno::NOTDIR => Error::new(
+                Kind::CommandNotExecutable,
+                format!("exec: {:?}: not a directory", self.name),
+            ),
             Errno::NOEXEC => format_error(path),
             other => {
                 let cause = std::io::Error::from(other);
@@ -88,7 +107,10 @@ impl Command {
 
 /// The file is there: what is not there is what it is to be run by.
 fn missing_interpreter(path: &Path) -> Error {
-    let error = Error::new(Kind::CommandNotFound, format!("exec {}: no such file or directory", path.display()));
+    let error = Error::new(
+        Kind::CommandNotFound,
+        format!("exec {}: no such file or directory", path.display()),
+    );
     match interpreter(path) {
         Some((what, name)) => error.hint(format!("the file is there, but its {what} {name} is not in the image")),
         None => error,
@@ -99,21 +121,27 @@ fn not_executable(name: &str, path: &Path) -> Error {
     let error = |words: &str| Error::new(Kind::CommandNotExecutable, format!("exec: {name:?}: {words}"));
     match std::fs::metadata(path) {
         Ok(m) if m.is_dir() => error("is a directory"),
-        Ok(m) if m.permissions().mode() & 0o111 == 0 => {
-            error("permission denied").hint(format!("{} has no execute bit (mode {:o})", path.display(), m.mode() & 0o7777))
-        }
+        Ok(m) if m.permissions().mode() & 0o111 == 0 => error("permission denied").hint(format!(
+            "{} has no execute bit (mode {:o})",
+            path.display(),
+            m.mode() & 0o7777
+        )),
         _ => error("permission denied"),
     }
 }
 
 /// Neither ELF for this processor nor a script with a first line.
 fn format_error(path: &Path) -> Error {
-    let error = Error::new(Kind::CommandNotExecutable, format!("exec {}: exec format error", path.display()));
+    let error = Error::new(
+        Kind::CommandNotExecutable,
+        format!("exec {}: exec format error", path.display()),
+    );
     let head = head(path);
     match elf_machine(&head) {
-        Some(machine) if machine != OWN_MACHINE => {
-            error.hint(format!("the program is for another processor ({})", machine_name(machine)))
-        }
+        Some(machine) if machine != OWN_MACHINE => error.hint(format!(
+            "the program is for another processor ({})",
+            machine_name(machine)
+        )),
         Some(_) => error,
         None if head.is_empty() => error.hint("the file is empty"),
         None => error.hint("a script needs a first line such as #!/bin/sh"),
@@ -127,16 +155,31 @@ const OWN_MACHINE: u16 = 183;
 
 fn machine_name(machine: u16) -> String {
     const NAMES: &[(u16, &str)] = &[
-        (3, "386"), (8, "mips"), (20, "ppc"), (21, "ppc64"), (22, "s390x"), (40, "arm"), (62, "amd64"), (183, "arm64"),
-        (243, "riscv64"), (258, "loong64"),
+        (3, "386"),
+        (8, "mips"),
+        (20, "ppc"),
+        (21, "ppc64"),
+        (22, "s390x"),
+        (40, "arm"),
+        (62, "amd64"),
+        (183, "arm64"),
+        (243, "riscv64"),
+        (258, "loong64"),
     ];
-    NAMES.iter().find(|(n, _)| *n == machine).map_or_else(|| format!("ELF machine {machine}"), |(_, name)| (*name).into())
+    NAMES
+        .iter()
+        .find(|(n, _)| *n == machine)
+        .map_or_else(|| format!("ELF machine {machine}"), |(_, name)| (*name).into())
 }
 
 fn elf_machine(head: &[u8]) -> Option<u16> {
     let machine = head.get(18..20).filter(|_| head.starts_with(b"\x7fELF"))?;
     let bytes = [machine[0], machine[1]];
-    Some(if head[5] == 2 { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+    Some(if head[5] == 2 {
+        u16::from_be_bytes(bytes)
+    } else {
+        u16::from_le_bytes(bytes)
+    })
 }
 
 fn head(path: &Path) -> Vec<u8> {
@@ -152,7 +195,11 @@ fn interpreter(path: &Path) -> Option<(&'static str, String)> {
         let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
         let line = String::from_utf8_lossy(line);
         let name = line.split_whitespace().next().unwrap_or_default();
-        let carriage = if line.ends_with('\r') { " (the line ends with a carriage return)" } else { "" };
+        let carriage = if line.ends_with('\r') {
+            " (the line ends with a carriage return)"
+        } else {
+            ""
+        };
         return Some(("interpreter", format!("{}{carriage}", name.trim_end_matches('\r'))));
     }
     let number = |at: usize, size: usize| -> Option<usize> {
@@ -166,7 +213,10 @@ fn interpreter(path: &Path) -> Option<(&'static str, String)> {
         if number(entry, 4)? == 3 {
             let (offset, length) = (number(entry + 8, 8)?, number(entry + 32, 8)?);
             let name = head.get(offset..offset.checked_add(length)?)?;
-            return Some(("program loader", String::from_utf8_lossy(name).trim_end_matches('\0').into()));
+            return Some((
+                "program loader",
+                String::from_utf8_lossy(name).trim_end_matches('\0').into(),
+            ));
         }
     }
     None
@@ -188,18 +238,37 @@ mod tests {
         let run = |name: &str| {
             let env = [format!("PATH={}", dir.display())];
             let error = Command::new(&[name.to_owned()], &env).unwrap().execute();
-            (error.kind(), error.to_string(), error.find_hint().unwrap_or_default().to_owned())
+            (
+                error.kind(),
+                error.to_string(),
+                error.find_hint().unwrap_or_default().to_owned(),
+            )
         };
         let (kind, words, _) = run("nosuch");
-        assert_eq!((kind, words.as_str()), (Kind::CommandNotFound, "exec: \"nosuch\": executable file not found in $PATH"));
+        assert_eq!(
+            (kind, words.as_str()),
+            (
+                Kind::CommandNotFound,
+                "exec: \"nosuch\": executable file not found in $PATH"
+            )
+        );
         assert_eq!(run("/nosuch").0, Kind::CommandNotFound);
         file("plain", b"x", 0o644);
         let (kind, words, hint) = run("plain");
-        assert_eq!((kind, words.as_str()), (Kind::CommandNotExecutable, "exec: \"plain\": permission denied"));
+        assert_eq!(
+            (kind, words.as_str()),
+            (Kind::CommandNotExecutable, "exec: \"plain\": permission denied")
+        );
         assert!(hint.contains("no execute bit (mode 644)"));
         let script = file("script", b"#!/no/such/shell -e\n", 0o755);
         let (kind, words, hint) = run("script");
-        assert_eq!((kind, words), (Kind::CommandNotFound, format!("exec {script}: no such file or directory")));
+        assert_eq!(
+            (kind, words),
+            (
+                Kind::CommandNotFound,
+                format!("exec {script}: no such file or directory")
+            )
+        );
         assert!(hint.contains("/no/such/shell"));
         file("noise", b"echo\n", 0o755);
         assert!(run("noise").1.ends_with("exec format error"));

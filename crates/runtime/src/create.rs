@@ -20,14 +20,24 @@ use crate::{Create, Created, Rootfs, Stdio, mounts};
 /// Sets up a container up to, but without, executing its command. On error nothing is left behind.
 /// The caller must be single-threaded.
 pub fn create(request: Create<'_>) -> Result<Created> {
-    let process = request.spec.process().as_ref().ok_or_else(|| Error::invalid("the document has no process"))?;
+    let process = request
+        .spec
+        .process()
+        .as_ref()
+        .ok_or_else(|| Error::invalid("the document has no process"))?;
     let plan = Plan::new(request.spec, process)?;
     let namespaces = Namespaces::of(request.spec)?;
     let mut rootfs = request.rootfs;
     let membership = Membership::make(request.spec)?;
     let cgroup = membership.cgroup.clone();
     let bundle = request.bundle.to_owned();
-    let birth = Birth { spec: request.spec, plan, namespaces, stdio: request.stdio, reaper: request.init };
+    let birth = Birth {
+        spec: request.spec,
+        plan,
+        namespaces,
+        stdio: request.stdio,
+        reaper: request.init,
+    };
     let result = birth.bear(&membership).and_then(|mut child| {
         match child.bring_up(request.spec, process, namespaces, &membership, &mut rootfs, &bundle) {
             Ok((console, warnings)) => Ok(child.into_created(console, cgroup.clone(), warnings)),
@@ -57,22 +67,46 @@ impl Birth<'_> {
     fn bear(self, membership: &Membership) -> Result<Child> {
         let (ours, theirs) = Socket::pair()?;
         let forked = sys::process::clone3(self.namespaces.for_clone(), membership.directory());
-        let forked = forked.errno_step("make the container's first process (clone3)").map_err(hint_for_clone)?;
+        let forked = forked
+            .errno_step("make the container's first process (clone3)")
+            .map_err(hint_for_clone)?;
         match forked {
             Forked::Child => {
                 drop(ours);
-                let Birth { spec, plan, namespaces, stdio, reaper } = self;
-                Init { spec, plan, namespaces, stdio, parent: theirs, reaper }.run()
+                let Birth {
+                    spec,
+                    plan,
+                    namespaces,
+                    stdio,
+                    reaper,
+                } = self;
+                Init {
+                    spec,
+                    plan,
+                    namespaces,
+                    stdio,
+                    parent: theirs,
+                    reaper,
+                }
+                .run()
             }
-            Forked::Parent { pid, pidfd } => Ok(Child { pid, pidfd, socket: ours }),
+            Forked::Parent { pid, pidfd } => Ok(Child {
+                pid,
+                pidfd,
+                socket: ours,
+            }),
         }
     }
 }
 
 fn hint_for_clone(error: Error) -> Error {
     match error.errno() {
-        Some(28) => error.hint("the limit on namespaces is reached: see /proc/sys/user/max_user_namespaces and its siblings"),
-        Some(1) => error.hint("making namespaces is not allowed here; run as root, or see /proc/sys/kernel/unprivileged_userns_clone"),
+        Some(28) => {
+            error.hint("the limit on namespaces is reached: see /proc/sys/user/max_user_namespaces and its siblings")
+        }
+        Some(1) => error.hint(
+            "making namespaces is not allowed here; run as root, or see /proc/sys/kernel/unprivileged_userns_clone",
+        ),
         Some(38) => error.hint("this kernel has no clone3: Linux 5.7 or newer is needed"),
         _ => error,
     }
@@ -97,7 +131,11 @@ impl Child {
         bundle: &std::path::Path,
     ) -> Result<(Option<OwnedFd>, Vec<String>)> {
         membership.join(self.pid)?;
-        let userns = if namespaces.user() { Some(self.map_ids(spec)?) } else { None };
+        let userns = if namespaces.user() {
+            Some(self.map_ids(spec)?)
+        } else {
+            None
+        };
         set_limits(self.pid, process.rlimits().as_deref().unwrap_or_default())?;
         set_oom_score(self.pid, process)?;
         let userns = userns.as_ref().map(|fd| fd.as_fd());
@@ -107,23 +145,33 @@ impl Child {
             Rootfs::Detached(mount) => mount(userns)?,
         }];
         descriptors.extend(mounts::prepare(spec, userns, &mut warnings)?);
-        let go = ToInit::Go { descriptors: descriptors.len(), joined: membership.joined() };
+        let go = ToInit::Go {
+            descriptors: descriptors.len(),
+            joined: membership.joined(),
+        };
         let told = self.socket.send(&go, &[]).and_then(|()| {
             let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(|d| d.as_fd()).collect();
-            borrowed.chunks(DESCRIPTORS).try_for_each(|chunk| self.socket.send(&ToInit::Descriptors, chunk))
+            borrowed
+                .chunks(DESCRIPTORS)
+                .try_for_each(|chunk| self.socket.send(&ToInit::Descriptors, chunk))
         });
         // If it could not be told it has failed before, and says why.
         match (self.socket.receive()?, told) {
             (Some((FromInit::Ready, mut fds)), Ok(())) => Ok((fds.pop(), warnings)),
             (Some((FromInit::Failed(wire), _)), _) => Err(wire.into()),
             (_, Err(error)) => Err(error),
-            (None, Ok(())) => Err(Error::system("the container's first process was killed while it was set up")),
+            (None, Ok(())) => Err(Error::system(
+                "the container's first process was killed while it was set up",
+            )),
         }
     }
 
     /// Writes both maps (user_namespaces(7)); the namespace.
     fn map_ids(&self, spec: &Spec) -> Result<OwnedFd> {
-        let linux = spec.linux().as_ref().ok_or_else(|| Error::invalid("the document has no linux part"))?;
+        let linux = spec
+            .linux()
+            .as_ref()
+            .ok_or_else(|| Error::invalid("the document has no linux part"))?;
         let write = |file: &str, mappings: &Option<Vec<LinuxIdMapping>>| {
             let line = |m: &LinuxIdMapping| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size());
             let text: String = mappings.iter().flatten().map(line).collect();
@@ -142,16 +190,28 @@ impl Child {
     }
 
     fn into_created(self, console: Option<OwnedFd>, cgroup: Cgroup, warnings: Vec<String>) -> Created {
-        Created { pid: self.pid, pidfd: self.pidfd, console, cgroup, warnings, gate: Some(self.socket) }
+        Created {
+            pid: self.pid,
+            pidfd: self.pidfd,
+            console,
+            cgroup,
+            warnings,
+            gate: Some(self.socket),
+        }
     }
 }
 
 /// `root.path`, as a detached mount of its own.
 fn document_root(spec: &Spec, bundle: &std::path::Path) -> Result<OwnedFd> {
-    let root = spec.root().as_ref().ok_or_else(|| Error::invalid("the document has no root"))?;
+    let root = spec
+        .root()
+        .as_ref()
+        .ok_or_else(|| Error::invalid("the document has no root"))?;
     let path = bundle.join(root.path());
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let tree = rustix::mount::open_tree(rustix::fs::CWD, &path, flags).errno_step(format!("open the root {}", path.display()))?;
-    sys::mount::set_attributes(tree.as_fd(), true, 0, 0, MS_PRIVATE.into(), None).errno_step("make the root private")?;
+    let tree = rustix::mount::open_tree(rustix::fs::CWD, &path, flags)
+        .errno_step(format!("open the root {}", path.display()))?;
+    sys::mount::set_attributes(tree.as_fd(), true, 0, 0, MS_PRIVATE.into(), None)
+        .errno_step("make the root private")?;
     Ok(tree)
 }

@@ -12,8 +12,14 @@ use rustix::mount::OpenTreeFlags;
 use crate::rootfs::{Root, move_mount};
 
 /// name, major, minor
-const DEFAULT: &[(&str, u32, u32)] =
-    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const DEFAULT: &[(&str, u32, u32)] = &[
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 
 const LINKS: &[(&str, &str)] = &[
     ("/proc/self/fd", "fd"),
@@ -31,8 +37,15 @@ pub fn fill(root: &Root, spec: &Spec, in_userns: bool) -> Result<()> {
     }
     let dev = sys::path::make_dir(root.as_fd(), Path::new("/dev")).errno_step("open /dev")?;
     for (name, major, minor) in DEFAULT {
-        make(dev.as_fd(), name, FileType::CharacterDevice, (*major, *minor), 0o666, in_userns)
-            .step_with(|| format!("make /dev/{name}"))?;
+        make(
+            dev.as_fd(),
+            name,
+            FileType::CharacterDevice,
+            (*major, *minor),
+            0o666,
+            in_userns,
+        )
+        .step_with(|| format!("make /dev/{name}"))?;
     }
     for device in spec.linux().iter().flat_map(|l| l.devices().iter().flatten()) {
         make_asked(root, device, in_userns).step_with(|| format!("make {}", device.path().display()))?;
@@ -60,10 +73,18 @@ fn make_asked(root: &Root, device: &LinuxDevice, in_userns: bool) -> Result<()> 
     let dir = sys::path::make_dir(root.as_fd(), parent).errno_step("make its directory")?;
     let name = device.path().file_name().unwrap_or_default().to_string_lossy();
     let number = (device.major() as u32, device.minor() as u32);
-    make(dir.as_fd(), &name, kind, number, device.file_mode().unwrap_or(0o666), in_userns)?;
+    make(
+        dir.as_fd(),
+        &name,
+        kind,
+        number,
+        device.file_mode().unwrap_or(0o666),
+        in_userns,
+    )?;
     if !in_userns {
         let (uid, gid) = (device.uid().map(Uid::from_raw), device.gid().map(Gid::from_raw));
-        rustix::fs::chownat(&dir, &*name, uid, gid, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).errno_step("give it its owner")?;
+        rustix::fs::chownat(&dir, &*name, uid, gid, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+            .errno_step("give it its owner")?;
     }
     Ok(())
 }
@@ -84,7 +105,8 @@ fn make(dir: BorrowedFd<'_>, name: &str, kind: FileType, number: (u32, u32), mod
 
 fn bind_host(dir: BorrowedFd<'_>, name: &str) -> Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let device = rustix::mount::open_tree(rustix::fs::CWD, format!("/dev/{name}"), flags).errno_step("take the host's")?;
+    let device =
+        rustix::mount::open_tree(rustix::fs::CWD, format!("/dev/{name}"), flags).errno_step("take the host's")?;
     let target = sys::path::make_file(dir, Path::new(name)).errno_step("make its mount point")?;
     move_mount(device.as_fd(), target.as_fd(), "").errno_step("attach the host's")
 }

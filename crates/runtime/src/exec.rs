@@ -58,7 +58,9 @@ fn follow(socket: &Socket, terminal: bool) -> Result<Option<OwnedFd>> {
         match socket.receive()? {
             Some((FromInit::Ready, mut fds)) => console = fds.pop(),
             Some((FromInit::Failed(wire), _)) => return Err(wire.into()),
-            None if terminal && console.is_none() => return Err(Error::system("the process was killed while it was set up")),
+            None if terminal && console.is_none() => {
+                return Err(Error::system("the process was killed while it was set up"));
+            }
             None => return told.map(|()| console),
         }
     }
@@ -66,7 +68,11 @@ fn follow(socket: &Socket, terminal: bool) -> Result<Option<OwnedFd>> {
 
 /// Children made by `make` are born in the container's pid namespace. We stay where we are; the second result says
 /// whether our later children do, too (in a child made by `make` it has no meaning).
-fn in_pid_namespace<T>(request: &Exec<'_>, namespaces: Namespaces, make: impl FnOnce() -> T) -> Result<(T, Result<()>)> {
+fn in_pid_namespace<T>(
+    request: &Exec<'_>,
+    namespaces: Namespaces,
+    make: impl FnOnce() -> T,
+) -> Result<(T, Result<()>)> {
     if !namespaces.pid() {
         return Ok((make(), Ok(())));
     }

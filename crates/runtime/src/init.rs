@@ -97,12 +97,16 @@ impl Init<'_> {
         let settings = self.spec.linux().iter().flat_map(|l| l.sysctl().iter().flatten());
         for (name, value) in settings {
             if !namespaced(name) {
-                return Err(Error::invalid(format!("sysctl {name:?} is not in a separate kernel namespace")));
+                return Err(Error::invalid(format!(
+                    "sysctl {name:?} is not in a separate kernel namespace"
+                )));
             }
             let path = format!("/proc/sys/{}", name.replace('.', "/"));
             std::fs::write(&path, value)
                 .step_with(|| format!("set sysctl {name}={value}"))
-                .map_err(|e| e.hint("does this kernel know it, and does the container have the namespace it belongs to?"))?;
+                .map_err(|e| {
+                    e.hint("does this kernel know it, and does the container have the namespace it belongs to?")
+                })?;
         }
         Ok(())
     }
@@ -111,10 +115,20 @@ impl Init<'_> {
 /// What a container may set without setting it for the host (moby `opts.ValidateSysctl`).
 fn namespaced(name: &str) -> bool {
     const NAMES: &[&str] = &[
-        "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
-        "kernel.shmmni", "kernel.shm_rmid_forced", "kernel.domainname",
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+        "kernel.domainname",
     ];
-    NAMES.contains(&name) || ["net.", "fs.mqueue.", "user."].iter().any(|prefix| name.starts_with(prefix))
+    NAMES.contains(&name)
+        || ["net.", "fs.mqueue.", "user."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
 }
 
 /// A container does not outlive its monitor.

@@ -98,7 +98,10 @@ impl Created {
     /// Lets init execute the command; returns once it did, or with the reason why not (kinds `CommandNotFound` and
     /// `CommandNotExecutable`, in Docker's words).
     pub fn start(&mut self) -> Result<()> {
-        let gate = self.gate.take().ok_or_else(|| errdefs::Error::conflict("the container was started already"))?;
+        let gate = self
+            .gate
+            .take()
+            .ok_or_else(|| errdefs::Error::conflict("the container was started already"))?;
         gate.send(&sync::ToInit::Execute, &[])?;
         // The socket closes with the execve: nothing to read is the good news.
         match gate.receive::<sync::FromInit>()? {

@@ -23,7 +23,10 @@ pub fn options(mount: &Mount) -> Options {
 /// Detached copies of all bind sources, in the document's order; what could not be as asked for goes to `warnings`.
 pub fn prepare(spec: &Spec, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec<String>) -> Result<Vec<OwnedFd>> {
     let list = spec.mounts().as_deref().unwrap_or_default();
-    list.iter().filter(|m| prepared(m)).map(|m| prepare_one(m, userns, warnings)).collect()
+    list.iter()
+        .filter(|m| prepared(m))
+        .map(|m| prepare_one(m, userns, warnings))
+        .collect()
 }
 
 fn prepare_one(mount: &Mount, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec<String>) -> Result<OwnedFd> {
@@ -34,10 +37,12 @@ fn prepare_one(mount: &Mount, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let tree = rustix::mount::open_tree(rustix::fs::CWD, source, flags);
-    let tree = tree.errno_step(format!("bind source path {}", source.display())).map_err(|e| match e.errno() {
-        Some(2) => Error::invalid(format!("bind source path does not exist: {}", source.display())),
-        _ => e,
-    })?;
+    let tree = tree
+        .errno_step(format!("bind source path {}", source.display()))
+        .map_err(|e| match e.errno() {
+            Some(2) => Error::invalid(format!("bind source path does not exist: {}", source.display())),
+            _ => e,
+        })?;
     let step = |what: &str| format!("{what} the bind mount of {}", source.display());
     if let (Some(recursive), Some(userns)) = (options.idmap, userns) {
         match sys::idmap::mount_setattr_idmap(tree.as_fd(), recursive, userns) {
@@ -50,13 +55,16 @@ fn prepare_one(mount: &Mount, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec
         }
     }
     if let Some((propagation, recursive)) = options.propagation {
-        sys::mount::set_attributes(tree.as_fd(), recursive, 0, 0, propagation, None).errno_step(step("set the propagation of"))?;
+        sys::mount::set_attributes(tree.as_fd(), recursive, 0, 0, propagation, None)
+            .errno_step(step("set the propagation of"))?;
     }
     if options.set != 0 || options.clear != 0 {
-        sys::mount::set_attributes(tree.as_fd(), false, options.set, options.clear, 0, None).errno_step(step("set options of"))?;
+        sys::mount::set_attributes(tree.as_fd(), false, options.set, options.clear, 0, None)
+            .errno_step(step("set options of"))?;
     }
     if options.set_recursive != 0 {
-        sys::mount::set_attributes(tree.as_fd(), true, options.set_recursive, 0, 0, None).errno_step(step("set options of"))?;
+        sys::mount::set_attributes(tree.as_fd(), true, options.set_recursive, 0, 0, None)
+            .errno_step(step("set options of"))?;
     }
     Ok(tree)
 }

@@ -16,8 +16,11 @@ pub struct Namespaces {
 impl Namespaces {
     /// Those of the document. Joining namespaces by path is refused by name.
     pub fn of(spec: &Spec) -> Result<Self> {
-        let list: &[LinuxNamespace] =
-            spec.linux().as_ref().and_then(|l| l.namespaces().as_deref()).unwrap_or_default();
+        let list: &[LinuxNamespace] = spec
+            .linux()
+            .as_ref()
+            .and_then(|l| l.namespaces().as_deref())
+            .unwrap_or_default();
         let mut flags = 0;
         for namespace in list {
             let typ = namespace.typ();

@@ -62,8 +62,12 @@ const TABLE: &[Row] = &[
     ("defaults", 0, 0, false),
 ];
 
-const PROPAGATION: &[(&str, u32)] =
-    &[("private", MS_PRIVATE), ("shared", MS_SHARED), ("slave", MS_SLAVE), ("unbindable", MS_UNBINDABLE)];
+const PROPAGATION: &[(&str, u32)] = &[
+    ("private", MS_PRIVATE),
+    ("shared", MS_SHARED),
+    ("slave", MS_SLAVE),
+    ("unbindable", MS_UNBINDABLE),
+];
 
 impl Options {
     /// Sorts the words; one that nobody here knows is the file system's.
@@ -115,7 +119,9 @@ impl Options {
             }
             return true;
         }
-        let row = word.strip_prefix('r').and_then(|w| TABLE.iter().find(|row| row.0 == w && row.2 != 0 && !row.3));
+        let row = word
+            .strip_prefix('r')
+            .and_then(|w| TABLE.iter().find(|row| row.0 == w && row.2 != 0 && !row.3));
         if let Some((_, _, attribute, _)) = row {
             self.set_recursive |= u64::from(*attribute);
         }
@@ -123,8 +129,16 @@ impl Options {
     }
 
     fn propagate(&mut self, word: &str) -> bool {
-        let exact = PROPAGATION.iter().find(|(w, _)| *w == word).map(|(_, flag)| (*flag, false));
-        let tree = || PROPAGATION.iter().find(|(w, _)| word.strip_prefix('r') == Some(*w)).map(|(_, flag)| (*flag, true));
+        let exact = PROPAGATION
+            .iter()
+            .find(|(w, _)| *w == word)
+            .map(|(_, flag)| (*flag, false));
+        let tree = || {
+            PROPAGATION
+                .iter()
+                .find(|(w, _)| word.strip_prefix('r') == Some(*w))
+                .map(|(_, flag)| (*flag, true))
+        };
         if let Some((flag, recursive)) = exact.or_else(tree) {
             self.propagation = Some((flag.into(), recursive));
             return true;
@@ -144,10 +158,16 @@ mod tests {
     #[test]
     fn words_are_sorted() {
         let options = parse("nosuid,noexec,mode=755,size=64k,ro,rw");
-        assert_eq!((options.flags, options.data.as_str()), (u64::from(MS_NOSUID | MS_NOEXEC), "mode=755,size=64k"));
+        assert_eq!(
+            (options.flags, options.data.as_str()),
+            (u64::from(MS_NOSUID | MS_NOEXEC), "mode=755,size=64k")
+        );
         let bind = parse("rbind,rslave,rro,ridmap");
         assert!(bind.bind && bind.recursive && bind.data.is_empty());
-        assert_eq!((bind.propagation, bind.idmap), (Some((u64::from(MS_SLAVE), true)), Some(true)));
+        assert_eq!(
+            (bind.propagation, bind.idmap),
+            (Some((u64::from(MS_SLAVE), true)), Some(true))
+        );
         assert_eq!(bind.set_recursive, u64::from(MOUNT_ATTR_RDONLY));
     }
 }

@@ -98,13 +98,17 @@ impl Plan {
         let shown = self.cwd.display();
         rustix::process::chdir(&self.cwd).errno_step(format!("chdir to cwd ({shown:?}) set in config.json failed"))?;
         let inside = std::env::current_dir().is_ok_and(|dir| dir.is_absolute());
-        inside.then_some(()).ok_or_else(|| Error::invalid(format!("the working directory {shown} is outside of the container")))
+        inside
+            .then_some(())
+            .ok_or_else(|| Error::invalid(format!("the working directory {shown} is outside of the container")))
     }
 }
 
 fn beyond_range(error: Error, id: u32) -> Error {
     match error.errno() {
-        Some(22) => error.hint(format!("the container's user namespace has 65536 ids; {id} is none of them")),
+        Some(22) => error.hint(format!(
+            "the container's user namespace has 65536 ids; {id} is none of them"
+        )),
         _ => error,
     }
 }
@@ -143,10 +147,16 @@ fn open_terminal(rows: u16, cols: u16, owner: u32) -> Result<(OwnedFd, OwnedFd)>
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::open("/dev/pts/ptmx", flags, rustix::fs::Mode::empty()).errno_step(step)?;
     rustix::pty::unlockpt(&master).errno_step(step)?;
-    let slave_flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
+    let slave_flags =
+        rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, slave_flags).errno_step(step)?;
     if rows > 0 && cols > 0 {
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = rustix::termios::Winsize {
+            ws_row: rows,
+            ws_col: cols,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         rustix::termios::tcsetwinsize(&master, size).errno_step(step)?;
     }
     rustix::fs::fchown(&slave, Some(Uid::from_raw(owner)), None::<Gid>).errno_step(step)?;
@@ -157,16 +167,29 @@ fn open_terminal(rows: u16, cols: u16, owner: u32) -> Result<(OwnedFd, OwnedFd)>
 pub fn set_limits(pid: i32, limits: &[PosixRlimit]) -> Result<()> {
     for limit in limits {
         let number = |n: u64| (n != u64::MAX).then_some(n);
-        let wanted = Rlimit { current: number(limit.soft()), maximum: number(limit.hard()) };
+        let wanted = Rlimit {
+            current: number(limit.soft()),
+            maximum: number(limit.hard()),
+        };
         let resource = resource(limit.typ());
         let Some(resource) = resource else {
-            return Err(Error::invalid(format!("a limit of type {:?} is not known here", limit.typ())));
+            return Err(Error::invalid(format!(
+                "a limit of type {:?} is not known here",
+                limit.typ()
+            )));
         };
         if let Err(e) = rustix::process::prlimit(rustix::process::Pid::from_raw(pid), resource, wanted) {
             let own = rustix::process::getrlimit(resource).maximum;
-            let error: Result<()> = Err(e).errno_step(format!("set the limit {:?} to {}:{}", limit.typ(), limit.soft(), limit.hard()));
+            let error: Result<()> = Err(e).errno_step(format!(
+                "set the limit {:?} to {}:{}",
+                limit.typ(),
+                limit.soft(),
+                limit.hard()
+            ));
             return error.map_err(|error| match own {
-                Some(own) => error.hint(format!("the hard limit here is {own}, and raising it takes CAP_SYS_RESOURCE")),
+                Some(own) => error.hint(format!(
+                    "the hard limit here is {own}, and raising it takes CAP_SYS_RESOURCE"
+                )),
                 None => error,
             });
         }

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use errdefs::{ErrnoStep, Error, Result, Step};
-use linux_raw_sys::general::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC};
+use linux_raw_sys::general::{
+    MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC,
+};
 use oci_spec::runtime::{Mount, Spec};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -40,7 +42,9 @@ impl Root {
         for mount in spec.mounts().iter().flatten() {
             let step = || format!("mount {}", mount.destination().display());
             if prepared(mount) {
-                let source = sources.next().ok_or_else(|| Error::system("a bind mount's source did not come"))?;
+                let source = sources
+                    .next()
+                    .ok_or_else(|| Error::system("a bind mount's source did not come"))?;
                 self.bind(source, mount.destination()).step_with(step)?;
             } else if mount.typ().as_deref() == Some("cgroup") {
                 self.cgroups(mount, joined).step_with(step)?;
@@ -79,12 +83,25 @@ impl Root {
             options.data.clear();
             return mount_at(target.as_fd(), "cgroup2", "cgroup", &options);
         }
-        let writable = Options { flags: options.flags & !1, data: "mode=755".into(), ..Default::default() };
+        let writable = Options {
+            flags: options.flags & !1,
+            data: "mode=755".into(),
+            ..Default::default()
+        };
         mount_at(target.as_fd(), "tmpfs", "tmpfs", &writable)?;
         for controllers in joined {
-            let dir = sys::path::make_dir(self.as_fd(), &mount.destination().join(controllers)).errno_step("make the mount point")?;
-            let (kind, data) = if controllers == "unified" { ("cgroup2", "") } else { ("cgroup", controllers.as_str()) };
-            let options = Options { flags: options.flags, data: data.into(), ..Default::default() };
+            let dir = sys::path::make_dir(self.as_fd(), &mount.destination().join(controllers))
+                .errno_step("make the mount point")?;
+            let (kind, data) = if controllers == "unified" {
+                ("cgroup2", "")
+            } else {
+                ("cgroup", controllers.as_str())
+            };
+            let options = Options {
+                flags: options.flags,
+                data: data.into(),
+                ..Default::default()
+            };
             mount_at(dir.as_fd(), kind, "cgroup", &options)?;
         }
         Ok(())
@@ -108,28 +125,35 @@ impl Root {
     pub fn protect(&self, spec: &Spec) -> Result<()> {
         let Some(linux) = spec.linux() else { return Ok(()) };
         for path in linux.readonly_paths().iter().flatten() {
-            self.read_only(Path::new(path)).step_with(|| format!("make {path} read-only"))?;
+            self.read_only(Path::new(path))
+                .step_with(|| format!("make {path} read-only"))?;
         }
         let mut masks = Masks::default();
         for path in linux.masked_paths().iter().flatten() {
-            self.mask(Path::new(path), &mut masks).step_with(|| format!("mask {path}"))?;
+            self.mask(Path::new(path), &mut masks)
+                .step_with(|| format!("mask {path}"))?;
         }
         Ok(())
     }
 
     fn read_only(&self, path: &Path) -> Result<()> {
-        let Some(target) = self.existing(path)? else { return Ok(()) };
+        let Some(target) = self.existing(path)? else {
+            return Ok(());
+        };
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_RECURSIVE
             | OpenTreeFlags::AT_EMPTY_PATH;
         let tree = rustix::mount::open_tree(&target, "", flags).errno_step("copy the mount")?;
-        sys::mount::set_attributes(tree.as_fd(), false, MOUNT_ATTR_RDONLY.into(), 0, 0, None).errno_step("set it read-only")?;
+        sys::mount::set_attributes(tree.as_fd(), false, MOUNT_ATTR_RDONLY.into(), 0, 0, None)
+            .errno_step("set it read-only")?;
         move_mount(tree.as_fd(), target.as_fd(), "").errno_step("attach")
     }
 
     fn mask(&self, path: &Path, masks: &mut Masks) -> Result<()> {
-        let Some(target) = self.existing(path)? else { return Ok(()) };
+        let Some(target) = self.existing(path)? else {
+            return Ok(());
+        };
         let stat = rustix::fs::fstat(&target).errno_step("look at it")?;
         let mask = match rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
             true => masks.directory()?,
@@ -204,7 +228,9 @@ fn mount_at(target: BorrowedFd<'_>, kind: &str, source: &str, options: &Options)
     sys::mount::mount(&c(source)?, &path, &c(kind)?, options.flags, &c(&options.data)?)
         .errno_step(format!("mount a {kind}"))
         .map_err(|error| match error.errno() {
-            Some(22) if !options.data.is_empty() => error.hint(format!("is one of these options wrong? {}", options.data)),
+            Some(22) if !options.data.is_empty() => {
+                error.hint(format!("is one of these options wrong? {}", options.data))
+            }
             _ => error,
         })
 }

@@ -85,8 +85,12 @@ impl Socket {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let got = loop {
-            match rustix::net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
-            {
+            match rustix::net::recvmsg(
+                &self.0,
+                &mut [IoSliceMut::new(&mut bytes)],
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            ) {
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::CONNRESET) => return Ok(None),
                 other => break other.errno_step("talk to the container's init")?,
@@ -101,12 +105,16 @@ impl Socket {
                 fds.extend(rights);
             }
         }
-        Ok(Some((serde_json::from_slice(&bytes[..got.bytes]).step("decode a message of init")?, fds)))
+        Ok(Some((
+            serde_json::from_slice(&bytes[..got.bytes]).step("decode a message of init")?,
+            fds,
+        )))
     }
 
     /// Receives a message that must come.
     pub fn expect<T: DeserializeOwned>(&self) -> Result<(T, Vec<OwnedFd>)> {
-        self.receive()?.ok_or_else(|| Error::system("the other side of the container's set-up died"))
+        self.receive()?
+            .ok_or_else(|| Error::system("the other side of the container's set-up died"))
     }
 
     /// Sends the reason of a failure. There is nobody else to tell if that fails.

@@ -39,7 +39,11 @@ pub fn apply(tar: &mut dyn Read, dir: &Path) -> Result<Applied> {
     std::fs::create_dir(&fs).step("make the layer's directory")?;
     let recipe = File::create(dir.join("recipe")).step("make the layer's recipe")?;
     let recipe = zstd::Encoder::new(BufWriter::new(recipe), 3).step("make the layer's recipe")?;
-    let mut stream = Stream { tar, hash: Sha256::new(), recipe };
+    let mut stream = Stream {
+        tar,
+        hash: Sha256::new(),
+        recipe,
+    };
     let mut unpacker = Unpacker {
         root: File::open(&fs).step("open the layer's directory")?.into(),
         extra: dir.join("extra"),
@@ -57,18 +61,31 @@ pub fn apply(tar: &mut dyn Read, dir: &Path) -> Result<Applied> {
             return Err(Error::invalid("invalid tar: too many entries"));
         }
         let step = || format!("unpack {}", String::from_utf8_lossy(&entry.path));
-        unpacker.entry(&entry, number, &mut stream).step_with(step).map_err(name_the_cause)?;
+        unpacker
+            .entry(&entry, number, &mut stream)
+            .step_with(step)
+            .map_err(name_the_cause)?;
     }
     unpacker.set_directory_times()?;
     let recipe = stream.recipe.finish().step("write the layer's recipe")?;
-    recipe.into_inner().map_err(|e| e.into_error()).step("write the layer's recipe")?;
-    let digest = format!("sha256:{}", hex(&stream.hash.finalize())).parse().step("name the layer")?;
-    Ok(Applied { digest, size: unpacker.size })
+    recipe
+        .into_inner()
+        .map_err(|e| e.into_error())
+        .step("write the layer's recipe")?;
+    let digest = format!("sha256:{}", hex(&stream.hash.finalize()))
+        .parse()
+        .step("name the layer")?;
+    Ok(Applied {
+        digest,
+        size: unpacker.size,
+    })
 }
 
 fn name_the_cause(error: Error) -> Error {
     match error.errno() {
-        Some(28) => error.kind_is(errdefs::Kind::Exhausted).hint("free some space: unused images are removed by `berth rmi`"),
+        Some(28) => error
+            .kind_is(errdefs::Kind::Exhausted)
+            .hint("free some space: unused images are removed by `berth rmi`"),
         _ => error,
     }
 }
@@ -204,16 +221,23 @@ impl Unpacker {
         let found = found.errno_step(format!("find {}, which it is a hard link to", target.display()))?;
         let stat = rustix::fs::fstat(&found).errno_step("look at the link's target")?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            return Err(Error::invalid(format!("a hard link to the directory {}", target.display())));
+            return Err(Error::invalid(format!(
+                "a hard link to the directory {}",
+                target.display()
+            )));
         }
-        self.make(entry, parent, name, |dir| rustix::fs::linkat(&found, "", dir, name, AtFlags::EMPTY_PATH))
+        self.make(entry, parent, name, |dir| {
+            rustix::fs::linkat(&found, "", dir, name, AtFlags::EMPTY_PATH)
+        })
     }
 
     fn symlink(&mut self, entry: &Entry, parent: &[u8], name: &[u8]) -> Result<()> {
         if entry.link.is_empty() {
             return Err(Error::invalid("a symbolic link to nothing"));
         }
-        self.make(entry, parent, name, |dir| rustix::fs::symlinkat(entry.link.as_slice(), dir, name))?;
+        self.make(entry, parent, name, |dir| {
+            rustix::fs::symlinkat(entry.link.as_slice(), dir, name)
+        })?;
         self.own(entry, parent, name)
     }
 
@@ -228,7 +252,9 @@ impl Unpacker {
         }
         let device = rustix::fs::makedev(entry.device.0, entry.device.1);
         let mode = Mode::from_raw_mode(entry.mode);
-        self.make(entry, parent, name, |dir| rustix::fs::mknodat(dir, name, kind, mode, device))?;
+        self.make(entry, parent, name, |dir| {
+            rustix::fs::mknodat(dir, name, kind, mode, device)
+        })?;
         self.own(entry, parent, name)?;
         rustix::fs::chmodat(self.dir(parent), name, mode, AtFlags::empty()).errno_step("set its mode")
     }
@@ -263,15 +289,23 @@ impl Unpacker {
     fn move_aside(&mut self, path: &[u8], parent: &[u8], name: &[u8]) -> Result<()> {
         std::fs::create_dir_all(&self.extra).step("make a place for what is written over")?;
         let below = |other: &[u8]| other == path || (other.starts_with(path) && other.get(path.len()) == Some(&b'/'));
-        let (gone, kept) = std::mem::take(&mut self.contents).into_iter().partition(|(other, _)| below(other));
+        let (gone, kept) = std::mem::take(&mut self.contents)
+            .into_iter()
+            .partition(|(other, _)| below(other));
         self.contents = kept;
         let gone: Vec<(Vec<u8>, u64)> = gone;
         for (other, number) in gone {
             let from = Path::new(std::ffi::OsStr::from_bytes(&other));
             let file = sys::path::open(self.root.as_fd(), from, OFlags::PATH | OFlags::NOFOLLOW);
             let file = file.errno_step("keep what is written over")?;
-            rustix::fs::linkat(&file, "", rustix::fs::CWD, self.extra.join(number.to_string()), AtFlags::EMPTY_PATH)
-                .errno_step("keep what is written over")?;
+            rustix::fs::linkat(
+                &file,
+                "",
+                rustix::fs::CWD,
+                self.extra.join(number.to_string()),
+                AtFlags::EMPTY_PATH,
+            )
+            .errno_step("keep what is written over")?;
         }
         self.directories.retain(|(other, _)| !below(other));
         self.parents.retain(|other, _| !below(other));
@@ -329,13 +363,20 @@ impl Unpacker {
 }
 
 fn times(mtime: (i64, u32)) -> Timestamps {
-    let time = Timespec { tv_sec: mtime.0, tv_nsec: i64::from(mtime.1) };
-    Timestamps { last_access: time, last_modification: time }
+    let time = Timespec {
+        tv_sec: mtime.0,
+        tv_nsec: i64::from(mtime.1),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }
 
 /// Owner first: a change of owner takes setuid bits and capabilities away.
 fn attributes(fd: std::os::fd::BorrowedFd<'_>, entry: &Entry) -> Result<()> {
-    rustix::fs::fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).errno_step("give it its owner")?;
+    rustix::fs::fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
+        .errno_step("give it its owner")?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode)).errno_step("set its mode")?;
     for (name, value) in &entry.xattrs {
         let essential = match name.as_slice() {

@@ -27,7 +27,8 @@ impl Writable {
             std::fs::create_dir(&path).step_with(|| format!("make {}", path.display()))?;
         }
         let upper = dir.join("upper");
-        std::os::unix::fs::chown(&upper, Some(uid), Some(gid)).step_with(|| format!("give {} to the container", upper.display()))?;
+        std::os::unix::fs::chown(&upper, Some(uid), Some(gid))
+            .step_with(|| format!("give {} to the container", upper.display()))?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&upper, mode).step_with(|| format!("set the mode of {}", upper.display()))?;
         Ok(Writable { dir: dir.to_owned() })
@@ -48,7 +49,11 @@ impl Store {
         }
         let store = self.view(userns)?;
         let below = format!("/proc/self/fd/{}", store.as_raw_fd());
-        let mut lower: Vec<String> = layers.iter().rev().map(|l| format!("{below}/{}/fs", l.digest())).collect();
+        let mut lower: Vec<String> = layers
+            .iter()
+            .rev()
+            .map(|l| format!("{below}/{}/fs", l.digest()))
+            .collect();
         if own.is_none() && lower.len() == 1 {
             return clone_of(&lower[0]).errno_step("mount the layer");
         }
@@ -58,19 +63,22 @@ impl Store {
             std::fs::create_dir_all(&empty).step("make an empty layer")?;
             lower.push(format!("{below}/empty"));
         }
-        overlay(&lower, own).errno_step("mount the layers (overlay)").map_err(|error| match error.errno() {
-            Some(19) => error.hint("this kernel has no overlayfs: load the module overlay"),
-            Some(22) if userns.is_some() => {
-                error.hint("overlayfs takes idmapped layers from Linux 5.19 on; --userns=host does without")
-            }
-            _ => error,
-        })
+        overlay(&lower, own)
+            .errno_step("mount the layers (overlay)")
+            .map_err(|error| match error.errno() {
+                Some(19) => error.hint("this kernel has no overlayfs: load the module overlay"),
+                Some(22) if userns.is_some() => {
+                    error.hint("overlayfs takes idmapped layers from Linux 5.19 on; --userns=host does without")
+                }
+                _ => error,
+            })
     }
 
     /// The store's directory as a mount of its own, seen through a user namespace.
     fn view(&self, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let view = rustix::mount::open_tree(rustix::fs::CWD, &self.dir, flags).errno_step("open the layers (open_tree)")?;
+        let view =
+            rustix::mount::open_tree(rustix::fs::CWD, &self.dir, flags).errno_step("open the layers (open_tree)")?;
         if let Some(userns) = userns {
             sys::idmap::mount_setattr_idmap(view.as_fd(), false, userns)
                 .errno_step("idmap the layers (mount_setattr)")
@@ -102,7 +110,9 @@ fn overlay(lower: &[String], own: Option<&Writable>) -> rustix::io::Result<Owned
     rustix::mount::fsconfig_set_string(fd, "source", "overlay")?;
     // Linux 6.8 takes layers one by one; before that all of them in one string.
     match rustix::mount::fsconfig_set_string(fd, "lowerdir+", &lower[0]) {
-        Ok(()) => lower[1..].iter().try_for_each(|dir| rustix::mount::fsconfig_set_string(fd, "lowerdir+", dir))?,
+        Ok(()) => lower[1..]
+            .iter()
+            .try_for_each(|dir| rustix::mount::fsconfig_set_string(fd, "lowerdir+", dir))?,
         Err(Errno::INVAL) => rustix::mount::fsconfig_set_string(fd, "lowerdir", lower.join(":"))?,
         Err(e) => return Err(e),
     }
@@ -142,7 +152,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("layers")).unwrap();
         let bottom = layer(&store, &[("a", "1"), ("b", "1"), ("d/x", "1")]);
-        let top = layer(&store, &[("a", "2"), (".wh.b", ""), ("d/.wh..wh..opq", ""), ("d/y", "2")]);
+        let top = layer(
+            &store,
+            &[("a", "2"), (".wh.b", ""), ("d/.wh..wh..opq", ""), ("d/y", "2")],
+        );
         let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let root = store.mount(&[bottom.clone(), top.clone()], None, None).unwrap();
         let seen = ["a", "b", "d/x", "d/y"].map(|p| read(&root, p));

@@ -59,14 +59,23 @@ impl Store {
     pub fn layer(&self, diff_id: &Digest) -> Result<Layer> {
         let size = std::fs::read_to_string(self.path(diff_id).join("size"));
         let size = size.map_err(|_| Error::not_found(format!("layer {diff_id} is not there")))?;
-        Ok(Layer { diff_id: diff_id.clone(), size: size.trim().parse().unwrap_or(0) })
+        Ok(Layer {
+            diff_id: diff_id.clone(),
+            size: size.trim().parse().unwrap_or(0),
+        })
     }
 
     /// All that are there.
     pub fn layers(&self) -> Result<Vec<Layer>> {
         let entries = std::fs::read_dir(&self.dir).step("list the layers")?;
-        let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.len() == 64);
-        names.filter_map(|n| format!("sha256:{n}").parse().ok()).map(|d| self.layer(&d)).collect()
+        let names = entries
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok())
+            .filter(|n| n.len() == 64);
+        names
+            .filter_map(|n| format!("sha256:{n}").parse().ok())
+            .map(|d| self.layer(&d))
+            .collect()
     }
 
     /// Unpacks an uncompressed tar stream into a new layer: staged, hashed, synced, renamed into place. When `expect` is
@@ -75,8 +84,10 @@ impl Store {
         let staging = Staging::new(&self.dir)?;
         let Applied { digest, size } = apply::apply(tar, &staging.dir)?;
         if let Some(expect) = expect.filter(|e| **e != digest) {
-            return Err(Error::invalid(format!("the layer's content is {digest}, and was to be {expect}"))
-                .hint("the image is damaged, or its registry is"));
+            return Err(
+                Error::invalid(format!("the layer's content is {digest}, and was to be {expect}"))
+                    .hint("the image is damaged, or its registry is"),
+            );
         }
         std::fs::write(staging.dir.join("size"), size.to_string()).step("write the layer's size")?;
         let synced = File::open(&staging.dir).step("write the layer to disk")?;
@@ -92,10 +103,15 @@ impl Store {
     /// The byte-exact tar that the layer was made from.
     pub fn write_tar(&self, diff_id: &Digest, out: &mut dyn Write) -> Result<()> {
         let dir = self.path(diff_id);
-        let recipe = File::open(dir.join("recipe")).map_err(|_| Error::not_found(format!("layer {diff_id} is not there")))?;
+        let recipe =
+            File::open(dir.join("recipe")).map_err(|_| Error::not_found(format!("layer {diff_id} is not there")))?;
         let recipe = zstd::Decoder::new(BufReader::new(recipe)).step("read the layer's recipe")?;
         let root = File::open(dir.join("fs")).step("open the layer")?;
-        let mut rebuild = Rebuild { recipe: Box::new(recipe), out, hash: Sha256::new() };
+        let mut rebuild = Rebuild {
+            recipe: Box::new(recipe),
+            out,
+            hash: Sha256::new(),
+        };
         let mut reader = Reader::default();
         let mut buffer = vec![0; 256 * 1024];
         let mut number = 0u64;
@@ -110,7 +126,9 @@ impl Store {
         let digest = hex(&rebuild.hash.finalize());
         match digest == diff_id.digest() {
             true => Ok(()),
-            false => Err(Error::system(format!("layer {diff_id} was changed on disk: its tar is sha256:{digest} now"))),
+            false => Err(Error::system(format!(
+                "layer {diff_id} was changed on disk: its tar is sha256:{digest} now"
+            ))),
         }
     }
 
@@ -126,7 +144,10 @@ impl Store {
 
     /// Removes what an interrupted `apply` or `remove` left (staging directories without a live owner's lock).
     pub fn sweep(&self) -> Result<()> {
-        for entry in std::fs::read_dir(self.dir.join("staging")).step("look for abandoned layers")?.flatten() {
+        for entry in std::fs::read_dir(self.dir.join("staging"))
+            .step("look for abandoned layers")?
+            .flatten()
+        {
             let Ok(dir) = File::open(entry.path()) else { continue };
             if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 remove_tree(&entry.path())?;
@@ -210,13 +231,18 @@ impl Write for Rebuild<'_> {
 /// The content of the tar's `number`th entry.
 fn content(root: &File, dir: &Path, entry: &Entry, number: u64) -> Result<File> {
     if entry.kind == EntryKind::File {
-        if let Ok(extra) = OpenOptions::new().read(true).open(dir.join("extra").join(number.to_string())) {
+        if let Ok(extra) = OpenOptions::new()
+            .read(true)
+            .open(dir.join("extra").join(number.to_string()))
+        {
             return Ok(extra);
         }
     }
     let path = Path::new(std::ffi::OsStr::from_bytes(&entry.path));
     let file = sys::path::open(root.as_fd(), path, OFlags::RDONLY | OFlags::NOFOLLOW);
-    let file = file.errno_step(format!("open the layer's {}", path.display())).map_err(|e| e.kind_is(Kind::System))?;
+    let file = file
+        .errno_step(format!("open the layer's {}", path.display()))
+        .map_err(|e| e.kind_is(Kind::System))?;
     Ok(file.into())
 }
 
@@ -265,7 +291,14 @@ mod tests {
         std::fs::set_permissions(tree.join("d/file"), PermissionsExt::from_mode(0o4755)).unwrap();
         for format in ["gnu", "pax", "ustar", "oldgnu", "v7"] {
             let mut command = std::process::Command::new("tar");
-            command.args(["-C", tree.to_str().unwrap(), &format!("--format={format}"), "-cf", "-", "."]);
+            command.args([
+                "-C",
+                tree.to_str().unwrap(),
+                &format!("--format={format}"),
+                "-cf",
+                "-",
+                ".",
+            ]);
             if format == "ustar" || format == "v7" {
                 command.args([&format!("--exclude={long}")]);
             }
@@ -313,20 +346,39 @@ mod tests {
             ("dots", vec![(Regular, "../out", "", "x")], false),
             ("dots in the middle", vec![(Regular, "a/../../out", "", "x")], false),
             ("absolute", vec![(Regular, "/out", "", "x")], true),
-            ("through a link", vec![(Symlink, "l", "../../../..", ""), (Regular, "l/out", "", "x")], true),
-            ("through an absolute link", vec![(Symlink, "l", &outside, ""), (Regular, "l", "", "x")], true),
+            (
+                "through a link",
+                vec![(Symlink, "l", "../../../..", ""), (Regular, "l/out", "", "x")],
+                true,
+            ),
+            (
+                "through an absolute link",
+                vec![(Symlink, "l", &outside, ""), (Regular, "l", "", "x")],
+                true,
+            ),
             ("hard link outside", vec![(Link, "l", "../../../secret", "")], false),
-            ("hard link through a link", vec![(Symlink, "s", "/", ""), (Link, "l", "s/secret", "")], false),
+            (
+                "hard link through a link",
+                vec![(Symlink, "s", "/", ""), (Link, "l", "s/secret", "")],
+                false,
+            ),
             ("hard link to a directory", vec![(Link, "l", "/", "")], false),
             ("whiteout of the parent", vec![(Regular, ".wh...", "", "")], false),
             ("whiteout of nothing", vec![(Regular, ".wh.", "", "")], false),
             ("a device that is a whiteout", vec![(Char, "c", "", "")], false),
         ];
         for (name, list, good) in cases {
-            let tar = entries(|b| list.iter().for_each(|(kind, path, link, text)| add(b, *kind, path, link, text)));
+            let tar = entries(|b| {
+                list.iter()
+                    .for_each(|(kind, path, link, text)| add(b, *kind, path, link, text))
+            });
             assert_eq!(store.apply(&mut &tar[..], None).is_ok(), good, "{name}");
             assert!(!dir.path().join("out").exists(), "{name}");
-            assert_eq!(std::fs::read_dir(store.dir.join("staging")).unwrap().count(), 0, "{name}");
+            assert_eq!(
+                std::fs::read_dir(store.dir.join("staging")).unwrap().count(),
+                0,
+                "{name}"
+            );
         }
     }
 
@@ -335,7 +387,13 @@ mod tests {
         let (_dir, store) = store();
         let tar = entries(|b| add(b, tar::EntryType::Regular, "a", "", "text"));
         let wrong: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
-        assert!(store.apply(&mut &tar[..], Some(&wrong)).unwrap_err().to_string().contains("was to be"));
+        assert!(
+            store
+                .apply(&mut &tar[..], Some(&wrong))
+                .unwrap_err()
+                .to_string()
+                .contains("was to be")
+        );
         let error = store.apply(&mut &tar[..514], None).unwrap_err();
         assert!(error.to_string().contains("unexpected end"), "{error}");
         assert!(store.layers().unwrap().is_empty());

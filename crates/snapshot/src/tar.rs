@@ -205,7 +205,10 @@ impl Header<'_> {
             }
             let mut number = u64::from(field[0] & 0x3f);
             for byte in &field[1..] {
-                number = number.checked_mul(256).ok_or_else(|| invalid("a number in a header is too large"))? | u64::from(*byte);
+                number = number
+                    .checked_mul(256)
+                    .ok_or_else(|| invalid("a number in a header is too large"))?
+                    | u64::from(*byte);
             }
             return Ok(number);
         }
@@ -222,7 +225,9 @@ impl Header<'_> {
     fn mtime(&self) -> Result<(i64, u32)> {
         let field = &self.0[136..148];
         if field[0] == 0xff {
-            let low: [u8; 8] = [field[4], field[5], field[6], field[7], field[8], field[9], field[10], field[11]];
+            let low: [u8; 8] = [
+                field[4], field[5], field[6], field[7], field[8], field[9], field[10], field[11],
+            ];
             return Ok((i64::from_be_bytes(low), 0));
         }
         Ok((i64::try_from(self.number(136..148)?).unwrap_or(0), 0))
@@ -251,7 +256,10 @@ impl Header<'_> {
         }
         let id = |extended: Option<u64>, range| -> Result<u32> {
             let number = extended.map_or_else(|| self.number(range), Ok)?;
-            u32::try_from(number).ok().filter(|n| *n != u32::MAX).ok_or_else(|| invalid("a user or group id is too large"))
+            u32::try_from(number)
+                .ok()
+                .filter(|n| *n != u32::MAX)
+                .ok_or_else(|| invalid("a user or group id is too large"))
         };
         let small = |range| Ok::<u32, Error>(u32::try_from(self.number(range)?).unwrap_or(u32::MAX));
         Ok(Entry {
@@ -287,7 +295,10 @@ fn clean(path: &[u8]) -> Result<Vec<u8>> {
     let mut clean = Vec::with_capacity(path.len());
     for part in path.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".") {
         if part == b".." {
-            return Err(invalid(format!("the path {:?} climbs out", String::from_utf8_lossy(&path))));
+            return Err(invalid(format!(
+                "the path {:?} climbs out",
+                String::from_utf8_lossy(&path)
+            )));
         }
         if part.len() > 255 {
             return Err(invalid("a file name is longer than 255 bytes"));
@@ -311,11 +322,21 @@ impl Extended {
     /// pax: `LENGTH KEY=VALUE\n`, as often as there is something to say.
     fn read(&mut self, mut text: &[u8]) -> Result<()> {
         while !text.is_empty() && text[0] != 0 {
-            let blank = text.iter().position(|b| *b == b' ').ok_or_else(|| invalid("an extended header is malformed"))?;
-            let length = std::str::from_utf8(&text[..blank]).ok().and_then(|t| t.parse::<usize>().ok());
+            let blank = text
+                .iter()
+                .position(|b| *b == b' ')
+                .ok_or_else(|| invalid("an extended header is malformed"))?;
+            let length = std::str::from_utf8(&text[..blank])
+                .ok()
+                .and_then(|t| t.parse::<usize>().ok());
             let record = length.filter(|l| *l > blank + 1).and_then(|l| text.get(blank + 1..l));
-            let record = record.and_then(|r| r.strip_suffix(b"\n")).ok_or_else(|| invalid("an extended header is malformed"))?;
-            let equals = record.iter().position(|b| *b == b'=').ok_or_else(|| invalid("an extended header is malformed"))?;
+            let record = record
+                .and_then(|r| r.strip_suffix(b"\n"))
+                .ok_or_else(|| invalid("an extended header is malformed"))?;
+            let equals = record
+                .iter()
+                .position(|b| *b == b'=')
+                .ok_or_else(|| invalid("an extended header is malformed"))?;
             self.set(&record[..equals], &record[equals + 1..])?;
             text = &text[length.unwrap_or(text.len())..];
         }
@@ -324,7 +345,8 @@ impl Extended {
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let number = || std::str::from_utf8(value).ok().and_then(|t| t.parse::<u64>().ok());
-        let number = || number().ok_or_else(|| invalid(format!("the value of {} is no number", String::from_utf8_lossy(key))));
+        let number =
+            || number().ok_or_else(|| invalid(format!("the value of {} is no number", String::from_utf8_lossy(key))));
         match key {
             b"path" => self.path = Some(value.to_vec()),
             b"linkpath" => self.link = Some(value.to_vec()),

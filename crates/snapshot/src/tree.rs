@@ -13,7 +13,10 @@ use rustix::io::Errno;
 
 /// So deep a tree is walked down; what is deeper is moved up first.
 const DEPTH: usize = 64;
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// Removes a tree that a hostile container wrote: never leaves it, whatever is swapped meanwhile. Fine if it is gone.
 pub fn remove_tree(dir: &Path) -> Result<()> {
@@ -31,7 +34,12 @@ pub fn remove_tree(dir: &Path) -> Result<()> {
 }
 
 /// Whether anything was moved up and is still there.
-fn remove_contents(dir: BorrowedFd<'_>, top: BorrowedFd<'_>, depth: usize, moved: &mut u64) -> rustix::io::Result<bool> {
+fn remove_contents(
+    dir: BorrowedFd<'_>,
+    top: BorrowedFd<'_>,
+    depth: usize,
+    moved: &mut u64,
+) -> rustix::io::Result<bool> {
     let mut again = false;
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
@@ -121,7 +129,13 @@ fn copy_contents(
     Ok(())
 }
 
-fn copy_one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr, kind: FileType, stat: &Stat) -> Result<()> {
+fn copy_one(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    name: &std::ffi::CStr,
+    kind: FileType,
+    stat: &Stat,
+) -> Result<()> {
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     match kind {
         FileType::RegularFile => {
@@ -138,7 +152,10 @@ fn copy_one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr, kin
         }
         kind => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev).errno_step("make the node")?,
     }
-    let (uid, gid) = (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(stat.st_uid),
+        rustix::fs::Gid::from_raw(stat.st_gid),
+    );
     rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).errno_step("give it its owner")?;
     if kind != FileType::Symlink {
         rustix::fs::chmodat(to, name, mode, AtFlags::empty()).errno_step("set its mode")?;
@@ -164,7 +181,8 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) 
         Err(Errno::OPNOTSUPP) => return Ok(()),
         Err(e) => return Err(e).errno_step("read its attributes"),
     };
-    let wanted = |n: &&[u8]| n.starts_with(b"user.") || *n == b"security.capability" || n.starts_with(b"system.posix_acl_");
+    let wanted =
+        |n: &&[u8]| n.starts_with(b"user.") || *n == b"security.capability" || n.starts_with(b"system.posix_acl_");
     for attribute in list[..length].split(|b| *b == 0).filter(wanted) {
         let mut value = vec![0u8; 64 * 1024];
         let length = rustix::fs::fgetxattr(&source, attribute, &mut value).errno_step("read its attributes")?;
@@ -175,8 +193,14 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) 
 }
 
 fn set_times(to: BorrowedFd<'_>, name: &std::ffi::CStr, stat: &Stat) -> rustix::io::Result<()> {
-    let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let time = Timespec {
+        tv_sec: stat.st_mtime,
+        tv_nsec: stat.st_mtime_nsec as _,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     rustix::fs::utimensat(to, name, &times, AtFlags::SYMLINK_NOFOLLOW)
 }
 
@@ -230,7 +254,10 @@ mod tests {
         symlink("../a", from.join("data/sub/link")).unwrap();
         let root = File::open(&from).unwrap();
         copy_tree(root.as_fd(), Path::new("/data"), &to).unwrap();
-        let (a, b) = (std::fs::metadata(to.join("a")).unwrap(), std::fs::metadata(to.join("sub/b")).unwrap());
+        let (a, b) = (
+            std::fs::metadata(to.join("a")).unwrap(),
+            std::fs::metadata(to.join("sub/b")).unwrap(),
+        );
         assert_eq!((a.ino(), a.uid(), a.gid()), (b.ino(), 33, 34));
         assert_eq!(std::fs::read_link(to.join("sub/link")).unwrap(), Path::new("../a"));
     }

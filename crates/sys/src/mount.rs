@@ -46,7 +46,14 @@ pub fn set_attributes(
 pub fn read_only_view(path: &Path) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let view = rustix::mount::open_tree(rustix::fs::CWD, path, flags)?;
-    set_attributes(std::os::fd::AsFd::as_fd(&view), false, MOUNT_ATTR_RDONLY.into(), 0, 0, None)?;
+    set_attributes(
+        std::os::fd::AsFd::as_fd(&view),
+        false,
+        MOUNT_ATTR_RDONLY.into(),
+        0,
+        0,
+        None,
+    )?;
     Ok(view)
 }
 
@@ -54,7 +61,14 @@ pub fn read_only_view(path: &Path) -> Result<OwnedFd> {
 pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: u64, options: &CStr) -> Result<()> {
     // SAFETY: all four are C strings that live through the call; the kernel only reads them.
     let result = unsafe {
-        syscall!(Sysno::mount, source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, options.as_ptr())
+        syscall!(
+            Sysno::mount,
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            options.as_ptr()
+        )
     };
     result.map(drop).map_err(errno)
 }

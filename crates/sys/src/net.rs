@@ -21,7 +21,11 @@ const UP: i16 = 1;
 /// Sets `lo` up.
 pub fn loopback_up() -> Result<()> {
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    let mut request = InterfaceFlags { name: [0; 16], flags: 0, rest: [0; 22] };
+    let mut request = InterfaceFlags {
+        name: [0; 16],
+        flags: 0,
+        rest: [0; 22],
+    };
     request.name[..2].copy_from_slice(b"lo");
     // SAFETY: the structure has the size and layout of `struct ifreq`, and lives through the call.
     unsafe { syscall!(Sysno::ioctl, socket.as_raw_fd(), SIOCGIFFLAGS, &raw mut request) }.map_err(errno)?;

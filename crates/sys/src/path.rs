@@ -62,7 +62,11 @@ fn split(path: &Path) -> Result<(&Path, &std::ffi::OsStr)> {
 /// openat2 takes an empty path for nothing, and `.` for the root itself.
 fn relative(path: &Path) -> &Path {
     let path = path.strip_prefix("/").unwrap_or(path);
-    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+    if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +84,11 @@ mod tests {
         symlink(dir.join("outside"), dir.join("root/abs")).unwrap();
         let root = std::fs::File::open(dir.join("root")).unwrap();
         for path in ["etc/out", "/abs", "../outside", "/../../outside"] {
-            assert_eq!(open(root.as_fd(), Path::new(path), OFlags::PATH).unwrap_err(), Errno::NOENT, "{path}");
+            assert_eq!(
+                open(root.as_fd(), Path::new(path), OFlags::PATH).unwrap_err(),
+                Errno::NOENT,
+                "{path}"
+            );
         }
         make_file(root.as_fd(), Path::new("/up/new/deep/file")).unwrap();
         assert!(dir.join("root/new/deep/file").is_file());

@@ -75,13 +75,17 @@ pub fn unshare(namespaces: u64) -> Result<()> {
 /// Joins namespaces of a process by its pidfd (Linux 5.8), or one namespace by its file.
 pub fn setns(fd: BorrowedFd<'_>, namespaces: u64) -> Result<()> {
     // SAFETY: as for `unshare`.
-    unsafe { syscall!(Sysno::setns, fd.as_raw_fd(), namespaces) }.map(drop).map_err(errno)
+    unsafe { syscall!(Sysno::setns, fd.as_raw_fd(), namespaces) }
+        .map(drop)
+        .map_err(errno)
 }
 
 /// Sends any signal, those for applications included, which rustix cannot name.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     // SAFETY: no memory is passed.
-    unsafe { syscall!(Sysno::pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) }.map(drop).map_err(errno)
+    unsafe { syscall!(Sysno::pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) }
+        .map(drop)
+        .map_err(errno)
 }
 
 /// kill(2); see [`pidfd_send_signal`].
@@ -93,27 +97,35 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
 /// The signal that this process gets when its parent dies. A change of credentials takes it away again.
 pub fn set_parent_death_signal(signal: i32) -> Result<()> {
     // SAFETY: no memory is passed.
-    unsafe { syscall!(Sysno::prctl, PR_SET_PDEATHSIG, signal, 0, 0, 0) }.map(drop).map_err(errno)
+    unsafe { syscall!(Sysno::prctl, PR_SET_PDEATHSIG, signal, 0, 0, 0) }
+        .map(drop)
+        .map_err(errno)
 }
 
 /// Whether others of the same user may look into this process (ptrace, `/proc/PID/exe`) before it executes.
 pub fn set_dumpable(dumpable: bool) -> Result<()> {
     // SAFETY: no memory is passed.
-    unsafe { syscall!(Sysno::prctl, PR_SET_DUMPABLE, u64::from(dumpable), 0, 0, 0) }.map(drop).map_err(errno)
+    unsafe { syscall!(Sysno::prctl, PR_SET_DUMPABLE, u64::from(dumpable), 0, 0, 0) }
+        .map(drop)
+        .map_err(errno)
 }
 
 /// A session keyring of its own: keys of the caller do not reach the container (keyctl(2)).
 pub fn new_session_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: u32 = 1;
     // SAFETY: a null name asks for an anonymous keyring.
-    unsafe { syscall!(Sysno::keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) }.map(drop).map_err(errno)
+    unsafe { syscall!(Sysno::keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) }
+        .map(drop)
+        .map_err(errno)
 }
 
 /// Every descriptor from `first` on closes at execve (close_range(2), Linux 5.11 with this flag).
 pub fn close_on_exec_from(first: u32) -> Result<()> {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
     // SAFETY: no memory is passed; nothing is closed now.
-    unsafe { syscall!(Sysno::close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) }.map(drop).map_err(errno)
+    unsafe { syscall!(Sysno::close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) }
+        .map(drop)
+        .map_err(errno)
 }
 
 /// Closes every descriptor from `first` on, now.
@@ -122,7 +134,9 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
 /// No owner of such a descriptor may use it any more, nor be dropped into a program that goes on.
 pub unsafe fn close_from(first: u32) -> Result<()> {
     // SAFETY: the caller's promise.
-    unsafe { syscall!(Sysno::close_range, first, u32::MAX, 0) }.map(drop).map_err(errno)
+    unsafe { syscall!(Sysno::close_range, first, u32::MAX, 0) }
+        .map(drop)
+        .map_err(errno)
 }
 
 /// For a process that will only wait and exit: closes every descriptor and never returns to code that owns any.

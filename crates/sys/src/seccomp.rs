@@ -29,8 +29,13 @@ struct Program {
 pub fn install(filter: &[Instruction], flags: u32) -> Result<()> {
     const SECCOMP_SET_MODE_FILTER: u32 = 1;
     let length = u16::try_from(filter.len()).map_err(|_| rustix::io::Errno::INVAL)?;
-    let program = Program { length, instructions: filter.as_ptr() };
+    let program = Program {
+        length,
+        instructions: filter.as_ptr(),
+    };
     // SAFETY: the program points to as many instructions as it says, which live through the call; the kernel checks
     // and copies them.
-    unsafe { syscall!(Sysno::seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) }.map(drop).map_err(errno)
+    unsafe { syscall!(Sysno::seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) }
+        .map(drop)
+        .map_err(errno)
 }

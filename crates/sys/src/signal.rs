@@ -21,7 +21,12 @@ const SIZE: usize = 8;
 
 /// All signals do what they do by default, and none is blocked: what a new program expects.
 pub fn reset() {
-    let action = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
+    let action = Action {
+        handler: 0,
+        flags: 0,
+        restorer: 0,
+        mask: 0,
+    };
     for signal in 1..=64 {
         // SAFETY: the structure lives through the call. SIGKILL and SIGSTOP are refused, which is fine.
         let _ = unsafe { syscall!(Sysno::rt_sigaction, signal, &raw const action, 0, SIZE) };
@@ -36,7 +41,9 @@ pub fn block_all() -> Result<()> {
 
 fn set_mask(how: u32, mask: u64) -> Result<()> {
     // SAFETY: the mask lives through the call.
-    unsafe { syscall!(Sysno::rt_sigprocmask, how, &raw const mask, 0, SIZE) }.map(drop).map_err(errno)
+    unsafe { syscall!(Sysno::rt_sigprocmask, how, &raw const mask, 0, SIZE) }
+        .map(drop)
+        .map_err(errno)
 }
 
 /// Waits for the next blocked signal; its number.
@@ -55,11 +62,21 @@ pub fn wait() -> Result<i32> {
 /// A descriptor that becomes readable when one of `signals` comes (signalfd(2)); they are blocked from now on.
 pub fn descriptor(signals: &[i32]) -> Result<OwnedFd> {
     const NEW: i32 = -1;
-    let mask: u64 = signals.iter().filter(|s| (1..=64).contains(*s)).map(|s| 1u64 << (s - 1)).sum();
+    let mask: u64 = signals
+        .iter()
+        .filter(|s| (1..=64).contains(*s))
+        .map(|s| 1u64 << (s - 1))
+        .sum();
     set_mask(SIG_BLOCK, mask)?;
     // SAFETY: the mask lives through the call; the descriptor that comes back is ours.
     let fd = unsafe {
-        syscall!(Sysno::signalfd4, NEW, &raw const mask, size_of::<kernel_sigset_t>(), O_CLOEXEC | O_NONBLOCK)
+        syscall!(
+            Sysno::signalfd4,
+            NEW,
+            &raw const mask,
+            size_of::<kernel_sigset_t>(),
+            O_CLOEXEC | O_NONBLOCK
+        )
     };
     // SAFETY: the kernel has just made it for us.
     fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }).map_err(errno)

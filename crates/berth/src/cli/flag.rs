@@ -30,23 +30,44 @@ pub struct Flag {
 
 /// A flag that takes nothing.
 pub const fn on(long: &'static str, help: &'static str) -> Flag {
-    Flag { long, short: None, takes: Takes::Nothing, help, later: false }
+    Flag {
+        long,
+        short: None,
+        takes: Takes::Nothing,
+        help,
+        later: false,
+    }
 }
 
 /// A flag that takes one value.
 pub const fn one(long: &'static str, help: &'static str) -> Flag {
-    Flag { long, short: None, takes: Takes::One, help, later: false }
+    Flag {
+        long,
+        short: None,
+        takes: Takes::One,
+        help,
+        later: false,
+    }
 }
 
 /// A flag that can be given several times.
 pub const fn many(long: &'static str, help: &'static str) -> Flag {
-    Flag { long, short: None, takes: Takes::Many, help, later: false }
+    Flag {
+        long,
+        short: None,
+        takes: Takes::Many,
+        help,
+        later: false,
+    }
 }
 
 impl Flag {
     /// With a letter.
     pub const fn short(self, letter: char) -> Flag {
-        Flag { short: Some(letter), ..self }
+        Flag {
+            short: Some(letter),
+            ..self
+        }
     }
 
     /// Refused by name.
@@ -57,7 +78,11 @@ impl Flag {
     /// For clap.
     pub fn build(&self) -> Arg {
         let arg = Arg::new(self.long).long(self.long).help(self.help).hide(self.later);
-        let arg = if let Some(letter) = self.short { arg.short(letter) } else { arg };
+        let arg = if let Some(letter) = self.short {
+            arg.short(letter)
+        } else {
+            arg
+        };
         match self.takes {
             Takes::Nothing => arg
                 .num_args(0..=1)
@@ -87,29 +112,53 @@ impl Given {
 
     /// A flag without a value.
     pub fn on(&self, long: &str) -> bool {
-        self.matches.try_get_one::<bool>(long).ok().flatten().copied().unwrap_or(false)
+        self.matches
+            .try_get_one::<bool>(long)
+            .ok()
+            .flatten()
+            .copied()
+            .unwrap_or(false)
     }
 
     /// A flag's value.
     pub fn one(&self, long: &str) -> Option<&str> {
-        self.matches.try_get_one::<String>(long).ok().flatten().map(String::as_str)
+        self.matches
+            .try_get_one::<String>(long)
+            .ok()
+            .flatten()
+            .map(String::as_str)
     }
 
     /// All values of a flag.
     pub fn many(&self, long: &str) -> Vec<String> {
-        self.matches.try_get_many::<String>(long).ok().flatten().into_iter().flatten().cloned().collect()
+        self.matches
+            .try_get_many::<String>(long)
+            .ok()
+            .flatten()
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// A number.
     pub fn number(&self, long: &str) -> Result<Option<i64>> {
-        let bad = |value: &str| Error::invalid(format!("invalid argument {value:?} for \"--{long}\" flag: it is no number"));
-        self.one(long).map(|value| value.parse().map_err(|_| bad(value))).transpose()
+        let bad = |value: &str| {
+            Error::invalid(format!(
+                "invalid argument {value:?} for \"--{long}\" flag: it is no number"
+            ))
+        };
+        self.one(long)
+            .map(|value| value.parse().map_err(|_| bad(value)))
+            .transpose()
     }
 
     /// `--filter`.
     pub fn filters(&self) -> Result<Vec<(String, String)>> {
         let pair = |filter: &String| {
-            let pair = filter.split_once('=').map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned()));
+            let pair = filter
+                .split_once('=')
+                .map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned()));
             pair.ok_or_else(|| Error::invalid(format!("invalid filter: {filter}: it has no '='")))
         };
         self.many("filter").iter().map(pair).collect()

@@ -53,14 +53,26 @@ impl Command {
             .override_usage(format!("berth {} {}", self.name, self.usage))
             .args_override_self(true)
             .disable_help_flag(true)
-            .arg(clap::Arg::new("help").long("help").action(clap::ArgAction::Help).help("Print usage"));
+            .arg(
+                clap::Arg::new("help")
+                    .long("help")
+                    .action(clap::ArgAction::Help)
+                    .help("Print usage"),
+            );
         for flag in self.flags.iter().copied().flatten() {
             command = command.arg(flag.build());
         }
         if self.words != Words::None {
-            let words = clap::Arg::new("words").num_args(0..).hide(true).allow_hyphen_values(false);
+            let words = clap::Arg::new("words")
+                .num_args(0..)
+                .hide(true)
+                .allow_hyphen_values(false);
             let trailing = matches!(self.words, Words::Command(_));
-            command = command.arg(if trailing { words.trailing_var_arg(true).allow_hyphen_values(true) } else { words });
+            command = command.arg(if trailing {
+                words.trailing_var_arg(true).allow_hyphen_values(true)
+            } else {
+                words
+            });
         }
         command
     }
@@ -76,7 +88,10 @@ impl Command {
             }
             Err(e) => return Err(self.explain(&e)),
         };
-        let given = Given { words: self.words(&matches)?, matches };
+        let given = Given {
+            words: self.words(&matches)?,
+            matches,
+        };
         self.refuse(&given)?;
         (self.run)(&given)
     }
@@ -85,18 +100,29 @@ impl Command {
         if self.words == Words::None {
             return Ok(Vec::new());
         }
-        let words: Vec<String> = matches.get_many::<String>("words").into_iter().flatten().cloned().collect();
+        let words: Vec<String> = matches
+            .get_many::<String>("words")
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         let requires = |how: String| {
-            let message = format!("\"berth {}\" requires {how}.\n\nUsage:  berth {} {}", self.name, self.name, self.usage);
+            let message = format!(
+                "\"berth {}\" requires {how}.\n\nUsage:  berth {} {}",
+                self.name, self.name, self.usage
+            );
             Err(Error::invalid(message).hint(format!("see 'berth {} --help'", self.name)))
         };
         let plural = |n: usize| if n == 1 { "" } else { "s" };
         match self.words {
             Words::Exactly(n) if words.len() != n => requires(format!("exactly {n} argument{}", plural(n))),
-            Words::AtLeast(n) | Words::Command(n) if words.len() < n => requires(format!("at least {n} argument{}", plural(n))),
+            Words::AtLeast(n) | Words::Command(n) if words.len() < n => {
+                requires(format!("at least {n} argument{}", plural(n)))
+            }
             Words::AtMost(n) if words.len() > n => requires(format!("at most {n} argument{}", plural(n))),
             Words::Command(_) if words[0].starts_with('-') && words[0] != "-" => {
-                Err(Error::invalid(format!("unknown flag: {}", words[0])).hint(format!("see 'berth {} --help'", self.name)))
+                Err(Error::invalid(format!("unknown flag: {}", words[0]))
+                    .hint(format!("see 'berth {} --help'", self.name)))
             }
             _ => Ok(words),
         }
@@ -106,7 +132,10 @@ impl Command {
     fn refuse(&self, given: &Given) -> Result<()> {
         for flag in self.flags.iter().copied().flatten().filter(|f| f.later) {
             if given.has(flag.long) {
-                return Err(Error::new(Kind::NotImplemented, format!("--{}: not supported yet", flag.long)));
+                return Err(Error::new(
+                    Kind::NotImplemented,
+                    format!("--{}: not supported yet", flag.long),
+                ));
             }
         }
         Ok(())
@@ -124,11 +153,15 @@ impl Command {
             ErrorKind::UnknownArgument if flag.starts_with("--") => format!("unknown flag: {flag}"),
             ErrorKind::UnknownArgument if flag.starts_with('-') => format!("unknown shorthand flag: {flag}"),
             ErrorKind::UnknownArgument => format!("\"berth {}\" accepts no arguments: {flag}", self.name),
-            ErrorKind::InvalidValue | ErrorKind::ValueValidation if text(ContextKind::InvalidValue).is_some_and(|v| !v.is_empty()) => {
+            ErrorKind::InvalidValue | ErrorKind::ValueValidation
+                if text(ContextKind::InvalidValue).is_some_and(|v| !v.is_empty()) =>
+            {
                 let value = text(ContextKind::InvalidValue).unwrap_or_default();
                 format!("invalid argument {value:?} for \"{flag}\" flag")
             }
-            ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues => format!("flag needs an argument: {flag}"),
+            ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues => {
+                format!("flag needs an argument: {flag}")
+            }
             _ => error.to_string().trim().trim_start_matches("error: ").to_owned(),
         };
         Error::invalid(message).hint(format!("see 'berth {} --help'", self.name))

@@ -21,7 +21,11 @@ pub fn load(given: &Given) -> Result<u8> {
         None => engine.load(&mut std::io::stdin(), platform.as_ref())?,
     };
     for name in loaded {
-        let what = if name.starts_with("sha256:") { "Loaded image ID" } else { "Loaded image" };
+        let what = if name.starts_with("sha256:") {
+            "Loaded image ID"
+        } else {
+            "Loaded image"
+        };
         say(&format!("{what}: {name}\n"));
     }
     Ok(0)
@@ -32,7 +36,9 @@ pub fn save(given: &Given) -> Result<u8> {
     let engine = settings::engine()?;
     let Some(path) = given.one("output") else {
         if terminal::stdout_is() {
-            return Err(Error::invalid("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
+            return Err(Error::invalid(
+                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+            ));
         }
         let mut out = BufWriter::new(std::io::stdout().lock());
         engine.save(&given.words, &mut out)?;
@@ -41,7 +47,9 @@ pub fn save(given: &Given) -> Result<u8> {
     let temporary = format!("{path}.part-{}", std::process::id());
     let step = || format!("write {path}");
     let mut out = BufWriter::new(File::create(&temporary).step_with(step)?);
-    let saved = engine.save(&given.words, &mut out).and_then(|()| out.flush().step_with(step));
+    let saved = engine
+        .save(&given.words, &mut out)
+        .and_then(|()| out.flush().step_with(step));
     let saved = saved.and_then(|()| std::fs::rename(&temporary, path).step_with(step));
     if saved.is_err() {
         let _ = std::fs::remove_file(&temporary);
@@ -56,9 +64,15 @@ pub fn import(given: &Given) -> Result<u8> {
     let (tar, default): (Box<dyn Read + Send>, String) = match source.as_str() {
         "-" => (Box::new(std::io::stdin()), "Imported from -".into()),
         url if url.starts_with("http://") || url.starts_with("https://") => {
-            return Err(Error::new(errdefs::Kind::NotImplemented, "import from a URL: not supported yet").hint("curl URL | berth import -"));
+            return Err(
+                Error::new(errdefs::Kind::NotImplemented, "import from a URL: not supported yet")
+                    .hint("curl URL | berth import -"),
+            );
         }
-        path => (Box::new(File::open(path).step_with(|| format!("open {path}"))?), format!("Imported from {path}")),
+        path => (
+            Box::new(File::open(path).step_with(|| format!("open {path}"))?),
+            format!("Imported from {path}"),
+        ),
     };
     let message = given.one("message").unwrap_or(&default);
     let reference = given.words.get(1).map(String::as_str);

@@ -16,5 +16,9 @@ pub fn attach(given: &Given) -> Result<u8> {
     let signal = |number: i32| _ = engine.kill(&id, &number.to_string());
     let signal: Option<&dyn Fn(i32)> = if proxy { Some(&signal) } else { None };
     let stdin = record.body.open_stdin.unwrap_or(false) && !given.on("no-stdin");
-    super::run::ended(&engine, &id, terminal::attached(attached, stdin, given.one("detach-keys"), &signals, signal)?)
+    super::run::ended(
+        &engine,
+        &id,
+        terminal::attached(attached, stdin, given.one("detach-keys"), &signals, signal)?,
+    )
 }

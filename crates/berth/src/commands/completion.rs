@@ -8,9 +8,9 @@ use crate::output;
 
 /// Prints the script.
 pub fn completion(given: &Given) -> Result<u8> {
-    let shell: clap_complete::Shell = given.words[0]
-        .parse()
-        .map_err(|_| Error::invalid(format!("unknown shell: {}", given.words[0])).hint("bash, zsh, fish and elvish are there"))?;
+    let shell: clap_complete::Shell = given.words[0].parse().map_err(|_| {
+        Error::invalid(format!("unknown shell: {}", given.words[0])).hint("bash, zsh, fish and elvish are there")
+    })?;
     let mut berth = clap::Command::new("berth").subcommand_required(true);
     let mut volume = clap::Command::new("volume").about("Manage volumes");
     for command in COMMANDS {

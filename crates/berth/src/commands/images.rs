@@ -28,8 +28,13 @@ pub fn push(given: &Given) -> Result<u8> {
     Ok(0)
 }
 
-const COLUMNS: &[listing::Column] =
-    &[("REPOSITORY", "Repository"), ("TAG", "Tag"), ("IMAGE ID", "ID"), ("CREATED", "CreatedSince"), ("SIZE", "Size")];
+const COLUMNS: &[listing::Column] = &[
+    ("REPOSITORY", "Repository"),
+    ("TAG", "Tag"),
+    ("IMAGE ID", "ID"),
+    ("CREATED", "CreatedSince"),
+    ("SIZE", "Size"),
+];
 
 /// Lists images.
 pub fn images(given: &Given) -> Result<u8> {
@@ -51,7 +56,11 @@ pub fn images(given: &Given) -> Result<u8> {
 }
 
 fn id(image: &ImageSummary, whole: bool) -> String {
-    if whole { image.id.clone() } else { image.id.trim_start_matches("sha256:").chars().take(12).collect() }
+    if whole {
+        image.id.clone()
+    } else {
+        image.id.trim_start_matches("sha256:").chars().take(12).collect()
+    }
 }
 
 /// One row a name.
@@ -66,13 +75,22 @@ fn rows(image: &ImageSummary, whole: bool) -> Vec<Value> {
         })
     };
     let digest_of = |repository: &str| {
-        let found = image.repo_digests.iter().find_map(|d| d.strip_prefix(repository)?.strip_prefix('@'));
+        let found = image
+            .repo_digests
+            .iter()
+            .find_map(|d| d.strip_prefix(repository)?.strip_prefix('@'));
         found.unwrap_or("<none>").to_owned()
     };
     let tags = image.repo_tags.iter().filter_map(|t| t.rsplit_once(':'));
-    let mut rows: Vec<Value> = tags.map(|(repository, tag)| row(repository, tag, &digest_of(repository))).collect();
+    let mut rows: Vec<Value> = tags
+        .map(|(repository, tag)| row(repository, tag, &digest_of(repository)))
+        .collect();
     if rows.is_empty() {
-        let (repository, digest) = image.repo_digests.first().and_then(|d| d.split_once('@')).unwrap_or(("<none>", "<none>"));
+        let (repository, digest) = image
+            .repo_digests
+            .first()
+            .and_then(|d| d.split_once('@'))
+            .unwrap_or(("<none>", "<none>"));
         rows.push(row(repository, "<none>", digest));
     }
     rows
@@ -83,7 +101,9 @@ pub fn rmi(given: &Given) -> Result<u8> {
     let engine = settings::engine()?;
     Ok(each(&given.words, |name| {
         for item in engine.remove_image(name, given.on("force"))? {
-            item.untagged.iter().for_each(|name| say(&format!("Untagged: {name}\n")));
+            item.untagged
+                .iter()
+                .for_each(|name| say(&format!("Untagged: {name}\n")));
             item.deleted.iter().for_each(|id| say(&format!("Deleted: {id}\n")));
         }
         Ok(())

@@ -26,11 +26,24 @@ pub fn info(given: &Given) -> Result<u8> {
         format!("Server Version: {}", text(&info.server_version)),
         format!("Storage Driver: {}", text(&info.driver)),
         format!("Logging Driver: {}", text(&info.logging_driver)),
-        format!("Cgroup Driver: {}", info.cgroup_driver.map(|d| d.to_string()).unwrap_or_default()),
-        format!("Cgroup Version: {}", info.cgroup_version.map(|v| v.to_string()).unwrap_or_default()),
+        format!(
+            "Cgroup Driver: {}",
+            info.cgroup_driver.map(|d| d.to_string()).unwrap_or_default()
+        ),
+        format!(
+            "Cgroup Version: {}",
+            info.cgroup_version.map(|v| v.to_string()).unwrap_or_default()
+        ),
         "Security Options:".into(),
     ];
-    lines.extend(info.security_options.iter().flatten().map(|o| format!("  {}", o.trim_start_matches("name=").replace(",", "\n   ").replace("profile=", "Profile: "))));
+    lines.extend(info.security_options.iter().flatten().map(|o| {
+        format!(
+            "  {}",
+            o.trim_start_matches("name=")
+                .replace(",", "\n   ")
+                .replace("profile=", "Profile: ")
+        )
+    }));
     lines.extend([
         format!("Kernel Version: {}", text(&info.kernel_version)),
         format!("Operating System: {}", text(&info.operating_system)),
@@ -62,8 +75,12 @@ pub fn version(given: &Given) -> Result<u8> {
         "Client: Berth\n Version:           {0}\n API version:       {1}\n OS/Arch:           {2}/{3}\n\nServer: Berth (in the same program: \
          there is no daemon)\n Engine:\n  Version:          {0}\n  API version:      {1} (minimum version {4})\n  OS/Arch:          \
          {2}/{3}\n  Kernel:           {5}\n",
-        text(&version.version), text(&version.api_version), text(&version.os), text(&version.arch),
-        text(&version.min_api_version), text(&version.kernel_version),
+        text(&version.version),
+        text(&version.api_version),
+        text(&version.os),
+        text(&version.arch),
+        text(&version.min_api_version),
+        text(&version.kernel_version),
     ));
     Ok(0)
 }

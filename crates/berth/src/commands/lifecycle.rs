@@ -24,12 +24,16 @@ pub fn start(given: &Given) -> Result<u8> {
     let engine = settings::engine()?;
     if given.on("attach") || given.on("interactive") {
         let [name] = given.words.as_slice() else {
-            return Err(Error::invalid("you cannot start and attach multiple containers at once"));
+            return Err(Error::invalid(
+                "you cannot start and attach multiple containers at once",
+            ));
         };
         let id = engine.find(name)?.id;
         let record = engine.read_record(&id)?;
         let signals = terminal::signals()?;
-        let attached = engine.start(&id, true)?.ok_or_else(|| Error::system("the container was started and not attached to"))?;
+        let attached = engine
+            .start(&id, true)?
+            .ok_or_else(|| Error::system("the container was started and not attached to"))?;
         let signal = |number: i32| _ = engine.kill(&id, &number.to_string());
         let stdin = given.on("interactive") && record.body.open_stdin.unwrap_or(false);
         let ended = terminal::attached(attached, stdin, given.one("detach-keys"), &signals, Some(&signal))?;
@@ -37,7 +41,10 @@ pub fn start(given: &Given) -> Result<u8> {
     }
     Ok(each(&given.words, |name| {
         already(engine.start(name, false).map(|started| {
-            started.into_iter().flat_map(|a| a.warnings).for_each(|w| output::note(&format!("WARNING: {w}")));
+            started
+                .into_iter()
+                .flat_map(|a| a.warnings)
+                .for_each(|w| output::note(&format!("WARNING: {w}")));
         }))?;
         say(&format!("{name}\n"));
         Ok(())

@@ -19,12 +19,17 @@ pub fn print(format: Option<&str>, columns: &[Column], rows: &[Value]) -> Result
     match format.unwrap_or("table") {
         "table" => {
             let mut cells = vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect::<Vec<_>>()];
-            cells.extend(rows.iter().map(|row| columns.iter().map(|(_, key)| text(row, key)).collect()));
+            cells.extend(
+                rows.iter()
+                    .map(|row| columns.iter().map(|(_, key)| text(row, key)).collect()),
+            );
             output::say(&output::table(&cells));
         }
         "json" => rows.iter().for_each(|row| output::say(&format!("{row}\n"))),
         template => {
-            let (tabular, body) = template.strip_prefix("table ").map_or((false, template), |rest| (true, rest));
+            let (tabular, body) = template
+                .strip_prefix("table ")
+                .map_or((false, template), |rest| (true, rest));
             let template = Template::parse(body)?;
             let mut lines = Vec::new();
             if tabular {
@@ -34,7 +39,10 @@ pub fn print(format: Option<&str>, columns: &[Column], rows: &[Value]) -> Result
                 lines.push(template.fill(row)?);
             }
             if tabular {
-                let cells: Vec<Vec<String>> = lines.iter().map(|l| l.split('\t').map(String::from).collect()).collect();
+                let cells: Vec<Vec<String>> = lines
+                    .iter()
+                    .map(|l| l.split('\t').map(String::from).collect())
+                    .collect();
                 output::say(&output::table(&cells));
             } else {
                 lines.iter().for_each(|line| output::say(&format!("{line}\n")));

@@ -13,7 +13,11 @@ pub fn logs(given: &Given) -> Result<u8> {
     let tail = match given.one("tail") {
         None | Some("all") => None,
         Some(text) => {
-            let bad = || Error::invalid(format!("invalid argument {text:?} for \"--tail\" flag: it is neither a number nor 'all'"));
+            let bad = || {
+                Error::invalid(format!(
+                    "invalid argument {text:?} for \"--tail\" flag: it is neither a number nor 'all'"
+                ))
+            };
             let number: i64 = text.parse().map_err(|_| bad())?;
             u64::try_from(number).ok()
         }
@@ -32,8 +36,15 @@ pub fn logs(given: &Given) -> Result<u8> {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
     engine.logs(&given.words[0], &options, &mut |entry| {
         let to: &mut dyn Write = if entry.stream == 2 { &mut err } else { &mut out };
-        let time = if options.timestamps { format!("{} ", entry.time) } else { String::new() };
-        to.write_all(time.as_bytes()).and_then(|()| to.write_all(&entry.bytes)).and_then(|()| to.flush()).is_ok()
+        let time = if options.timestamps {
+            format!("{} ", entry.time)
+        } else {
+            String::new()
+        };
+        to.write_all(time.as_bytes())
+            .and_then(|()| to.write_all(&entry.bytes))
+            .and_then(|()| to.flush())
+            .is_ok()
     })?;
     Ok(0)
 }

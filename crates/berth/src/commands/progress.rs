@@ -20,9 +20,23 @@ struct Display {
 
 impl Display {
     fn new(aside: bool) -> Self {
-        let terminal = if aside { rustix::termios::isatty(rustix::stdio::stderr()) } else { terminal::stdout_is() };
-        let target = || if aside { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::stdout() };
-        Display { aside, bars: terminal.then(|| MultiProgress::with_draw_target(target())), layers: Mutex::default() }
+        let terminal = if aside {
+            rustix::termios::isatty(rustix::stdio::stderr())
+        } else {
+            terminal::stdout_is()
+        };
+        let target = || {
+            if aside {
+                ProgressDrawTarget::stderr()
+            } else {
+                ProgressDrawTarget::stdout()
+            }
+        };
+        Display {
+            aside,
+            bars: terminal.then(|| MultiProgress::with_draw_target(target())),
+            layers: Mutex::default(),
+        }
     }
 
     fn line(&self, text: &str) {
@@ -36,16 +50,30 @@ impl Display {
     fn show(&self, progress: Progress) {
         let (id, status, current, total) = match progress {
             Progress::Message(text) => return self.line(&text),
-            Progress::Layer { id, status, current, total } => (id, status, current, total),
+            Progress::Layer {
+                id,
+                status,
+                current,
+                total,
+            } => (id, status, current, total),
         };
         let moving = ["Downloading", "Pushing"].contains(&status);
         let Some(bars) = &self.bars else {
             // A pipe gets what changes, not how far it is.
-            return if moving && total > 0 && status == "Downloading" { } else { self.line(&format!("{id}: {status}")) };
+            return if moving && total > 0 && status == "Downloading" {
+            } else {
+                self.line(&format!("{id}: {status}"))
+            };
         };
         let mut layers = self.layers.lock().unwrap_or_else(|e| e.into_inner());
-        let bar = layers.entry(id.clone()).or_insert_with(|| bars.add(ProgressBar::new(0).with_prefix(id)));
-        let template = if moving && total > 0 { "{prefix}: {msg} [{bar:40}] {bytes}/{total_bytes}" } else { "{prefix}: {msg}" };
+        let bar = layers
+            .entry(id.clone())
+            .or_insert_with(|| bars.add(ProgressBar::new(0).with_prefix(id)));
+        let template = if moving && total > 0 {
+            "{prefix}: {msg} [{bar:40}] {bytes}/{total_bytes}"
+        } else {
+            "{prefix}: {msg}"
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }

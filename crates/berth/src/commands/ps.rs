@@ -10,8 +10,13 @@ use crate::cli::flag::Given;
 use crate::{format, output, settings};
 
 const COLUMNS: &[listing::Column] = &[
-    ("CONTAINER ID", "ID"), ("IMAGE", "Image"), ("COMMAND", "Command"), ("CREATED", "RunningFor"), ("STATUS", "Status"),
-    ("PORTS", "Ports"), ("NAMES", "Names"),
+    ("CONTAINER ID", "ID"),
+    ("IMAGE", "Image"),
+    ("COMMAND", "Command"),
+    ("CREATED", "RunningFor"),
+    ("STATUS", "Status"),
+    ("PORTS", "Ports"),
+    ("NAMES", "Names"),
 ];
 
 /// Lists containers.
@@ -28,7 +33,12 @@ pub fn ps(given: &Given) -> Result<u8> {
     let list = engine.list(&options)?;
     let whole = given.on("no-trunc");
     if given.on("quiet") {
-        list.iter().for_each(|c| output::say(&format!("{}\n", shortened(c.id.as_deref().unwrap_or_default(), 12, whole))));
+        list.iter().for_each(|c| {
+            output::say(&format!(
+                "{}\n",
+                shortened(c.id.as_deref().unwrap_or_default(), 12, whole)
+            ))
+        });
         return Ok(0);
     }
     let rows: Vec<Value> = list.iter().map(|c| row(c, whole)).collect();
@@ -41,7 +51,11 @@ pub fn ps(given: &Given) -> Result<u8> {
 }
 
 fn shortened(text: &str, length: usize, whole: bool) -> String {
-    if whole { text.into() } else { text.chars().take(length).collect() }
+    if whole {
+        text.into()
+    } else {
+        text.chars().take(length).collect()
+    }
 }
 
 fn row(container: &ContainerSummary, whole: bool) -> Value {
@@ -50,14 +64,35 @@ fn row(container: &ContainerSummary, whole: bool) -> Value {
         true => command,
         false => command.chars().take(19).collect::<String>() + "…",
     };
-    let names = container.names.iter().flatten().map(|n| n.trim_start_matches('/')).collect::<Vec<_>>().join(",");
-    let labels = container.labels.iter().flatten().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",");
+    let names = container
+        .names
+        .iter()
+        .flatten()
+        .map(|n| n.trim_start_matches('/'))
+        .collect::<Vec<_>>()
+        .join(",");
+    let labels = container
+        .labels
+        .iter()
+        .flatten()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect::<Vec<_>>()
+        .join(",");
     let mounts = container.mounts.iter().flatten();
-    let mounts = mounts.map(|m| m.name.clone().or(m.source.clone()).unwrap_or_default()).collect::<Vec<_>>().join(",");
+    let mounts = mounts
+        .map(|m| m.name.clone().or(m.source.clone()).unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join(",");
     let networks = container.network_settings.as_ref().and_then(|n| n.networks.as_ref());
-    let networks = networks.map(|n| n.keys().cloned().collect::<Vec<_>>().join(",")).unwrap_or_default();
+    let networks = networks
+        .map(|n| n.keys().cloned().collect::<Vec<_>>().join(","))
+        .unwrap_or_default();
     let size = container.size_rw.map(|own| {
-        format!("{} (virtual {})", format::human_size(own), format::human_size(container.size_root_fs.unwrap_or(own)))
+        format!(
+            "{} (virtual {})",
+            format::human_size(own),
+            format::human_size(container.size_root_fs.unwrap_or(own))
+        )
     });
     let created = container.created.unwrap_or(0);
     json!({

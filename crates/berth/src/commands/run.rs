@@ -20,17 +20,30 @@ pub fn run(given: &Given) -> Result<u8> {
     let engine = settings::engine()?;
     let id = make(&engine, given, asked)?;
     if detached {
-        engine.start(&id, false)?.into_iter().flat_map(|a| a.warnings).for_each(|w| output::note(&format!("WARNING: {w}")));
+        engine
+            .start(&id, false)?
+            .into_iter()
+            .flat_map(|a| a.warnings)
+            .for_each(|w| output::note(&format!("WARNING: {w}")));
         output::say(&format!("{id}\n"));
         return Ok(0);
     }
     let signals = terminal::signals()?;
-    let attached = engine.start(&id, true)?.ok_or_else(|| Error::system("the container was started and not attached to"))?;
-    attached.warnings.iter().for_each(|w| output::note(&format!("WARNING: {w}")));
+    let attached = engine
+        .start(&id, true)?
+        .ok_or_else(|| Error::system("the container was started and not attached to"))?;
+    attached
+        .warnings
+        .iter()
+        .for_each(|w| output::note(&format!("WARNING: {w}")));
     let proxy = !given.has("sig-proxy") || given.on("sig-proxy");
     let signal = |number: i32| _ = engine.kill(&id, &number.to_string());
     let signal: Option<&dyn Fn(i32)> = if proxy { Some(&signal) } else { None };
-    ended(&engine, &id, terminal::attached(attached, interactive, given.one("detach-keys"), &signals, signal)?)
+    ended(
+        &engine,
+        &id,
+        terminal::attached(attached, interactive, given.one("detach-keys"), &signals, signal)?,
+    )
 }
 
 /// The exit code for the shell.
@@ -48,7 +61,9 @@ pub fn ended(engine: &Engine, id: &str, ended: Ended) -> Result<u8> {
             Ok(0)
         }
         Ended::Lost => {
-            let code = engine.wait(id, engine::container::WaitCondition::NotRunning).map_or(137, |exit| exit.code);
+            let code = engine
+                .wait(id, engine::container::WaitCondition::NotRunning)
+                .map_or(137, |exit| exit.code);
             output::note("berth: the container's monitor was killed, and the container with it");
             Ok(code as u8)
         }
@@ -79,11 +94,17 @@ fn make(engine: &Engine, given: &Given, asked: Asked) -> Result<String> {
     match policy {
         "always" => pull()?,
         "missing" | "never" => {}
-        other => return Err(Error::invalid(format!("invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""))),
+        other => {
+            return Err(Error::invalid(format!(
+                "invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""
+            )));
+        }
     }
     let create = || engine.create(given.one("name"), &asked.body, platform.as_ref());
     let created = match create() {
-        Err(e) if e.kind() == Kind::NotFound && policy == "missing" && missing_image(engine, image, platform.as_ref()) => {
+        Err(e)
+            if e.kind() == Kind::NotFound && policy == "missing" && missing_image(engine, image, platform.as_ref()) =>
+        {
             let shown = engine::image::Reference::parse(image).map_or_else(|_| image.clone(), |r| r.familiar());
             output::note(&format!("Unable to find image '{shown}' locally"));
             pull()?;
@@ -92,7 +113,10 @@ fn make(engine: &Engine, given: &Given, asked: Asked) -> Result<String> {
         other => other?,
     };
     asked.notes.iter().for_each(|n| output::note(n));
-    created.warnings.iter().for_each(|w| output::note(&format!("WARNING: {w}")));
+    created
+        .warnings
+        .iter()
+        .for_each(|w| output::note(&format!("WARNING: {w}")));
     if let Some(path) = cidfile {
         std::fs::write(path, &created.id).step_with(|| format!("write the container ID file {path}"))?;
     }

@@ -7,8 +7,8 @@ use engine::models::{ContainerCreateBody, HostConfig};
 use errdefs::{Error, Result, Step};
 
 use crate::cli::flag::Given;
-use crate::terminal::{self, Ended};
 use crate::output;
+use crate::terminal::{self, Ended};
 
 /// What the program is called with inside the container.
 pub const INSIDE: &str = "--show-what-is-inside";
@@ -19,7 +19,10 @@ const OS_RELEASE: &str = "PRETTY_NAME=\"Berth's own image: one static program an
 /// Makes the image, runs a container of it, and removes both.
 pub fn tour(_given: &Given) -> Result<u8> {
     if !rustix::process::geteuid().is_root() {
-        return Err(Error::new(errdefs::Kind::Forbidden, "the tour makes a container, which needs root").hint("sudo, or run it as root"));
+        return Err(
+            Error::new(errdefs::Kind::Forbidden, "the tour makes a container, which needs root")
+                .hint("sudo, or run it as root"),
+        );
     }
     let scratch = Scratch::new()?;
     let engine = engine::Engine::open(scratch.roots())?;
@@ -27,14 +30,20 @@ pub fn tour(_given: &Given) -> Result<u8> {
     let body = ContainerCreateBody {
         image: Some(IMAGE.into()),
         hostname: Some("tour".into()),
-        host_config: Some(HostConfig { network_mode: Some("none".into()), auto_remove: Some(true), ..Default::default() }),
+        host_config: Some(HostConfig {
+            network_mode: Some("none".into()),
+            auto_remove: Some(true),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     output::say(&host()?);
     let created = engine.create(None, &body, None)?;
     let signals = terminal::signals()?;
     let started = std::time::Instant::now();
-    let attached = engine.start(&created.id, true)?.ok_or_else(|| Error::system("the container was not attached to"))?;
+    let attached = engine
+        .start(&created.id, true)?
+        .ok_or_else(|| Error::system("the container was not attached to"))?;
     let elapsed = started.elapsed();
     let record = engine.read_record(&created.id).ok();
     let code = match terminal::attached(attached, false, None, &signals, None)? {
@@ -65,7 +74,10 @@ impl Scratch {
     }
 
     fn roots(&self) -> engine::Roots {
-        engine::Roots { data: self.dir.join("data"), run: self.dir.join("run") }
+        engine::Roots {
+            data: self.dir.join("data"),
+            run: self.dir.join("run"),
+        }
     }
 }
 
@@ -97,7 +109,8 @@ fn layer() -> Result<Vec<u8>> {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);
         header.set_mode(*mode);
-        tar.append_data(&mut header, name, *bytes).step("put the tour's image together")?;
+        tar.append_data(&mut header, name, *bytes)
+            .step("put the tour's image together")?;
     }
     tar.into_inner().step("put the tour's image together")
 }
@@ -107,18 +120,30 @@ fn read(path: &str) -> String {
 }
 
 fn names(dir: &str) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
 
 fn system() -> String {
-    read("/etc/os-release").lines().find_map(|l| l.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown").trim_matches('"').to_owned()
+    read("/etc/os-release")
+        .lines()
+        .find_map(|l| l.strip_prefix("PRETTY_NAME="))
+        .unwrap_or("unknown")
+        .trim_matches('"')
+        .to_owned()
 }
 
 fn processes() -> Vec<String> {
-    names("/proc").into_iter().filter(|n| n.bytes().all(|b| b.is_ascii_digit())).collect()
+    names("/proc")
+        .into_iter()
+        .filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        .collect()
 }
 
 /// The same facts from outside and from inside, one below the other.
@@ -136,7 +161,14 @@ fn facts(out: &mut String) {
         ("kernel", uname.release().to_string_lossy().into_owned()),
         ("system", system()),
         ("files in /", names("/").join(" ")),
-        ("processes", format!("{}: {shown}{}", processes.len(), if processes.len() > 4 { " ..." } else { "" })),
+        (
+            "processes",
+            format!(
+                "{}: {shown}{}",
+                processes.len(),
+                if processes.len() > 4 { " ..." } else { "" }
+            ),
+        ),
         ("user ids", ids),
         ("host name", uname.nodename().to_string_lossy().into_owned()),
         ("mounts", read("/proc/self/mountinfo").lines().count().to_string()),

@@ -12,7 +12,10 @@ use crate::{output, settings};
 /// Makes a volume; prints its name.
 pub fn create(given: &Given) -> Result<u8> {
     let labels = given.many("label");
-    let pair = |l: &String| l.split_once('=').map_or((l.clone(), String::new()), |(k, v)| (k.into(), v.into()));
+    let pair = |l: &String| {
+        l.split_once('=')
+            .map_or((l.clone(), String::new()), |(k, v)| (k.into(), v.into()))
+    };
     let request = VolumeCreateRequest {
         name: given.words.first().cloned(),
         driver: given.one("driver").map(String::from),
@@ -32,11 +35,20 @@ pub fn ls(given: &Given) -> Result<u8> {
         return Ok(0);
     }
     let row = |v: &engine::models::Volume| {
-        let labels = v.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",");
+        let labels = v
+            .labels
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect::<Vec<_>>()
+            .join(",");
         json!({"Driver": v.driver, "Name": v.name, "Mountpoint": v.mountpoint, "Scope": "local", "Labels": labels})
     };
     let rows: Vec<Value> = list.iter().map(row).collect();
-    listing::print(given.one("format"), &[("DRIVER", "Driver"), ("VOLUME NAME", "Name")], &rows)?;
+    listing::print(
+        given.one("format"),
+        &[("DRIVER", "Driver"), ("VOLUME NAME", "Name")],
+        &rows,
+    )?;
     Ok(0)
 }
 

@@ -10,7 +10,10 @@ type Result<T> = std::result::Result<T, String>;
 
 /// Fills a template in.
 pub fn evaluate(nodes: &[Node], data: &Value) -> Result<String> {
-    let mut scope = Scope { variables: vec![(String::new(), data.clone())], out: String::new() };
+    let mut scope = Scope {
+        variables: vec![(String::new(), data.clone())],
+        out: String::new(),
+    };
     scope.nodes(nodes, data)?;
     Ok(scope.out)
 }
@@ -57,9 +60,18 @@ impl Scope {
             }
             Node::With(pipeline, body, otherwise) => {
                 let value = self.pipeline(pipeline, dot)?;
-                return if truth(&value) { self.block(body, &value) } else { self.block(otherwise, dot) };
+                return if truth(&value) {
+                    self.block(body, &value)
+                } else {
+                    self.block(otherwise, dot)
+                };
             }
-            Node::Range { variables, over, body, otherwise } => {
+            Node::Range {
+                variables,
+                over,
+                body,
+                otherwise,
+            } => {
                 let items: Vec<(Value, Value)> = match self.pipeline(over, dot)? {
                     Value::Array(list) => list.into_iter().enumerate().map(|(i, v)| (json!(i), v)).collect(),
                     Value::Object(map) => map.into_iter().map(|(k, v)| (json!(k), v)).collect(),
@@ -113,7 +125,12 @@ impl Scope {
         Ok(match operand {
             Operand::Field(path) => field(dot, path)?,
             Operand::Variable(name, path) => {
-                let found = self.variables.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+                let found = self
+                    .variables
+                    .iter()
+                    .rev()
+                    .find(|(n, _)| n == name)
+                    .map(|(_, v)| v.clone());
                 field(&found.ok_or_else(|| format!("undefined variable \"${name}\""))?, path)?
             }
             Operand::Text(text) => json!(text),
@@ -133,8 +150,12 @@ fn field(value: &Value, path: &[String]) -> Result<Value> {
     for name in path {
         at = match &at {
             Value::Object(map) => {
-                let found = map.get(name).or_else(|| map.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v));
-                found.cloned().ok_or_else(|| format!("at <.{}>: map has no entry for key {name:?}", path.join(".")))?
+                let found = map
+                    .get(name)
+                    .or_else(|| map.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v));
+                found
+                    .cloned()
+                    .ok_or_else(|| format!("at <.{}>: map has no entry for key {name:?}", path.join(".")))?
             }
             Value::Null => return Err(format!("at <.{}>: nil data; no entry for key {name:?}", path.join("."))),
             _ => return Err(format!("at <.{}>: can't evaluate field {name}", path.join("."))),
@@ -178,12 +199,25 @@ fn compare(a: &Value, b: &Value) -> Option<Ordering> {
 
 fn call(name: &str, arguments: &[Value]) -> Result<Value> {
     let wrong = |how: &str| format!("wrong number of args for {name}: want {how} got {}", arguments.len());
-    let one = || arguments.first().filter(|_| arguments.len() == 1).ok_or_else(|| wrong("1"));
-    let two = || arguments.first().zip(arguments.get(1)).filter(|_| arguments.len() == 2).ok_or_else(|| wrong("2"));
+    let one = || {
+        arguments
+            .first()
+            .filter(|_| arguments.len() == 1)
+            .ok_or_else(|| wrong("1"))
+    };
+    let two = || {
+        arguments
+            .first()
+            .zip(arguments.get(1))
+            .filter(|_| arguments.len() == 2)
+            .ok_or_else(|| wrong("2"))
+    };
     let text = |value: &Value| show(value);
     let order = |holds: fn(Ordering) -> bool| -> Result<Value> {
         let (a, b) = two()?;
-        compare(a, b).map(|o| json!(holds(o))).ok_or_else(|| format!("error calling {name}: incompatible types for comparison"))
+        compare(a, b)
+            .map(|o| json!(holds(o)))
+            .ok_or_else(|| format!("error calling {name}: incompatible types for comparison"))
     };
     Ok(match name {
         "json" => json!(to_json(one()?)),
@@ -211,7 +245,11 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value> {
         "title" => {
             let mut first = true;
             let letter = |c: char| {
-                let result = if first { c.to_uppercase().to_string() } else { c.to_string() };
+                let result = if first {
+                    c.to_uppercase().to_string()
+                } else {
+                    c.to_string()
+                };
                 first = !c.is_alphanumeric();
                 result
             };
@@ -219,7 +257,12 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value> {
         }
         "truncate" => {
             let (whole, length) = two()?;
-            json!(text(whole).chars().take(length.as_u64().unwrap_or(0) as usize).collect::<String>())
+            json!(
+                text(whole)
+                    .chars()
+                    .take(length.as_u64().unwrap_or(0) as usize)
+                    .collect::<String>()
+            )
         }
         "pad" => match arguments {
             [whole, before, after] => {
@@ -235,10 +278,23 @@ fn call(name: &str, arguments: &[Value]) -> Result<Value> {
             json!(printf(&text(format), values)?)
         }
         "not" => json!(!truth(one()?)),
-        "and" => arguments.iter().find(|a| !truth(a)).or(arguments.last()).cloned().ok_or_else(|| wrong("at least 1"))?,
-        "or" => arguments.iter().find(|a| truth(a)).or(arguments.last()).cloned().ok_or_else(|| wrong("at least 1"))?,
+        "and" => arguments
+            .iter()
+            .find(|a| !truth(a))
+            .or(arguments.last())
+            .cloned()
+            .ok_or_else(|| wrong("at least 1"))?,
+        "or" => arguments
+            .iter()
+            .find(|a| truth(a))
+            .or(arguments.last())
+            .cloned()
+            .ok_or_else(|| wrong("at least 1"))?,
         "eq" => {
-            let (first, others) = arguments.split_first().filter(|(_, o)| !o.is_empty()).ok_or_else(|| wrong("at least 2"))?;
+            let (first, others) = arguments
+                .split_first()
+                .filter(|(_, o)| !o.is_empty())
+                .ok_or_else(|| wrong("at least 2"))?;
             json!(others.contains(first))
         }
         "ne" => {
@@ -258,7 +314,9 @@ fn index(value: &Value, key: &Value) -> Result<Value> {
         (Value::Object(map), Value::String(key)) => Ok(map.get(key).cloned().unwrap_or(json!(""))),
         (Value::Array(list), Value::Number(n)) => {
             let found = n.as_u64().and_then(|n| list.get(n as usize));
-            found.cloned().ok_or_else(|| format!("error calling index: index out of range: {n}"))
+            found
+                .cloned()
+                .ok_or_else(|| format!("error calling index: index out of range: {n}"))
         }
         _ => Err(format!("error calling index: can't index item of {}", show(value))),
     }
@@ -266,7 +324,11 @@ fn index(value: &Value, key: &Value) -> Result<Value> {
 
 /// As Go's encoder: with `<`, `>` and `&` escaped.
 pub fn to_json(value: &Value) -> String {
-    value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    value
+        .to_string()
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
 }
 
 /// `%s %v %d %q %%`, with a width.
@@ -293,7 +355,13 @@ fn printf(format: &str, values: &[Value]) -> Result<String> {
             Some('s' | 'v') => show(value),
             Some('d') if value.is_number() => show(value),
             Some('q') => format!("{:?}", show(value)),
-            other => return Err(format!("error calling printf: %{} of {}", other.unwrap_or(' '), show(value))),
+            other => {
+                return Err(format!(
+                    "error calling printf: %{} of {}",
+                    other.unwrap_or(' '),
+                    show(value)
+                ));
+            }
         };
         let zeros = width.starts_with('0');
         let number: i64 = width.parse().unwrap_or(0);
@@ -314,7 +382,16 @@ fn printf(format: &str, values: &[Value]) -> Result<String> {
 pub fn titles(nodes: &[Node]) -> String {
     let title = |pipeline: &Pipeline| {
         let operands = pipeline.commands.iter().flatten();
-        operands.filter_map(|o| if let Operand::Field(path) = o { path.last().cloned() } else { None }).next().unwrap_or_default()
+        operands
+            .filter_map(|o| {
+                if let Operand::Field(path) = o {
+                    path.last().cloned()
+                } else {
+                    None
+                }
+            })
+            .next()
+            .unwrap_or_default()
     };
     let piece = |node: &Node| match node {
         Node::Text(text) => text.clone(),
@@ -329,7 +406,9 @@ fn spaced(field: &str) -> String {
     match field {
         "ID" => "ID".into(),
         "RunningFor" | "CreatedSince" => "CREATED".into(),
-        "Repository" | "Tag" | "Digest" | "Image" | "Command" | "Ports" | "Status" | "Names" | "Size" | "State" => field.to_uppercase(),
+        "Repository" | "Tag" | "Digest" | "Image" | "Command" | "Ports" | "Status" | "Names" | "Size" | "State" => {
+            field.to_uppercase()
+        }
         _ => {
             let mut out = String::new();
             for c in field.chars() {

@@ -16,7 +16,8 @@ impl Template {
     /// Reads it.
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.replace("\\t", "\t").replace("\\n", "\n");
-        let nodes = parse::parse(&text).map_err(|why| Error::invalid(format!("template parsing error: template: :1: {why}")))?;
+        let nodes = parse::parse(&text)
+            .map_err(|why| Error::invalid(format!("template parsing error: template: :1: {why}")))?;
         Ok(Template { nodes })
     }
 
@@ -58,7 +59,10 @@ mod tests {
             ("{{range .Empty}}x{{else}}none{{end}}", "none"),
             ("{{if .Yes}}y{{else}}n{{end}}{{if not .Yes}}y{{else}}n{{end}}", "yn"),
             ("{{if eq .Id \"abc\" }}same{{end}}", "same"),
-            ("{{if and .Yes (gt .State.Pid 10)}}big{{else if .Yes}}small{{end}}", "big"),
+            (
+                "{{if and .Yes (gt .State.Pid 10)}}big{{else if .Yes}}small{{end}}",
+                "big",
+            ),
             ("{{index .Labels \"x.y\"}}{{index .Names 1}}", "1/b"),
             ("{{with .State}}{{.Pid}}{{end}}", "12"),
             ("{{join .Names \",\"}} {{upper .Id}} {{len .Names}}", "/a,/b ABC 2"),

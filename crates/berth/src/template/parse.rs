@@ -8,7 +8,12 @@ pub enum Node {
     Action(Pipeline),
     If(Vec<(Option<Pipeline>, Vec<Node>)>),
     With(Pipeline, Vec<Node>, Vec<Node>),
-    Range { variables: Vec<String>, over: Pipeline, body: Vec<Node>, otherwise: Vec<Node> },
+    Range {
+        variables: Vec<String>,
+        over: Pipeline,
+        body: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
 }
 
 /// Commands, each of which gets the result of the one before as its last argument.
@@ -101,7 +106,9 @@ fn block(pieces: &mut Pieces) -> Result<Vec<Node>> {
     loop {
         match pieces.peek() {
             None => return Ok(nodes),
-            Some(Piece::Action(word)) if word == "end" || word == "else" || word.starts_with("else ") => return Ok(nodes),
+            Some(Piece::Action(word)) if word == "end" || word == "else" || word.starts_with("else ") => {
+                return Ok(nodes);
+            }
             Some(_) => {}
         }
         match pieces.next() {
@@ -124,12 +131,23 @@ fn node(action: &str, pieces: &mut Pieces) -> Result<Node> {
         }
         "range" => {
             let (variables, over) = match rest.split_once(":=") {
-                Some((names, over)) => (names.split(',').map(|n| n.trim().trim_start_matches('$').to_owned()).collect(), over),
+                Some((names, over)) => (
+                    names
+                        .split(',')
+                        .map(|n| n.trim().trim_start_matches('$').to_owned())
+                        .collect(),
+                    over,
+                ),
                 None => (Vec::new(), rest),
             };
             let over = pipeline(over)?;
             let body = block(pieces)?;
-            Ok(Node::Range { variables, over, body, otherwise: otherwise(pieces)? })
+            Ok(Node::Range {
+                variables,
+                over,
+                body,
+                otherwise: otherwise(pieces)?,
+            })
         }
         _ => pipeline(action).map(Node::Action),
     }
@@ -189,7 +207,10 @@ enum Token {
 }
 
 fn commands(tokens: &mut std::iter::Peekable<std::vec::IntoIter<Token>>) -> Result<Pipeline> {
-    let mut all = Pipeline { set: None, commands: Vec::new() };
+    let mut all = Pipeline {
+        set: None,
+        commands: Vec::new(),
+    };
     let mut command = Vec::new();
     while let Some(token) = tokens.peek() {
         match token {
@@ -253,9 +274,13 @@ fn tokens(text: &str) -> Result<Vec<Token>> {
             }
             ')' => {
                 let after = &rest[1..];
-                let length = after.find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '_')).unwrap_or(after.len());
+                let length = after
+                    .find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '_'))
+                    .unwrap_or(after.len());
                 let fields = if after.starts_with('.') { &after[..length] } else { "" };
-                tokens.push(Token::Close(fields.split('.').filter(|f| !f.is_empty()).map(String::from).collect()));
+                tokens.push(Token::Close(
+                    fields.split('.').filter(|f| !f.is_empty()).map(String::from).collect(),
+                ));
                 1 + fields.len()
             }
             ':' if rest.starts_with(":=") => {
@@ -273,7 +298,9 @@ fn tokens(text: &str) -> Result<Vec<Token>> {
                 used
             }
             _ => {
-                let end = rest.find(|c: char| c.is_whitespace() || "|()\"`".contains(c) || c == ':').unwrap_or(rest.len());
+                let end = rest
+                    .find(|c: char| c.is_whitespace() || "|()\"`".contains(c) || c == ':')
+                    .unwrap_or(rest.len());
                 if end == 0 {
                     return Err(format!("unexpected {first:?} in command"));
                 }

@@ -30,7 +30,11 @@ impl Keys {
             };
             byte.ok_or_else(|| Error::invalid(format!("invalid detach keys ({text}): unknown character: '{key}'")))
         };
-        let sequence = text.split(',').filter(|k| !k.is_empty()).map(key).collect::<Result<_>>()?;
+        let sequence = text
+            .split(',')
+            .filter(|k| !k.is_empty())
+            .map(key)
+            .collect::<Result<_>>()?;
         Ok(Keys { sequence, typed: 0 })
     }
 

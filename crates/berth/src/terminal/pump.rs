@@ -30,7 +30,9 @@ pub enum Ended {
 pub fn signals() -> Result<OwnedFd> {
     let mut list = PROXIED.to_vec();
     list.push(SIGWINCH);
-    sys::signal::descriptor(&list).map_err(std::io::Error::from).step("watch for signals")
+    sys::signal::descriptor(&list)
+        .map_err(std::io::Error::from)
+        .step("watch for signals")
 }
 
 fn ready(fds: &mut [PollFd<'_>]) -> Result<()> {
@@ -56,7 +58,13 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
 }
 
 /// Between us and an attached container. `signal` gets what is to be passed on, if anything is.
-pub fn attached(mut container: Attached, stdin: bool, keys: Option<&str>, signals: &OwnedFd, signal: Option<&dyn Fn(i32)>) -> Result<Ended> {
+pub fn attached(
+    mut container: Attached,
+    stdin: bool,
+    keys: Option<&str>,
+    signals: &OwnedFd,
+    signal: Option<&dyn Fn(i32)>,
+) -> Result<Ended> {
     let mut keys = Keys::parse(keys)?;
     let terminal = container.tty && stdin && stdin_is();
     let raw = if terminal { Raw::enter() } else { None };
@@ -83,7 +91,9 @@ pub fn attached(mut container: Attached, stdin: bool, keys: Option<&str>, signal
                 Some(FrameKind::Stderr) => rustix::stdio::stderr(),
                 Some(FrameKind::Exit) => {
                     drop(raw);
-                    return serde_json::from_slice(&frame).map(Ended::Exited).step("read how the container ended");
+                    return serde_json::from_slice(&frame)
+                        .map(Ended::Exited)
+                        .step("read how the container ended");
                 }
                 Some(_) => return Err(Error::system("the monitor sent a frame that is none")),
                 None => return Ok(Ended::Lost),
@@ -93,7 +103,10 @@ pub fn attached(mut container: Attached, stdin: bool, keys: Option<&str>, signal
             }
         }
         if input[1] {
-            while let Some(number) = sys::signal::next(signals).map_err(std::io::Error::from).step("read a signal")? {
+            while let Some(number) = sys::signal::next(signals)
+                .map_err(std::io::Error::from)
+                .step("read a signal")?
+            {
                 match (number, signal) {
                     (SIGWINCH, _) if container.tty => send_size(&mut container)?,
                     (SIGWINCH, _) | (_, None) => {}
@@ -111,7 +124,10 @@ pub fn attached(mut container: Attached, stdin: bool, keys: Option<&str>, signal
                 Ok(n) => {
                     let sifted = match container.tty {
                         true => keys.sift(&buffer[..n]),
-                        false => super::keys::Sifted { input: buffer[..n].to_vec(), detach: false },
+                        false => super::keys::Sifted {
+                            input: buffer[..n].to_vec(),
+                            detach: false,
+                        },
                     };
                     if !sifted.input.is_empty() {
                         let _ = container.write_frame(FrameKind::Stdin, &sifted.input);
@@ -138,11 +154,29 @@ fn send_size(container: &mut Attached) -> Result<()> {
 }
 
 /// Between us and a process added by exec.
-pub fn execed(mut process: Execed, stdin: bool, keys: Option<&str>, signals: &OwnedFd, signal: &dyn Fn(i32)) -> Result<Ended> {
+pub fn execed(
+    mut process: Execed,
+    stdin: bool,
+    keys: Option<&str>,
+    signals: &OwnedFd,
+    signal: &dyn Fn(i32),
+) -> Result<Ended> {
     let mut keys = Keys::parse(keys)?;
     let console = process.console.take();
-    let raw = if console.is_some() && stdin && stdin_is() { Raw::enter() } else { None };
-    let outputs = [console.as_ref().map(|c| c.try_clone()).transpose().step("use the terminal")?.or(process.stdout.take()), process.stderr.take()];
+    let raw = if console.is_some() && stdin && stdin_is() {
+        Raw::enter()
+    } else {
+        None
+    };
+    let outputs = [
+        console
+            .as_ref()
+            .map(|c| c.try_clone())
+            .transpose()
+            .step("use the terminal")?
+            .or(process.stdout.take()),
+        process.stderr.take(),
+    ];
     let [mut out, mut err] = outputs;
     let mut into = match &console {
         Some(console) => Some(console.try_clone().step("use the terminal")?),
@@ -163,11 +197,17 @@ pub fn execed(mut process: Execed, stdin: bool, keys: Option<&str>, signals: &Ow
             if reading {
                 list.push((4, rustix::stdio::stdin()));
             }
-            let mut polled: Vec<PollFd<'_>> = list.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+            let mut polled: Vec<PollFd<'_>> = list
+                .iter()
+                .map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+                .collect();
             // A process that left others behind with its output is not waited for longer than what is there now.
             match ended {
                 true => {
-                    let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+                    let none = rustix::event::Timespec {
+                        tv_sec: 0,
+                        tv_nsec: 20_000_000,
+                    };
                     let count = rustix::event::poll(&mut polled, Some(&none)).unwrap_or(0);
                     if count == 0 {
                         break;
@@ -181,7 +221,10 @@ pub fn execed(mut process: Execed, stdin: bool, keys: Option<&str>, signals: &Ow
             }
             input
         };
-        for (place, source, to) in [(2, &mut out, rustix::stdio::stdout()), (3, &mut err, rustix::stdio::stderr())] {
+        for (place, source, to) in [
+            (2, &mut out, rustix::stdio::stdout()),
+            (3, &mut err, rustix::stdio::stderr()),
+        ] {
             if !input[place] {
                 continue;
             }
@@ -196,11 +239,19 @@ pub fn execed(mut process: Execed, stdin: bool, keys: Option<&str>, signals: &Ow
             }
         }
         if input[1] {
-            while let Some(number) = sys::signal::next(signals).map_err(std::io::Error::from).step("read a signal")? {
+            while let Some(number) = sys::signal::next(signals)
+                .map_err(std::io::Error::from)
+                .step("read a signal")?
+            {
                 match (number, &console) {
                     (SIGWINCH, Some(console)) => {
                         let (rows, cols) = size();
-                        let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+                        let size = rustix::termios::Winsize {
+                            ws_row: rows,
+                            ws_col: cols,
+                            ws_xpixel: 0,
+                            ws_ypixel: 0,
+                        };
                         let _ = rustix::termios::tcsetwinsize(console, size);
                     }
                     (SIGWINCH, None) => {}
@@ -213,9 +264,15 @@ pub fn execed(mut process: Execed, stdin: bool, keys: Option<&str>, signals: &Ow
                 Ok(n) if n > 0 => {
                     let sifted = match console.is_some() {
                         true => keys.sift(&buffer[..n]),
-                        false => super::keys::Sifted { input: buffer[..n].to_vec(), detach: false },
+                        false => super::keys::Sifted {
+                            input: buffer[..n].to_vec(),
+                            detach: false,
+                        },
                     };
-                    if into.as_ref().is_some_and(|to| write_all(to.as_fd(), &sifted.input).is_err()) {
+                    if into
+                        .as_ref()
+                        .is_some_and(|to| write_all(to.as_fd(), &sifted.input).is_err())
+                    {
                         (into, reading) = (None, false);
                     }
                     if sifted.detach {
@@ -229,5 +286,10 @@ pub fn execed(mut process: Execed, stdin: bool, keys: Option<&str>, signals: &Ow
         ended |= input[0];
     }
     drop(raw);
-    process.wait().map(|code| Ended::Exited(Exit { code, ..Default::default() }))
+    process.wait().map(|code| {
+        Ended::Exited(Exit {
+            code,
+            ..Default::default()
+        })
+    })
 }

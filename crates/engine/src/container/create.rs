@@ -61,7 +61,12 @@ impl Engine {
         let host_users = body.host_config.as_ref().is_some_and(spec::host_users);
         // As long as we hold its lock, nobody takes what is half made for abandoned.
         let _lock = lock::try_take(&self.roots, &id)?.ok_or_else(|| Error::system("two containers have one id"))?;
-        let mut undo = Undo { engine: self, id: &id, volumes: Vec::new(), armed: true };
+        let mut undo = Undo {
+            engine: self,
+            id: &id,
+            volumes: Vec::new(),
+            armed: true,
+        };
         make_private(&self.roots.container(&id))?;
         let ids = self.register(&id, name, &image.id, !host_users)?;
         let mut record = Record {
@@ -89,13 +94,27 @@ impl Engine {
         write_json(&self.roots.record(&id), &record)?;
         undo.armed = false;
         lock::discard(self, &id)?;
-        Ok(ContainerCreateResponse { id: id.clone(), warnings: Vec::new() })
+        Ok(ContainerCreateResponse {
+            id: id.clone(),
+            warnings: Vec::new(),
+        })
     }
 
     /// The row in the database: the name, and the host ids.
-    fn register(&self, id: &str, name: Option<&str>, image: &str, userns: bool) -> Result<Option<crate::state::IdRange>> {
+    fn register(
+        &self,
+        id: &str,
+        name: Option<&str>,
+        image: &str,
+        userns: bool,
+    ) -> Result<Option<crate::state::IdRange>> {
         let created = jiff::Timestamp::now().as_nanosecond() as i64;
-        let row = |name: String| ContainerRow { id: id.into(), name, image_id: image.into(), created };
+        let row = |name: String| ContainerRow {
+            id: id.into(),
+            name,
+            image_id: image.into(),
+            created,
+        };
         if let Some(name) = name {
             return self.state.add_container(&row(name.into()), userns);
         }
@@ -124,14 +143,20 @@ impl Engine {
                 Ok(wanted.point(path, None))
             }
             Source::Volume { name, fill, labels } => {
-                let request =
-                    VolumeCreateRequest { name: name.clone(), labels: labels.clone(), ..Default::default() };
+                let request = VolumeCreateRequest {
+                    name: name.clone(),
+                    labels: labels.clone(),
+                    ..Default::default()
+                };
                 let volume = self.create_volume(&request)?;
                 if name.is_none() {
                     made.push(volume.name.clone());
                 }
                 let dir = PathBuf::from(&volume.mountpoint);
-                let empty = std::fs::read_dir(&dir).step_with(|| format!("read {}", dir.display()))?.next().is_none();
+                let empty = std::fs::read_dir(&dir)
+                    .step_with(|| format!("read {}", dir.display()))?
+                    .next()
+                    .is_none();
                 if *fill && empty {
                     self.fill_volume(layers, &wanted.destination, &dir)?;
                 }
@@ -182,7 +207,8 @@ impl Drop for Undo<'_> {
 /// The host's own name on its own UTS namespace, else the short id.
 fn default_hostname(body: &ContainerCreateBody, id: &str) -> String {
     let host = body.host_config.as_ref();
-    let shares = host.is_some_and(|h| h.uts_mode.as_deref() == Some("host") || h.network_mode.as_deref() == Some("host"));
+    let shares =
+        host.is_some_and(|h| h.uts_mode.as_deref() == Some("host") || h.network_mode.as_deref() == Some("host"));
     match shares {
         true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         false => files::short(id).to_owned(),
@@ -206,11 +232,23 @@ fn check_platform(image: &Image, platform: Option<&Platform>, reference: &str) -
 /// What makes no sense is refused in Docker's words. May normalise.
 fn check(body: &mut ContainerCreateBody) -> Result<()> {
     let host = body.host_config.clone().unwrap_or_default();
-    if [&body.entrypoint, &body.cmd].into_iter().flatten().flatten().next().is_none() {
+    if [&body.entrypoint, &body.cmd]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .next()
+        .is_none()
+    {
         return Err(Error::invalid("no command specified").hint("the image names no command: give one after the image"));
     }
-    if let Some(dir) = body.working_dir.as_deref().filter(|d| !d.is_empty() && !d.starts_with('/')) {
-        return Err(Error::invalid(format!("the working directory '{dir}' is invalid, it needs to be an absolute path")));
+    if let Some(dir) = body
+        .working_dir
+        .as_deref()
+        .filter(|d| !d.is_empty() && !d.starts_with('/'))
+    {
+        return Err(Error::invalid(format!(
+            "the working directory '{dir}' is invalid, it needs to be an absolute path"
+        )));
     }
     for entry in body.env.iter().flatten() {
         if entry.is_empty() || entry.starts_with('=') || entry.contains('\0') {
@@ -220,7 +258,11 @@ fn check(body: &mut ContainerCreateBody) -> Result<()> {
     if let Some(signal) = body.stop_signal.as_deref().filter(|s| !s.is_empty()) {
         crate::signal::parse(signal)?;
     }
-    if let Some(name) = body.hostname.as_deref().filter(|h| h.len() > 63 || h.contains(['/', '\0', '\n'])) {
+    if let Some(name) = body
+        .hostname
+        .as_deref()
+        .filter(|h| h.len() > 63 || h.contains(['/', '\0', '\n']))
+    {
         return Err(Error::invalid(format!("invalid hostname format: {name}")));
     }
     check_restart(&host)?;
@@ -236,35 +278,58 @@ fn check(body: &mut ContainerCreateBody) -> Result<()> {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }
     if let Some(score) = host.oom_score_adj.filter(|s| !(-1000..=1000).contains(s)) {
-        return Err(Error::invalid(format!("Invalid value {score}, range for oom score adj is [-1000, 1000]")));
+        return Err(Error::invalid(format!(
+            "Invalid value {score}, range for oom score adj is [-1000, 1000]"
+        )));
     }
-    if host.cgroup_parent.as_deref().is_some_and(|p| p.split('/').any(|part| part == "..") || p.ends_with(".slice")) {
-        return Err(Error::invalid("invalid cgroup-parent: a path without '..' is needed; systemd slices are not supported yet"));
+    if host
+        .cgroup_parent
+        .as_deref()
+        .is_some_and(|p| p.split('/').any(|part| part == "..") || p.ends_with(".slice"))
+    {
+        return Err(Error::invalid(
+            "invalid cgroup-parent: a path without '..' is needed; systemd slices are not supported yet",
+        ));
     }
     Ok(())
 }
 
 fn check_restart(host: &bollard_stubs::models::HostConfig) -> Result<()> {
-    let Some(policy) = &host.restart_policy else { return Ok(()) };
+    let Some(policy) = &host.restart_policy else {
+        return Ok(());
+    };
     let name = policy.name.unwrap_or(RestartPolicyNameEnum::EMPTY);
     let retries = policy.maximum_retry_count.unwrap_or(0);
     let none = matches!(name, RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO);
     if retries != 0 && name != RestartPolicyNameEnum::ON_FAILURE {
-        return Err(Error::invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'"));
+        return Err(Error::invalid(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'",
+        ));
     }
     if retries < 0 {
-        return Err(Error::invalid("invalid restart policy: maximum retry count cannot be negative"));
+        return Err(Error::invalid(
+            "invalid restart policy: maximum retry count cannot be negative",
+        ));
     }
     if host.auto_remove == Some(true) && !none {
-        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+        return Err(Error::invalid(
+            "can't create 'AutoRemove' container with restart policy",
+        ));
     }
     Ok(())
 }
 
 fn check_security_option(option: &str) -> Result<()> {
     const KNOWN: &[&str] = &[
-        "no-new-privileges", "no-new-privileges:true", "no-new-privileges=true", "no-new-privileges:false",
-        "no-new-privileges=false", "systempaths=unconfined", "apparmor=unconfined", "apparmor:unconfined", "label=disable",
+        "no-new-privileges",
+        "no-new-privileges:true",
+        "no-new-privileges=true",
+        "no-new-privileges:false",
+        "no-new-privileges=false",
+        "systempaths=unconfined",
+        "apparmor=unconfined",
+        "apparmor:unconfined",
+        "label=disable",
         "label:disable",
     ];
     if KNOWN.contains(&option) || option.starts_with("seccomp=") || option.starts_with("seccomp:") {
@@ -272,7 +337,10 @@ fn check_security_option(option: &str) -> Result<()> {
     }
     let (name, _) = option.split_once([':', '=']).unwrap_or((option, ""));
     Err(match ["apparmor", "label", "writable-cgroups"].contains(&name) {
-        true => Error::new(Kind::NotImplemented, format!("--security-opt {option}: not supported yet")),
+        true => Error::new(
+            Kind::NotImplemented,
+            format!("--security-opt {option}: not supported yet"),
+        ),
         false => Error::invalid(format!("invalid --security-opt: {option:?}")),
     })
 }

@@ -78,7 +78,12 @@ impl Engine {
             return Err(Error::invalid("No exec command specified"));
         }
         let live = self.alive(&record.id)?;
-        let conflict = |words: &str| Err(Error::conflict(format!("container {} {words}", files::short(&record.id))));
+        let conflict = |words: &str| {
+            Err(Error::conflict(format!(
+                "container {} {words}",
+                files::short(&record.id)
+            )))
+        };
         let pid = match live {
             Some(live) if live.status == LiveStatus::Running && live.pid != 0 => live.pid,
             Some(live) if live.status == LiveStatus::Paused => {
@@ -88,11 +93,17 @@ impl Engine {
             None => return conflict("is not running"),
         };
         let root = File::open(format!("/proc/{pid}/root"));
-        let root = root.step("open the container's root").map_err(|e| e.kind_is(Kind::Conflict))?;
+        let root = root
+            .step("open the container's root")
+            .map_err(|e| e.kind_is(Kind::Conflict))?;
         let process = spec::exec_process(&record, root.as_fd(), options)?;
         let streams = Streams::make(options, host_uid(&record, process.user().uid()))?;
         let id = names::new_id()?;
-        let request = Request::Exec(Box::new(ExecRequest { id: id.clone(), process, size: options.size }));
+        let request = Request::Exec(Box::new(ExecRequest {
+            id: id.clone(),
+            process,
+            size: options.size,
+        }));
         let socket = link::connect(&self.roots.socket(&record.id))?;
         let theirs: Vec<_> = streams.theirs.iter().map(|fd| fd.as_fd()).collect();
         link::send(socket.as_fd(), &request, &theirs)?;
@@ -101,7 +112,15 @@ impl Engine {
             return Err(Error::system("the monitor gave an answer that fits no exec"));
         };
         let [stdin, stdout, stderr] = streams.ours;
-        Ok(Execed { id, pid, console: fds.pop(), stdin, stdout, stderr, socket })
+        Ok(Execed {
+            id,
+            pid,
+            console: fds.pop(),
+            stdin,
+            stdout,
+            stderr,
+            socket,
+        })
     }
 }
 
@@ -119,11 +138,17 @@ struct Streams {
 impl Streams {
     /// The process must be able to open `/dev/stdout` again: its ends belong to its user.
     fn make(options: &ExecOptions, owner: u32) -> Result<Self> {
-        let mut streams = Streams { ours: [None, None, None], theirs: Vec::new() };
+        let mut streams = Streams {
+            ours: [None, None, None],
+            theirs: Vec::new(),
+        };
         if options.tty {
             return Ok(streams);
         }
-        for (index, wanted) in [options.stdin && !options.detach, !options.detach, !options.detach].into_iter().enumerate() {
+        for (index, wanted) in [options.stdin && !options.detach, !options.detach, !options.detach]
+            .into_iter()
+            .enumerate()
+        {
             if !wanted {
                 let flags = OFlags::RDWR | OFlags::CLOEXEC;
                 let null = rustix::fs::open("/dev/null", flags, Mode::empty()).errno_step("open /dev/null")?;

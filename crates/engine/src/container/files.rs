@@ -17,7 +17,10 @@ pub fn short(id: &str) -> &str {
 pub fn write(roots: &Roots, record: &Record) -> Result<()> {
     let dir = roots.container(&record.id);
     let put = |name: &str, text: String| std::fs::write(dir.join(name), text).step_with(|| format!("write {name}"));
-    put("hostname", format!("{}\n", record.body.hostname.as_deref().unwrap_or_default()))?;
+    put(
+        "hostname",
+        format!("{}\n", record.body.hostname.as_deref().unwrap_or_default()),
+    )?;
     put("hosts", hosts(record))?;
     put("resolv.conf", resolv_conf(record))
 }
@@ -51,12 +54,19 @@ fn resolv_conf(record: &Record) -> String {
         return theirs;
     }
     let keep = |word: &'static str, replaced: bool| {
-        theirs.lines().filter(move |l| !replaced && l.split_whitespace().next() == Some(word)).map(String::from)
+        theirs
+            .lines()
+            .filter(move |l| !replaced && l.split_whitespace().next() == Some(word))
+            .map(String::from)
     };
     let mut lines: Vec<String> = keep("nameserver", dns.is_some()).collect();
     lines.extend(dns.into_iter().flatten().map(|d| format!("nameserver {d}")));
     lines.extend(keep("search", search.is_some()));
-    lines.extend(search.map(|s| format!("search {}", s.join(" "))).filter(|s| s != "search ."));
+    lines.extend(
+        search
+            .map(|s| format!("search {}", s.join(" ")))
+            .filter(|s| s != "search ."),
+    );
     lines.extend(keep("options", options.is_some()));
     lines.extend(options.map(|o| format!("options {}", o.join(" "))));
     lines.join("\n") + "\n"

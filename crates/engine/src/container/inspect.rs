@@ -58,11 +58,17 @@ impl Engine {
             self.roots.layers().join(hex).join("fs").to_string_lossy().into_owned()
         };
         let data = HashMap::from([
-            ("LowerDir".to_owned(), record.layers.iter().rev().map(layer).collect::<Vec<_>>().join(":")),
+            (
+                "LowerDir".to_owned(),
+                record.layers.iter().rev().map(layer).collect::<Vec<_>>().join(":"),
+            ),
             ("UpperDir".to_owned(), dir.join("upper").to_string_lossy().into_owned()),
             ("WorkDir".to_owned(), dir.join("work").to_string_lossy().into_owned()),
         ]);
-        DriverData { name: "overlay".into(), data }
+        DriverData {
+            name: "overlay".into(),
+            data,
+        }
     }
 }
 
@@ -142,7 +148,11 @@ fn host_config(record: &Record) -> HostConfig {
 
 fn network_settings(record: &Record) -> NetworkSettings {
     let networks = HashMap::from([(record.network().to_owned(), EndpointSettings::default())]);
-    NetworkSettings { networks: Some(networks), ports: Some(HashMap::new()), ..Default::default() }
+    NetworkSettings {
+        networks: Some(networks),
+        ports: Some(HashMap::new()),
+        ..Default::default()
+    }
 }
 
 fn config(record: Record) -> ContainerConfig {

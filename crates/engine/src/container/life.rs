@@ -47,7 +47,10 @@ impl Engine {
         let Some(lock) = lock::take(&self.roots, &record.id, running)? else {
             return match attach {
                 true => self.attach(name).map(Some),
-                false => Err(Error::new(Kind::NotModified, format!("container {name} is already running"))),
+                false => Err(Error::new(
+                    Kind::NotModified,
+                    format!("container {name} is already running"),
+                )),
             };
         };
         if self.roots.live_state(&record.id).exists() {
@@ -65,18 +68,24 @@ impl Engine {
         let record = self.record(name)?;
         let live = self.alive(&record.id)?;
         match live.map(|l| l.status) {
-            None => Err(Error::conflict("You cannot attach to a stopped container, start it first")),
-            Some(LiveStatus::Paused) => {
-                Err(Error::conflict("You cannot attach to a paused container, unpause it first"))
-            }
-            Some(LiveStatus::Restarting) => {
-                Err(Error::conflict("You cannot attach to a restarting container, wait until it is running"))
-            }
+            None => Err(Error::conflict(
+                "You cannot attach to a stopped container, start it first",
+            )),
+            Some(LiveStatus::Paused) => Err(Error::conflict(
+                "You cannot attach to a paused container, unpause it first",
+            )),
+            Some(LiveStatus::Restarting) => Err(Error::conflict(
+                "You cannot attach to a restarting container, wait until it is running",
+            )),
             Some(LiveStatus::Running) => {
                 let socket = link::connect(&self.roots.socket(&record.id))?;
                 link::send(socket.as_fd(), &Request::Attach { stdin: true }, &[])?;
                 link::answer(&socket)?;
-                Ok(Attached { socket, tty: record.tty(), warnings: Vec::new() })
+                Ok(Attached {
+                    socket,
+                    tty: record.tty(),
+                    warnings: Vec::new(),
+                })
             }
         }
     }
@@ -88,7 +97,10 @@ impl Engine {
         let signal = signal::parse(signal.unwrap_or_else(|| record.stop_signal()))?;
         let timeout = timeout.unwrap_or_else(|| record.stop_timeout());
         if self.alive(&record.id)?.is_none() {
-            return Err(Error::new(Kind::NotModified, format!("container {name} is already stopped")));
+            return Err(Error::new(
+                Kind::NotModified,
+                format!("container {name} is already stopped"),
+            ));
         }
         self.tell(&record.id, &Request::Stop { signal, timeout })
     }
@@ -98,7 +110,10 @@ impl Engine {
         let row = self.find(name)?;
         let number = signal::parse(signal)?;
         if self.alive(&row.id)?.is_none_or(|live| live.pid == 0) {
-            return Err(Error::conflict(format!("cannot kill container: {name}: container {} is not running", row.id)));
+            return Err(Error::conflict(format!(
+                "cannot kill container: {name}: container {} is not running",
+                row.id
+            )));
         }
         match number {
             9 => self.tell(&row.id, &Request::Stop { signal: 9, timeout: -1 }),

@@ -52,7 +52,9 @@ impl Engine {
         let filter = Filter::new(self, &rows, &options.filters)?;
         let mut list = Vec::new();
         for row in rows {
-            let Some(found) = self.look(row, everything)? else { continue };
+            let Some(found) = self.look(row, everything)? else {
+                continue;
+            };
             if filter.matches(&found) {
                 list.push(self.summary(found, options.size)?);
             }
@@ -115,7 +117,12 @@ impl Engine {
         let given = record.body.image.clone().unwrap_or_default();
         match self.image(&given) {
             Ok(image) if image.id == record.image => given,
-            _ => record.image.trim_start_matches("sha256:").get(..12).unwrap_or_default().to_owned(),
+            _ => record
+                .image
+                .trim_start_matches("sha256:")
+                .get(..12)
+                .unwrap_or_default()
+                .to_owned(),
         }
     }
 
@@ -184,25 +191,44 @@ impl Filter {
             by_name.entry(name.clone()).or_default().push(value.clone());
         }
         let created = |name: &str| -> Result<Option<i64>> {
-            let Some(wanted) = by_name.get(name).and_then(|v| v.first()) else { return Ok(None) };
+            let Some(wanted) = by_name.get(name).and_then(|v| v.first()) else {
+                return Ok(None);
+            };
             let id = engine.find(wanted)?.id;
             Ok(rows.iter().find(|r| r.id == id).map(|r| r.created))
         };
         let (before, since) = (created("before")?, created("since")?);
-        let ancestors: Option<Vec<_>> =
-            by_name.get("ancestor").map(|names| names.iter().filter_map(|n| engine.image(n).ok()).collect());
-        let images = ancestors.as_ref().map(|list| list.iter().map(|i| i.id.clone()).collect());
-        let layers = ancestors.iter().flatten().map(|i| i.layers.iter().map(|l| l.to_string()).collect()).collect();
-        Ok(Filter { by_name, before, since, images, layers })
+        let ancestors: Option<Vec<_>> = by_name
+            .get("ancestor")
+            .map(|names| names.iter().filter_map(|n| engine.image(n).ok()).collect());
+        let images = ancestors
+            .as_ref()
+            .map(|list| list.iter().map(|i| i.id.clone()).collect());
+        let layers = ancestors
+            .iter()
+            .flatten()
+            .map(|i| i.layers.iter().map(|l| l.to_string()).collect())
+            .collect();
+        Ok(Filter {
+            by_name,
+            before,
+            since,
+            images,
+            layers,
+        })
     }
 
     fn matches(&self, found: &Found) -> bool {
         let (row, record) = (&found.row, &found.record);
         let any = |name: &str, test: &dyn Fn(&str) -> bool| {
-            self.by_name.get(name).is_none_or(|values| values.iter().any(|v| test(v)))
+            self.by_name
+                .get(name)
+                .is_none_or(|values| values.iter().any(|v| test(v)))
         };
         let all = |name: &str, test: &dyn Fn(&str) -> bool| {
-            self.by_name.get(name).is_none_or(|values| values.iter().all(|v| test(v)))
+            self.by_name
+                .get(name)
+                .is_none_or(|values| values.iter().all(|v| test(v)))
         };
         let label = |wanted: &str| {
             let labels = record.body.labels.as_ref();
@@ -216,7 +242,10 @@ impl Filter {
             _ => None,
         };
         let volume = |wanted: &str| {
-            record.mounts.iter().any(|m| m.name.as_deref() == Some(wanted) || m.destination.as_deref() == Some(wanted))
+            record
+                .mounts
+                .iter()
+                .any(|m| m.name.as_deref() == Some(wanted) || m.destination.as_deref() == Some(wanted))
         };
         any("id", &|v| row.id.starts_with(v))
             && any("name", &|v| name_matches(&row.name, v))
@@ -227,19 +256,26 @@ impl Filter {
             && any("volume", &volume)
             && self.before.is_none_or(|t| row.created < t)
             && self.since.is_none_or(|t| row.created > t)
-            && self.images.as_ref().is_none_or(|images| images.contains(&record.image) || self.descends(record))
+            && self
+                .images
+                .as_ref()
+                .is_none_or(|images| images.contains(&record.image) || self.descends(record))
     }
 
     /// Whether the container's layers start with those of an ancestor.
     fn descends(&self, record: &Record) -> bool {
-        self.layers.iter().any(|ancestor| !ancestor.is_empty() && record.layers.starts_with(ancestor))
+        self.layers
+            .iter()
+            .any(|ancestor| !ancestor.is_empty() && record.layers.starts_with(ancestor))
     }
 }
 
 /// A part of the name, with `^` and `$` for its ends.
 fn name_matches(name: &str, pattern: &str) -> bool {
     let pattern = pattern.strip_prefix('/').unwrap_or(pattern);
-    let (start, rest) = pattern.strip_prefix('^').map_or((false, pattern), |r| (true, r.trim_start_matches('/')));
+    let (start, rest) = pattern
+        .strip_prefix('^')
+        .map_or((false, pattern), |r| (true, r.trim_start_matches('/')));
     let (end, rest) = rest.strip_suffix('$').map_or((false, rest), |r| (true, r));
     match (start, end) {
         (true, true) => name == rest,
@@ -255,7 +291,14 @@ mod tests {
 
     #[test]
     fn names_match_in_part_unless_anchored() {
-        for (pattern, matches) in [("eb", true), ("^web", true), ("^eb", false), ("b1$", true), ("^web$", false), ("/web", true)] {
+        for (pattern, matches) in [
+            ("eb", true),
+            ("^web", true),
+            ("^eb", false),
+            ("b1$", true),
+            ("^web$", false),
+            ("/web", true),
+        ] {
             assert_eq!(name_matches("web1", pattern), matches, "{pattern}");
         }
     }

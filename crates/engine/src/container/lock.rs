@@ -31,7 +31,14 @@ pub fn try_take(roots: &Roots, id: &str) -> Result<Option<File>> {
     loop {
         make_private(&roots.live(id))?;
         let path = roots.lock(id);
-        let file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path) {
+        let file = match OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+        {
             Ok(file) => file,
             // Its last holder removed the directory between our two calls.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
@@ -62,7 +69,10 @@ pub fn take(roots: &Roots, id: &str, mut busy: impl FnMut() -> Result<bool>) -> 
             return Ok(None);
         }
         if Instant::now() > deadline {
-            return Err(Error::new(Kind::Conflict, format!("container {} is busy", crate::container::files::short(id))));
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("container {} is busy", crate::container::files::short(id)),
+            ));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));

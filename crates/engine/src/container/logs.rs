@@ -69,13 +69,17 @@ impl Engine {
         }
         let log_driver = record.host().log_config.as_ref().and_then(|l| l.typ.as_deref());
         if log_driver == Some("none") {
-            return Err(Error::new(errdefs::Kind::NotImplemented, "configured logging driver does not support reading"));
+            return Err(Error::new(
+                errdefs::Kind::NotImplemented,
+                "configured logging driver does not support reading",
+            ));
         }
         let path = self.roots.log(&record.id);
         let mut reader = LogReader::open(&path, options.tail)?;
         loop {
             // Looked at before reading: what is written after that is read, or there is another round.
-            let alive = options.follow && matches!(status(&self.roots, &record.id)?, Status::Alive(_) | Status::Changing);
+            let alive =
+                options.follow && matches!(status(&self.roots, &record.id)?, Status::Alive(_) | Status::Changing);
             while let Some(entry) = reader.next()? {
                 if options.until.is_some_and(|until| nanoseconds(&entry.time) > until) {
                     return Ok(());
@@ -123,7 +127,12 @@ impl LogReader {
             }
             files.push(older);
         }
-        let mut reader = LogReader { path: path.to_owned(), files: Vec::new(), current: None, partial: Vec::new() };
+        let mut reader = LogReader {
+            path: path.to_owned(),
+            files: Vec::new(),
+            current: None,
+            partial: Vec::new(),
+        };
         if let Some(lines) = tail {
             reader.seek(&files, lines)?;
         } else {
@@ -155,7 +164,9 @@ impl LogReader {
             }
             let Some(file) = &mut self.current else { return Ok(None) };
             let mut limited = file.take(LINE_LIMIT);
-            let read = limited.read_until(b'\n', &mut self.partial).step("read the container's log")?;
+            let read = limited
+                .read_until(b'\n', &mut self.partial)
+                .step("read the container's log")?;
             if read == 0 {
                 if !self.rotated_away() {
                     return Ok(None);
@@ -170,7 +181,11 @@ impl LogReader {
             // A line that a full disk or a crash cut is passed over, as Docker does.
             if let Ok(line) = serde_json::from_slice::<LogLine<'_>>(&line) {
                 let stream = if line.stream == "stderr" { 2 } else { 1 };
-                return Ok(Some(LogEntry { stream, time: line.time.into_owned(), bytes: line.log.into_owned().into() }));
+                return Ok(Some(LogEntry {
+                    stream,
+                    time: line.time.into_owned(),
+                    bytes: line.log.into_owned().into(),
+                }));
             }
         }
     }
@@ -218,7 +233,12 @@ fn start_of_tail(file: &mut File, missing: &mut u64) -> std::io::Result<u64> {
         let length = end.min(block.len() as u64);
         file.seek(SeekFrom::Start(end - length))?;
         file.read_exact(&mut block[..length as usize])?;
-        for (index, _) in block[..length as usize].iter().enumerate().rev().filter(|(_, b)| **b == b'\n') {
+        for (index, _) in block[..length as usize]
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, b)| **b == b'\n')
+        {
             let after = end - length + index as u64 + 1;
             if after == total {
                 continue;
@@ -256,7 +276,11 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let put = |name: &str, words: &[&str]| {
             let line = |w: &&str| {
-                let line = LogLine { log: format!("{w}\n").into(), stream: "stdout".into(), time: "t".into() };
+                let line = LogLine {
+                    log: format!("{w}\n").into(),
+                    stream: "stdout".into(),
+                    time: "t".into(),
+                };
                 serde_json::to_string(&line).unwrap() + "\n"
             };
             std::fs::write(dir.join(name), words.iter().map(line).collect::<String>()).unwrap();

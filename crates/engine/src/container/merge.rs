@@ -15,9 +15,15 @@ pub fn merge(body: &mut ContainerCreateBody, image: &ImageConfiguration) {
     or(&mut body.working_dir, config.working_dir());
     or(&mut body.stop_signal, config.stop_signal());
     merge_command(body, config.entrypoint(), config.cmd());
-    merge_env(body.env.get_or_insert_default(), config.env().as_deref().unwrap_or_default());
+    merge_env(
+        body.env.get_or_insert_default(),
+        config.env().as_deref().unwrap_or_default(),
+    );
     for (key, value) in config.labels().iter().flatten() {
-        body.labels.get_or_insert_default().entry(key.clone()).or_insert_with(|| value.clone());
+        body.labels
+            .get_or_insert_default()
+            .entry(key.clone())
+            .or_insert_with(|| value.clone());
     }
     add_missing(&mut body.exposed_ports, config.exposed_ports());
     add_missing(&mut body.volumes, config.volumes());
@@ -74,7 +80,10 @@ mod tests {
         merge(&mut body, &image());
         assert_eq!(body.env.unwrap(), ["A=2", "B=3", "PATH=/x"]);
         assert_eq!(body.labels.unwrap()["k"], "mine");
-        assert_eq!((body.user.unwrap().as_str(), body.stop_signal.unwrap().as_str()), ("www", "SIGINT"));
+        assert_eq!(
+            (body.user.unwrap().as_str(), body.stop_signal.unwrap().as_str()),
+            ("www", "SIGINT")
+        );
         assert_eq!(body.volumes.unwrap(), ["/data"]);
     }
 
@@ -91,7 +100,11 @@ mod tests {
             (Some(vec![String::new()]), None, ""),
         ];
         for (entrypoint, cmd, expected) in table {
-            let mut body = ContainerCreateBody { entrypoint, cmd, ..Default::default() };
+            let mut body = ContainerCreateBody {
+                entrypoint,
+                cmd,
+                ..Default::default()
+            };
             merge(&mut body, &image());
             let args: Vec<_> = [body.entrypoint, body.cmd].into_iter().flatten().flatten().collect();
             assert_eq!(args.join(" "), expected);

@@ -58,11 +58,21 @@ pub fn wanted(body: &ContainerCreateBody) -> Result<Vec<Wanted>> {
     }
     for (destination, options) in host.tmpfs.iter().flatten() {
         let writable = !options.split(',').any(|o| o == "ro");
-        let source = Source::Tmpfs { options: options.clone() };
+        let source = Source::Tmpfs {
+            options: options.clone(),
+        };
         add(&mut list, plain(source, destination, writable)?)?;
     }
     for destination in body.volumes.iter().flatten() {
-        let wanted = plain(Source::Volume { name: None, fill: true, labels: None }, destination, true)?;
+        let wanted = plain(
+            Source::Volume {
+                name: None,
+                fill: true,
+                labels: None,
+            },
+            destination,
+            true,
+        )?;
         // The image's own volumes give way to what the user mounts there.
         if !list.iter().any(|w| w.destination == wanted.destination) {
             list.push(wanted);
@@ -82,7 +92,13 @@ fn add(list: &mut Vec<Wanted>, wanted: Wanted) -> Result<()> {
 
 fn plain(source: Source, destination: &str, writable: bool) -> Result<Wanted> {
     let destination = clean(destination)?;
-    Ok(Wanted { source, destination, writable, propagation: String::new(), mode: String::new() })
+    Ok(Wanted {
+        source,
+        destination,
+        writable,
+        propagation: String::new(),
+        mode: String::new(),
+    })
 }
 
 /// `[SOURCE:]DESTINATION[:OPTIONS]`.
@@ -116,13 +132,37 @@ fn parse_bind(spec: &str) -> Result<Wanted> {
     }
     let destination = clean(destination)?;
     let (source, propagation) = match source {
-        path if path.starts_with('/') => {
-            (Source::Bind { path: clean(path)?.into(), make: true }, propagation.unwrap_or("rprivate"))
-        }
-        "" => (Source::Volume { name: None, fill, labels: None }, ""),
-        name => (Source::Volume { name: Some(check_volume_name(name)?.to_owned()), fill, labels: None }, ""),
+        path if path.starts_with('/') => (
+            Source::Bind {
+                path: clean(path)?.into(),
+                make: true,
+            },
+            propagation.unwrap_or("rprivate"),
+        ),
+        "" => (
+            Source::Volume {
+                name: None,
+                fill,
+                labels: None,
+            },
+            "",
+        ),
+        name => (
+            Source::Volume {
+                name: Some(check_volume_name(name)?.to_owned()),
+                fill,
+                labels: None,
+            },
+            "",
+        ),
     };
-    Ok(Wanted { source, destination, writable, propagation: propagation.into(), mode: mode.into() })
+    Ok(Wanted {
+        source,
+        destination,
+        writable,
+        propagation: propagation.into(),
+        mode: mode.into(),
+    })
 }
 
 /// Docker's rule, and its words, for what is no path and no name either.
@@ -143,14 +183,20 @@ fn check_volume_name(name: &str) -> Result<&str> {
 fn from_mount(mount: &Mount) -> Result<Wanted> {
     let kind = mount.typ.unwrap_or(MountType::BIND);
     let invalid = |why: &str| Error::invalid(format!("invalid mount config for type \"{kind}\": {why}"));
-    let target = mount.target.as_deref().filter(|t| !t.is_empty()).ok_or_else(|| invalid("field Target must not be empty"))?;
+    let target = mount
+        .target
+        .as_deref()
+        .filter(|t| !t.is_empty())
+        .ok_or_else(|| invalid("field Target must not be empty"))?;
     let writable = !mount.read_only.unwrap_or(false);
     let source = mount.source.as_deref().filter(|s| !s.is_empty());
     let wanted = match kind {
         MountType::BIND => {
             let path = source.ok_or_else(|| invalid("field Source must not be empty"))?;
             if !path.starts_with('/') {
-                return Err(invalid(&format!("invalid mount path: '{path}' mount path must be absolute")));
+                return Err(invalid(&format!(
+                    "invalid mount path: '{path}' mount path must be absolute"
+                )));
             }
             let options = mount.bind_options.clone().unwrap_or_default();
             let make = options.create_mountpoint.unwrap_or(false);
@@ -158,8 +204,19 @@ fn from_mount(mount: &Mount) -> Result<Wanted> {
                 return Err(invalid(&format!("bind source path does not exist: {path}"))
                     .hint("--mount never makes the source; -v SOURCE:DESTINATION makes a directory"));
             }
-            let mut wanted = plain(Source::Bind { path: clean(path)?.into(), make }, target, writable)?;
-            wanted.propagation = options.propagation.map(|p| p.to_string()).filter(|p| !p.is_empty()).unwrap_or("rprivate".into());
+            let mut wanted = plain(
+                Source::Bind {
+                    path: clean(path)?.into(),
+                    make,
+                },
+                target,
+                writable,
+            )?;
+            wanted.propagation = options
+                .propagation
+                .map(|p| p.to_string())
+                .filter(|p| !p.is_empty())
+                .unwrap_or("rprivate".into());
             if options.non_recursive == Some(true) {
                 wanted.mode = "nonrecursive".into();
             }
@@ -168,21 +225,50 @@ fn from_mount(mount: &Mount) -> Result<Wanted> {
         MountType::VOLUME => {
             let options = mount.volume_options.clone().unwrap_or_default();
             if options.subpath.as_deref().is_some_and(|s| !s.is_empty()) {
-                return Err(Error::new(errdefs::Kind::NotImplemented, "volume-subpath: not supported yet"));
+                return Err(Error::new(
+                    errdefs::Kind::NotImplemented,
+                    "volume-subpath: not supported yet",
+                ));
             }
-            if options.driver_config.and_then(|d| d.name).is_some_and(|n| !n.is_empty() && n != "local") {
-                return Err(Error::new(errdefs::Kind::NotImplemented, "volume drivers: not supported yet"));
+            if options
+                .driver_config
+                .and_then(|d| d.name)
+                .is_some_and(|n| !n.is_empty() && n != "local")
+            {
+                return Err(Error::new(
+                    errdefs::Kind::NotImplemented,
+                    "volume drivers: not supported yet",
+                ));
             }
             let name = source.map(check_volume_name).transpose()?.map(String::from);
-            plain(Source::Volume { name, fill: options.no_copy != Some(true), labels: options.labels }, target, writable)?
+            plain(
+                Source::Volume {
+                    name,
+                    fill: options.no_copy != Some(true),
+                    labels: options.labels,
+                },
+                target,
+                writable,
+            )?
         }
         MountType::TMPFS => {
             if source.is_some() {
                 return Err(invalid("field Source must not be specified"));
             }
-            plain(Source::Tmpfs { options: tmpfs_options(mount, writable) }, target, writable)?
+            plain(
+                Source::Tmpfs {
+                    options: tmpfs_options(mount, writable),
+                },
+                target,
+                writable,
+            )?
         }
-        _ => return Err(Error::new(errdefs::Kind::NotImplemented, format!("mounts of type {kind}: not supported yet"))),
+        _ => {
+            return Err(Error::new(
+                errdefs::Kind::NotImplemented,
+                format!("mounts of type {kind}: not supported yet"),
+            ));
+        }
     };
     if wanted.destination == "/" {
         return Err(invalid("invalid specification: destination can't be '/'"));
@@ -210,7 +296,9 @@ fn tmpfs_options(mount: &Mount, writable: bool) -> String {
 /// An absolute path without `.`, `..` and double slashes.
 fn clean(path: &str) -> Result<String> {
     if !path.starts_with('/') {
-        return Err(Error::invalid(format!("invalid mount path: '{path}' mount path must be absolute")));
+        return Err(Error::invalid(format!(
+            "invalid mount path: '{path}' mount path must be absolute"
+        )));
     }
     let mut clean = PathBuf::from("/");
     for part in Path::new(path).components() {
@@ -255,9 +343,20 @@ mod tests {
 
     #[test]
     fn binds_follow_dockers_table() {
-        let bind = |s: &str| parse_bind(s).map(|w| (w.source, w.destination, w.writable)).map_err(|e| e.to_string());
-        let volume = |name: Option<&str>| Source::Volume { name: name.map(String::from), fill: true, labels: None };
-        let path = |p: &str| Source::Bind { path: p.into(), make: true };
+        let bind = |s: &str| {
+            parse_bind(s)
+                .map(|w| (w.source, w.destination, w.writable))
+                .map_err(|e| e.to_string())
+        };
+        let volume = |name: Option<&str>| Source::Volume {
+            name: name.map(String::from),
+            fill: true,
+            labels: None,
+        };
+        let path = |p: &str| Source::Bind {
+            path: p.into(),
+            make: true,
+        };
         assert_eq!(bind("/a:/b"), Ok((path("/a"), "/b".into(), true)));
         assert_eq!(bind("/a/../c/:/b//d:ro"), Ok((path("/c"), "/b/d".into(), false)));
         assert_eq!(bind("data:/b:rw,z"), Ok((volume(Some("data")), "/b".into(), true)));

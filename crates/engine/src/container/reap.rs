@@ -34,7 +34,9 @@ impl Engine {
         if !self.roots.live(id).exists() {
             return Ok(());
         }
-        let Some(_lock) = lock::try_take(&self.roots, id)? else { return Ok(()) };
+        let Some(_lock) = lock::try_take(&self.roots, id)? else {
+            return Ok(());
+        };
         self.bring_to_rest(id)
     }
 
@@ -60,7 +62,11 @@ impl Engine {
                 error: Some("the container's monitor was killed".into()),
                 finished_at: now(),
             };
-            let ended = Ended { exit, started_at: live.started_at, restart_count: live.restart_count };
+            let ended = Ended {
+                exit,
+                started_at: live.started_at,
+                restart_count: live.restart_count,
+            };
             write_json(&self.roots.ended(id), &ended)?;
         }
         match record.auto_remove() {
@@ -88,7 +94,9 @@ impl Engine {
 
     /// Erases a container without a record, unless somebody is at work on it.
     pub(crate) fn erase_abandoned(&self, id: &str) -> Result<()> {
-        let Some(_lock) = lock::try_take(&self.roots, id)? else { return Ok(()) };
+        let Some(_lock) = lock::try_take(&self.roots, id)? else {
+            return Ok(());
+        };
         match self.roots.record(id).exists() {
             true => lock::discard(self, id),
             false => self.erase(id, true),

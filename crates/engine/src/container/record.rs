@@ -55,18 +55,32 @@ impl Record {
 
     /// The cgroup, below each hierarchy's mount point.
     pub fn cgroup(&self) -> String {
-        let parent = self.host().cgroup_parent.as_deref().filter(|p| !p.is_empty()).unwrap_or("/berth");
+        let parent = self
+            .host()
+            .cgroup_parent
+            .as_deref()
+            .filter(|p| !p.is_empty())
+            .unwrap_or("/berth");
         format!("/{}/{}", parent.trim_matches('/'), self.id)
     }
 
     /// Entrypoint and command.
     pub fn args(&self) -> Vec<String> {
-        [&self.body.entrypoint, &self.body.cmd].into_iter().flatten().flatten().cloned().collect()
+        [&self.body.entrypoint, &self.body.cmd]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// The signal that asks it to stop.
     pub fn stop_signal(&self) -> &str {
-        self.body.stop_signal.as_deref().filter(|s| !s.is_empty()).unwrap_or("SIGTERM")
+        self.body
+            .stop_signal
+            .as_deref()
+            .filter(|s| !s.is_empty())
+            .unwrap_or("SIGTERM")
     }
 
     /// How long it may take to stop, in seconds; negative is for ever.
@@ -155,7 +169,9 @@ impl Roots {
 /// Reads one JSON file; `None` if it is not there.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).step_with(|| format!("read {}", path.display())),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .step_with(|| format!("read {}", path.display())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).step_with(|| format!("read {}", path.display())),
     }
@@ -184,7 +200,6 @@ impl Engine {
 
     /// The record of exactly this id.
     pub fn read_record(&self, id: &str) -> Result<Record> {
-        read_json(&self.roots.record(id))?
-            .ok_or_else(|| errdefs::Error::not_found(format!("No such container: {id}")))
+        read_json(&self.roots.record(id))?.ok_or_else(|| errdefs::Error::not_found(format!("No such container: {id}")))
     }
 }

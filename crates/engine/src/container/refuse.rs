@@ -8,25 +8,57 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     let empty = HostConfig::default();
     let host = body.host_config.as_ref().unwrap_or(&empty);
     let asked = [
-        ("a health check", body.healthcheck.as_ref().is_some_and(|h| h.test.as_ref().is_some_and(|t| t.as_slice() != ["NONE"]))),
-        ("publishing ports", host.port_bindings.as_ref().is_some_and(|p| !p.is_empty())),
+        (
+            "a health check",
+            body.healthcheck
+                .as_ref()
+                .is_some_and(|h| h.test.as_ref().is_some_and(|t| t.as_slice() != ["NONE"])),
+        ),
+        (
+            "publishing ports",
+            host.port_bindings.as_ref().is_some_and(|p| !p.is_empty()),
+        ),
         ("publishing all ports", host.publish_all_ports == Some(true)),
         ("links", some(&host.links)),
         ("volumes from another container", some(&host.volumes_from)),
         ("device requests (GPUs)", some(&host.device_requests)),
         ("device cgroup rules", some(&host.device_cgroup_rules)),
         ("devices", some(&host.devices)),
-        ("storage options", host.storage_opt.as_ref().is_some_and(|s| !s.is_empty())),
+        (
+            "storage options",
+            host.storage_opt.as_ref().is_some_and(|s| !s.is_empty()),
+        ),
         ("annotations", host.annotations.as_ref().is_some_and(|s| !s.is_empty())),
         ("block I/O limits of devices", throttled(host)),
-        ("realtime scheduling", host.cpu_realtime_period.unwrap_or(0) != 0 || host.cpu_realtime_runtime.unwrap_or(0) != 0),
+        (
+            "realtime scheduling",
+            host.cpu_realtime_period.unwrap_or(0) != 0 || host.cpu_realtime_runtime.unwrap_or(0) != 0,
+        ),
         ("memory swappiness", host.memory_swappiness.is_some_and(|s| s >= 0)),
         ("disabling the OOM killer", host.oom_kill_disable == Some(true)),
-        ("volume drivers", host.volume_driver.as_deref().is_some_and(|d| !d.is_empty() && d != "local")),
-        ("runtimes", host.runtime.as_deref().is_some_and(|r| !r.is_empty() && r != "berth")),
-        ("isolation technologies", host.isolation.is_some_and(|i| !["", "default"].contains(&i.to_string().as_str()))),
-        ("cgroup namespaces of the host", host.cgroupns_mode.is_some_and(|m| m.to_string() == "host")),
-        ("host Windows limits", host.cpu_count.unwrap_or(0) + host.cpu_percent.unwrap_or(0) != 0),
+        (
+            "volume drivers",
+            host.volume_driver
+                .as_deref()
+                .is_some_and(|d| !d.is_empty() && d != "local"),
+        ),
+        (
+            "runtimes",
+            host.runtime.as_deref().is_some_and(|r| !r.is_empty() && r != "berth"),
+        ),
+        (
+            "isolation technologies",
+            host.isolation
+                .is_some_and(|i| !["", "default"].contains(&i.to_string().as_str())),
+        ),
+        (
+            "cgroup namespaces of the host",
+            host.cgroupns_mode.is_some_and(|m| m.to_string() == "host"),
+        ),
+        (
+            "host Windows limits",
+            host.cpu_count.unwrap_or(0) + host.cpu_percent.unwrap_or(0) != 0,
+        ),
         ("more than one network", networks(body) > 1),
     ];
     if let Some((name, _)) = asked.iter().find(|(_, asked)| *asked) {
@@ -39,7 +71,11 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     }
     mode("network mode", &host.network_mode, &["", "default", "none", "host"])?;
     mode("pid mode", &host.pid_mode, &["", "private", "host"])?;
-    mode("ipc mode", &host.ipc_mode, &["", "private", "shareable", "none", "host"])?;
+    mode(
+        "ipc mode",
+        &host.ipc_mode,
+        &["", "private", "shareable", "none", "host"],
+    )?;
     mode("uts mode", &host.uts_mode, &["", "host"])?;
     mode("user namespace mode", &host.userns_mode, &["", "private", "host"])
 }
@@ -50,13 +86,21 @@ fn some<T>(list: &Option<Vec<T>>) -> bool {
 
 fn throttled(host: &HostConfig) -> bool {
     some(&host.blkio_weight_device)
-        || [&host.blkio_device_read_bps, &host.blkio_device_write_bps, &host.blkio_device_read_iops, &host.blkio_device_write_iops]
-            .into_iter()
-            .any(some)
+        || [
+            &host.blkio_device_read_bps,
+            &host.blkio_device_write_bps,
+            &host.blkio_device_read_iops,
+            &host.blkio_device_write_iops,
+        ]
+        .into_iter()
+        .any(some)
 }
 
 fn networks(body: &ContainerCreateBody) -> usize {
-    body.networking_config.as_ref().and_then(|n| n.endpoints_config.as_ref()).map_or(0, |e| e.len())
+    body.networking_config
+        .as_ref()
+        .and_then(|n| n.endpoints_config.as_ref())
+        .map_or(0, |e| e.len())
 }
 
 fn mode(what: &str, value: &Option<String>, known: &[&str]) -> Result<()> {
@@ -76,8 +120,14 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_named() {
-        let host = HostConfig { network_mode: Some("bridge".into()), ..Default::default() };
-        let body = ContainerCreateBody { host_config: Some(host), ..Default::default() };
+        let host = HostConfig {
+            network_mode: Some("bridge".into()),
+            ..Default::default()
+        };
+        let body = ContainerCreateBody {
+            host_config: Some(host),
+            ..Default::default()
+        };
         let error = refuse_unsupported(&body).unwrap_err();
         assert_eq!(error.to_string(), "the network mode \"bridge\": not supported yet");
         assert!(refuse_unsupported(&ContainerCreateBody::default()).is_ok());

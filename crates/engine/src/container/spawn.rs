@@ -20,15 +20,30 @@ pub mod arguments {
 
     /// What `start` gives.
     pub fn encode(roots: &Roots, id: &str) -> Vec<OsString> {
-        vec!["monitor".into(), id.into(), "--data".into(), (&roots.data).into(), "--run".into(), (&roots.run).into()]
+        vec![
+            "monitor".into(),
+            id.into(),
+            "--data".into(),
+            (&roots.data).into(),
+            "--run".into(),
+            (&roots.run).into(),
+        ]
     }
 
     /// What the program gets, its own name taken off.
     pub fn decode(arguments: &[OsString]) -> Option<(Roots, String)> {
-        let [command, id, data_flag, data, run_flag, run] = arguments else { return None };
+        let [command, id, data_flag, data, run_flag, run] = arguments else {
+            return None;
+        };
         let good = command == "monitor" && data_flag == "--data" && run_flag == "--run";
         let id = id.to_str().filter(|_| good)?.to_owned();
-        Some((Roots { data: data.into(), run: run.into() }, id))
+        Some((
+            Roots {
+                data: data.into(),
+                run: run.into(),
+            },
+            id,
+        ))
     }
 }
 
@@ -40,7 +55,8 @@ pub fn spawn(engine: &Engine, record: &Record, lock: File, attach: bool) -> Resu
     if attach {
         link::send(std::os::fd::AsFd::as_fd(&ours), &Request::Attach { stdin: true }, &[])?;
     } else {
-        ours.shutdown(std::net::Shutdown::Write).step("make a socket for the monitor")?;
+        ours.shutdown(std::net::Shutdown::Write)
+            .step("make a socket for the monitor")?;
     }
     let log_path = engine.roots.monitor_log(&record.id);
     let log = File::create(&log_path).step("make the monitor's log")?;
@@ -55,7 +71,11 @@ pub fn spawn(engine: &Engine, record: &Record, lock: File, attach: bool) -> Resu
         .spawn();
     child.step_with(|| format!("start the monitor ({})", program.path.display()))?;
     match link::answer(&ours) {
-        Ok((Answer::Started { warnings, .. }, _)) => Ok(Attached { socket: ours, tty: record.tty(), warnings }),
+        Ok((Answer::Started { warnings, .. }, _)) => Ok(Attached {
+            socket: ours,
+            tty: record.tty(),
+            warnings,
+        }),
         Ok(_) => Err(Error::system("the monitor gave an answer that fits no start")),
         Err(e) if e.kind() == Kind::Unavailable => Err(died(&log_path, e)),
         Err(e) => Err(e),
@@ -82,8 +102,14 @@ impl Program {
     fn find(set: Option<&Path>) -> Self {
         let original = set.unwrap_or(Path::new("/proc/self/exe"));
         match sys::mount::read_only_view(original) {
-            Ok(view) => Program { path: format!("/proc/self/fd/{}", view.as_raw_fd()).into(), _view: Some(view) },
-            Err(_) => Program { path: original.into(), _view: None },
+            Ok(view) => Program {
+                path: format!("/proc/self/fd/{}", view.as_raw_fd()).into(),
+                _view: Some(view),
+            },
+            Err(_) => Program {
+                path: original.into(),
+                _view: None,
+            },
         }
     }
 }
@@ -94,7 +120,10 @@ mod tests {
 
     #[test]
     fn arguments_survive_the_way() {
-        let roots = Roots { data: "/d".into(), run: "/r".into() };
+        let roots = Roots {
+            data: "/d".into(),
+            run: "/r".into(),
+        };
         let (back, id) = arguments::decode(&arguments::encode(&roots, "abc")).unwrap();
         assert_eq!((back.data, back.run, id.as_str()), (roots.data, roots.run, "abc"));
         assert!(arguments::decode(&["monitor".into(), "x".into()]).is_none());

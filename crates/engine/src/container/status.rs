@@ -28,7 +28,11 @@ pub fn status(roots: &Roots, id: &str) -> Result<Status> {
     }
     if let Some(live) = read_json(&roots.live_state(id))? {
         // It may have ended between our two looks.
-        return Ok(if roots.live(id).exists() { Status::Orphaned(live) } else { at_rest(roots, id)? });
+        return Ok(if roots.live(id).exists() {
+            Status::Orphaned(live)
+        } else {
+            at_rest(roots, id)?
+        });
     }
     at_rest(roots, id)
 }

@@ -23,7 +23,10 @@ impl Engine {
         };
         let output = command.output().step("run ps on the host")?;
         if !output.status.success() {
-            return Err(Error::invalid(format!("ps: {}", String::from_utf8_lossy(&output.stderr).trim())));
+            return Err(Error::invalid(format!(
+                "ps: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            )));
         }
         select(&String::from_utf8_lossy(&output.stdout), &pids)
     }
@@ -32,7 +35,12 @@ impl Engine {
 /// The title row and the rows of these processes; the last column may have blanks.
 fn select(table: &str, pids: &[i32]) -> Result<ContainerTopResponse> {
     let mut lines = table.lines();
-    let titles: Vec<String> = lines.next().unwrap_or_default().split_whitespace().map(String::from).collect();
+    let titles: Vec<String> = lines
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(String::from)
+        .collect();
     let column = titles.iter().position(|t| t == "PID");
     let column = column.ok_or_else(|| Error::invalid("Couldn't find PID field in ps output"))?;
     let row = |line: &str| -> Vec<String> {
@@ -42,8 +50,15 @@ fn select(table: &str, pids: &[i32]) -> Result<ContainerTopResponse> {
         row.push(words[own..].join(" "));
         row
     };
-    let ours = |row: &Vec<String>| row.get(column).and_then(|p| p.parse().ok()).is_some_and(|p: i32| pids.contains(&p));
-    Ok(ContainerTopResponse { processes: Some(lines.map(row).filter(ours).collect()), titles: Some(titles) })
+    let ours = |row: &Vec<String>| {
+        row.get(column)
+            .and_then(|p| p.parse().ok())
+            .is_some_and(|p: i32| pids.contains(&p))
+    };
+    Ok(ContainerTopResponse {
+        processes: Some(lines.map(row).filter(ours).collect()),
+        titles: Some(titles),
+    })
 }
 
 #[cfg(test)]

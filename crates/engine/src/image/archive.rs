@@ -33,7 +33,11 @@ impl Engine {
                 .map_err(|e| e.kind_is(Kind::Invalid))?;
             let layers = diff_ids(&config)?;
             if layers.len() != found.layers.len() {
-                let message = format!("the archive has {} layers, its configuration {}", found.layers.len(), layers.len());
+                let message = format!(
+                    "the archive has {} layers, its configuration {}",
+                    found.layers.len(),
+                    layers.len()
+                );
                 return Err(Error::invalid(message));
             }
             for (source, diff_id) in found.layers.iter().zip(&layers) {
@@ -42,9 +46,22 @@ impl Engine {
                     self.layers.apply(&mut plain, Some(diff_id))?;
                 }
             }
-            let manifest = found.manifest.as_ref().map(|m| self.content.put(m)).transpose()?.map(|d| d.to_string());
-            let names = found.references.iter().map(|r| (r.canonical(), manifest.clone())).collect();
-            let id = self.commit_image(New { config: &found.config, layers: &layers, references: names })?;
+            let manifest = found
+                .manifest
+                .as_ref()
+                .map(|m| self.content.put(m))
+                .transpose()?
+                .map(|d| d.to_string());
+            let names = found
+                .references
+                .iter()
+                .map(|r| (r.canonical(), manifest.clone()))
+                .collect();
+            let id = self.commit_image(New {
+                config: &found.config,
+                layers: &layers,
+                references: names,
+            })?;
             match found.references.is_empty() {
                 true => loaded.push(id),
                 false => loaded.extend(found.references.iter().map(Reference::familiar)),
@@ -59,7 +76,9 @@ impl Engine {
         for name in names {
             let image = self.image(name)?;
             let digest: Digest = image.id.parse().step("read the image's id")?;
-            let asked = Reference::parse(name).ok().filter(|r| r.digest.is_none() && image.references.contains(&r.familiar()));
+            let asked = Reference::parse(name)
+                .ok()
+                .filter(|r| r.digest.is_none() && image.references.contains(&r.familiar()));
             if let Some(there) = images.iter_mut().find(|s| s.config_digest == digest) {
                 there.references.extend(asked);
                 continue;
@@ -103,6 +122,10 @@ impl Engine {
         });
         let bytes = config.to_string().into_bytes();
         let names = reference.iter().map(|r| (r.canonical(), None)).collect();
-        self.commit_image(New { config: &bytes, layers: &[layer.diff_id], references: names })
+        self.commit_image(New {
+            config: &bytes,
+            layers: &[layer.diff_id],
+            references: names,
+        })
     }
 }

@@ -42,8 +42,18 @@ fn apply(settings: &mut Map<String, Value>, line: &str) -> Result<()> {
             merge(settings, "Labels", pairs);
         }
         "EXPOSE" => {
-            let port = |p: &str| if p.contains('/') { p.to_owned() } else { format!("{p}/tcp") };
-            merge(settings, "ExposedPorts", rest.split_whitespace().map(|p| (port(p), json!({}))));
+            let port = |p: &str| {
+                if p.contains('/') {
+                    p.to_owned()
+                } else {
+                    format!("{p}/tcp")
+                }
+            };
+            merge(
+                settings,
+                "ExposedPorts",
+                rest.split_whitespace().map(|p| (port(p), json!({}))),
+            );
         }
         "VOLUME" => {
             let list = serde_json::from_str::<Vec<String>>(rest);
@@ -73,11 +83,16 @@ fn command(text: &str) -> Value {
 fn pairs(text: &str) -> Result<Vec<(String, String)>> {
     let words = words(text);
     if !words.first().is_some_and(|w| w.contains('=')) {
-        let (key, value) = text.split_once(char::is_whitespace).ok_or_else(|| Error::invalid("ENV must have two arguments"))?;
+        let (key, value) = text
+            .split_once(char::is_whitespace)
+            .ok_or_else(|| Error::invalid("ENV must have two arguments"))?;
         return Ok(vec![(key.into(), value.trim().into())]);
     }
     let pair = |w: String| w.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
-    words.into_iter().map(|w| pair(w).ok_or_else(|| Error::invalid("a word without '='"))).collect()
+    words
+        .into_iter()
+        .map(|w| pair(w).ok_or_else(|| Error::invalid("a word without '='")))
+        .collect()
 }
 
 /// Split at blanks, quotes taken off.
@@ -103,8 +118,18 @@ mod tests {
 
     #[test]
     fn lines_become_settings() {
-        let lines = ["CMD [\"a\",\"b\"]", "entrypoint run it", "ENV A=1 B=\"two words\"", "ENV A 3", "EXPOSE 80 53/udp",
-            "VOLUME /x /y", "LABEL k=v", "USER me", "WORKDIR /w"].map(String::from);
+        let lines = [
+            "CMD [\"a\",\"b\"]",
+            "entrypoint run it",
+            "ENV A=1 B=\"two words\"",
+            "ENV A 3",
+            "EXPOSE 80 53/udp",
+            "VOLUME /x /y",
+            "LABEL k=v",
+            "USER me",
+            "WORKDIR /w",
+        ]
+        .map(String::from);
         let expected = json!({"Cmd": ["a", "b"], "Entrypoint": ["/bin/sh", "-c", "run it"], "Env": ["B=two words", "A=3"],
             "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "Volumes": {"/x": {}, "/y": {}}, "Labels": {"k": "v"},
             "User": "me", "WorkingDir": "/w"});

@@ -26,7 +26,9 @@ impl NameRow {
     /// `debian@sha256:...`.
     pub fn digest(&self) -> Option<String> {
         let reference = Reference::parse(&self.name).ok()?;
-        self.manifest.as_ref().map(|m| format!("{}@{m}", reference.familiar_name()))
+        self.manifest
+            .as_ref()
+            .map(|m| format!("{}@{m}", reference.familiar_name()))
     }
 }
 
@@ -50,7 +52,13 @@ impl Engine {
         // A bad name is said to be bad; an id that is none is said to be missing.
         match reference {
             Ok(reference) => Err(Error::not_found(format!("No such image: {}", reference.familiar()))),
-            Err(_) if name.trim_start_matches("sha256:").bytes().all(|b| b.is_ascii_hexdigit()) && !name.is_empty() => {
+            Err(_)
+                if name
+                    .trim_start_matches("sha256:")
+                    .bytes()
+                    .all(|b| b.is_ascii_hexdigit())
+                    && !name.is_empty() =>
+            {
                 Err(Error::not_found(format!("No such image: {name}")))
             }
             Err(error) => Err(error),
@@ -61,13 +69,25 @@ impl Engine {
         let db = &self.state.db;
         let one = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
         let Some(digest) = &reference.digest else {
-            let query = db.query_row("SELECT image FROM reference WHERE name = ?1", [reference.canonical()], one);
+            let query = db.query_row(
+                "SELECT image FROM reference WHERE name = ?1",
+                [reference.canonical()],
+                one,
+            );
             return query.optional().map_err(database);
         };
-        let bare = Reference { tag: None, ..reference.clone() };
-        let (exact, repository) = (bare.canonical(), format!("{}/{}:*", reference.registry, reference.repository));
+        let bare = Reference {
+            tag: None,
+            ..reference.clone()
+        };
+        let (exact, repository) = (
+            bare.canonical(),
+            format!("{}/{}:*", reference.registry, reference.repository),
+        );
         let query = "SELECT image FROM reference WHERE name = ?1 OR (name GLOB ?2 AND manifest = ?3) LIMIT 1";
-        db.query_row(query, params![exact, repository, digest.to_string()], one).optional().map_err(database)
+        db.query_row(query, params![exact, repository, digest.to_string()], one)
+            .optional()
+            .map_err(database)
     }
 
     fn id_by_prefix(&self, name: &str) -> Result<Option<String>> {
@@ -75,20 +95,29 @@ impl Engine {
         if hex.is_empty() || hex.len() > 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()) {
             return Ok(None);
         }
-        let mut statement = self.state.db.prepare("SELECT id FROM image WHERE id GLOB ?1 LIMIT 2").map_err(database)?;
+        let mut statement = self
+            .state
+            .db
+            .prepare("SELECT id FROM image WHERE id GLOB ?1 LIMIT 2")
+            .map_err(database)?;
         let found = statement.query_map([format!("sha256:{hex}*")], |row| row.get::<_, String>(0));
         let mut found: Vec<String> = found.and_then(Iterator::collect).map_err(database)?;
         match found.len() {
             0 => Ok(None),
             1 => Ok(found.pop()),
-            _ => Err(Error::invalid(format!("multiple IDs found with provided prefix: {hex}"))),
+            _ => Err(Error::invalid(format!(
+                "multiple IDs found with provided prefix: {hex}"
+            ))),
         }
     }
 
     /// By its full id.
     pub(super) fn image_of(&self, id: &str) -> Result<Image> {
         let missing = || Error::not_found(format!("No such image: {id}"));
-        let size = self.state.db.query_row("SELECT size FROM image WHERE id = ?1", [id], |row| row.get::<_, i64>(0));
+        let size = self
+            .state
+            .db
+            .query_row("SELECT size FROM image WHERE id = ?1", [id], |row| row.get::<_, i64>(0));
         let size = size.optional().map_err(database)?.ok_or_else(missing)?;
         let digest: Digest = id.parse().step("read the image's id")?;
         let config: ImageConfiguration =
@@ -96,7 +125,12 @@ impl Engine {
         let names = self.names_of(id)?;
         let mut digests: Vec<String> = names.iter().filter_map(NameRow::digest).collect();
         digests.dedup();
-        let layers = config.rootfs().diff_ids().iter().map(|d| parse_diff_id(d)).collect::<Result<_>>()?;
+        let layers = config
+            .rootfs()
+            .diff_ids()
+            .iter()
+            .map(|d| parse_diff_id(d))
+            .collect::<Result<_>>()?;
         Ok(Image {
             id: id.to_owned(),
             config,
@@ -111,7 +145,16 @@ impl Engine {
     pub(super) fn names_of(&self, id: &str) -> Result<Vec<NameRow>> {
         let query = "SELECT name, image, manifest FROM reference WHERE image = ?1 ORDER BY name";
         let mut statement = self.state.db.prepare_cached(query).map_err(database)?;
-        let row = |row: &rusqlite::Row<'_>| Ok(NameRow { name: row.get(0)?, image: row.get(1)?, manifest: row.get(2)? });
-        statement.query_map([id], row).and_then(Iterator::collect).map_err(database)
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok(NameRow {
+                name: row.get(0)?,
+                image: row.get(1)?,
+                manifest: row.get(2)?,
+            })
+        };
+        statement
+            .query_map([id], row)
+            .and_then(Iterator::collect)
+            .map_err(database)
     }
 }

@@ -17,7 +17,11 @@ impl Engine {
         if let Some((name, _)) = filters.iter().find(|(n, _)| !FILTERS.contains(&n.as_str())) {
             return Err(Error::invalid(format!("invalid filter '{name}'")));
         }
-        let mut statement = self.state.db.prepare("SELECT id, created FROM image ORDER BY created DESC, id").map_err(database)?;
+        let mut statement = self
+            .state
+            .db
+            .prepare("SELECT id, created FROM image ORDER BY created DESC, id")
+            .map_err(database)?;
         let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
         let rows: Vec<(String, i64)> = rows.and_then(Iterator::collect).map_err(database)?;
         let mut used: HashMap<String, i64> = HashMap::new();
@@ -36,10 +40,28 @@ impl Engine {
     }
 
     /// The tags to show; `None` if the image does not match.
-    fn shown(&self, image: &Image, created: i64, names: &[NameRow], filters: &[(String, String)]) -> Result<Option<Vec<String>>> {
+    fn shown(
+        &self,
+        image: &Image,
+        created: i64,
+        names: &[NameRow],
+        filters: &[(String, String)],
+    ) -> Result<Option<Vec<String>>> {
         let mut tags: Vec<String> = names.iter().filter_map(NameRow::tag).collect();
-        let created_of = |name: &str| Ok::<i64, Error>(self.image(name)?.config.created().as_deref().map_or(0, human::seconds_at));
-        let patterns: Vec<&String> = filters.iter().filter(|(n, _)| n == "reference").map(|(_, v)| v).collect();
+        let created_of = |name: &str| {
+            Ok::<i64, Error>(
+                self.image(name)?
+                    .config
+                    .created()
+                    .as_deref()
+                    .map_or(0, human::seconds_at),
+            )
+        };
+        let patterns: Vec<&String> = filters
+            .iter()
+            .filter(|(n, _)| n == "reference")
+            .map(|(_, v)| v)
+            .collect();
         if !patterns.is_empty() {
             tags.retain(|tag| patterns.iter().any(|p| matches_reference(tag, p)));
             if tags.is_empty() {
@@ -77,7 +99,12 @@ fn summary(image: Image, created: i64, tags: Vec<String>, containers: i64) -> mo
         created,
         size: image.size as i64,
         shared_size: -1,
-        labels: image.config.config().as_ref().and_then(|c| c.labels().clone()).unwrap_or_default(),
+        labels: image
+            .config
+            .config()
+            .as_ref()
+            .and_then(|c| c.labels().clone())
+            .unwrap_or_default(),
         containers,
         ..Default::default()
     }
@@ -95,7 +122,11 @@ fn glob(pattern: &str, text: &str) -> bool {
         (None, None) => true,
         (Some('*'), _) => {
             let rest = &pattern[1..];
-            glob(rest, text) || text.chars().next().is_some_and(|c| c != '/' && glob(pattern, &text[c.len_utf8()..]))
+            glob(rest, text)
+                || text
+                    .chars()
+                    .next()
+                    .is_some_and(|c| c != '/' && glob(pattern, &text[c.len_utf8()..]))
         }
         (Some('?'), Some(c)) if c != '/' => glob(&pattern[1..], &text[c.len_utf8()..]),
         (Some(p), Some(c)) if p == c => glob(&pattern[p.len_utf8()..], &text[c.len_utf8()..]),
@@ -109,7 +140,13 @@ mod tests {
 
     #[test]
     fn patterns_are_dockers() {
-        for (pattern, matches) in [("debian", true), ("debian:1*", true), ("deb?an:12", true), ("*:11", false), ("*/debian", false)] {
+        for (pattern, matches) in [
+            ("debian", true),
+            ("debian:1*", true),
+            ("deb?an:12", true),
+            ("*:11", false),
+            ("*/debian", false),
+        ] {
             assert_eq!(matches_reference("debian:12", pattern), matches, "{pattern}");
         }
     }

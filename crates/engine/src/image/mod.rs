@@ -83,8 +83,17 @@ impl Engine {
     /// Held while layers are added (`alone`: removed).
     fn lock_images(&self, alone: bool) -> Result<File> {
         let path = self.roots.data.join("images.lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path).step("open the image lock")?;
-        let operation = if alone { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .step("open the image lock")?;
+        let operation = if alone {
+            FlockOperation::LockExclusive
+        } else {
+            FlockOperation::LockShared
+        };
         rustix::fs::flock(&file, operation).errno_step("take the image lock")?;
         Ok(file)
     }
@@ -93,19 +102,34 @@ impl Engine {
     fn commit_image(&self, new: New<'_>) -> Result<String> {
         let id = self.content.put(new.config)?.to_string();
         let config: ImageConfiguration = serde_json::from_slice(new.config).step("read the image's configuration")?;
-        let sizes: Result<Vec<u64>> = new.layers.iter().map(|l| self.layers.layer(l).map(|l| l.size)).collect();
+        let sizes: Result<Vec<u64>> = new
+            .layers
+            .iter()
+            .map(|l| self.layers.layer(l).map(|l| l.size))
+            .collect();
         let size: u64 = sizes?.iter().sum();
         let created = config.created().as_deref().map_or(0, human::seconds_at);
         self.state.transact(|db| {
-            db.execute("INSERT OR IGNORE INTO image (id, created, size) VALUES (?1, ?2, ?3)", params![id, created, size as i64])
-                .map_err(database)?;
+            db.execute(
+                "INSERT OR IGNORE INTO image (id, created, size) VALUES (?1, ?2, ?3)",
+                params![id, created, size as i64],
+            )
+            .map_err(database)?;
             for (position, layer) in new.layers.iter().enumerate() {
                 let row = params![id, position as i64, layer.to_string()];
-                db.execute("INSERT OR IGNORE INTO image_layer (image, position, layer) VALUES (?1, ?2, ?3)", row).map_err(database)?;
+                db.execute(
+                    "INSERT OR IGNORE INTO image_layer (image, position, layer) VALUES (?1, ?2, ?3)",
+                    row,
+                )
+                .map_err(database)?;
             }
             for (name, manifest) in &new.references {
                 let row = params![name, id, manifest];
-                db.execute("INSERT OR REPLACE INTO reference (name, image, manifest) VALUES (?1, ?2, ?3)", row).map_err(database)?;
+                db.execute(
+                    "INSERT OR REPLACE INTO reference (name, image, manifest) VALUES (?1, ?2, ?3)",
+                    row,
+                )
+                .map_err(database)?;
             }
             Ok(())
         })?;
@@ -117,10 +141,15 @@ impl Engine {
         let image = self.image(source)?;
         let target = Reference::parse(target)?;
         if target.digest.is_some() {
-            return Err(errdefs::Error::invalid("refusing to create a tag with a digest reference"));
+            return Err(errdefs::Error::invalid(
+                "refusing to create a tag with a digest reference",
+            ));
         }
         let row = params![target.canonical(), image.id];
-        let tagged = self.state.db.execute("INSERT OR REPLACE INTO reference (name, image) VALUES (?1, ?2)", row);
+        let tagged = self
+            .state
+            .db
+            .execute("INSERT OR REPLACE INTO reference (name, image) VALUES (?1, ?2)", row);
         tagged.map_err(database).map(drop)
     }
 
@@ -143,14 +172,19 @@ impl Engine {
         rootfs.set_diff_ids(layers.iter().map(|l| l.to_string()).collect());
         config.set_rootfs(rootfs);
         let bytes = serde_json::to_vec(&config).step("write the image's configuration")?;
-        self.commit_image(New { config: &bytes, layers: &layers, references: vec![(reference.canonical(), None)] })
+        self.commit_image(New {
+            config: &bytes,
+            layers: &layers,
+            references: vec![(reference.canonical(), None)],
+        })
     }
 
     /// Everything about an image, in Docker's form.
     pub fn inspect_image(&self, name: &str) -> Result<models::ImageInspect> {
         let image = self.image(name)?;
         let digest: Digest = image.id.parse().step("read the image's id")?;
-        let raw: serde_json::Value = serde_json::from_slice(&self.content.get(&digest)?).step("read the image's configuration")?;
+        let raw: serde_json::Value =
+            serde_json::from_slice(&self.content.get(&digest)?).step("read the image's configuration")?;
         let text = |key: &str| raw.get(key).and_then(|v| v.as_str()).map(String::from);
         let config = raw.get("config").cloned().unwrap_or_default();
         Ok(models::ImageInspect {
@@ -180,11 +214,18 @@ fn diff_ids(config: &ImageConfiguration) -> Result<Vec<Digest>> {
 }
 
 fn parse_diff_id(text: &str) -> Result<Digest> {
-    let digest = text.parse::<Digest>().ok().filter(|_| text.starts_with("sha256:") && text.len() == 71);
+    let digest = text
+        .parse::<Digest>()
+        .ok()
+        .filter(|_| text.starts_with("sha256:") && text.len() == 71);
     digest.ok_or_else(|| errdefs::Error::invalid(format!("the image's configuration has a bad layer digest: {text:?}")))
 }
 
 /// Twelve digits of a digest.
 fn short(digest: &str) -> String {
-    digest.trim_start_matches("sha256:").get(..12).unwrap_or(digest).to_owned()
+    digest
+        .trim_start_matches("sha256:")
+        .get(..12)
+        .unwrap_or(digest)
+        .to_owned()
 }

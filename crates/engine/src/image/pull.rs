@@ -28,29 +28,53 @@ struct Job {
 
 impl Engine {
     /// Pulls an image. `platform`: this machine's unless given.
-    pub fn pull(&self, reference: &str, platform: Option<&Platform>, registry: &registry::Client, progress: &Show<'_>) -> Result<Pulled> {
+    pub fn pull(
+        &self,
+        reference: &str,
+        platform: Option<&Platform>,
+        registry: &registry::Client,
+        progress: &Show<'_>,
+    ) -> Result<Pulled> {
         let reference = Reference::parse(reference)?;
-        let label = reference.tag.clone().or(reference.digest.as_ref().map(|d| d.to_string())).unwrap_or_default();
+        let label = reference
+            .tag
+            .clone()
+            .or(reference.digest.as_ref().map(|d| d.to_string()))
+            .unwrap_or_default();
         let platform = platform.cloned().unwrap_or_else(Platform::host);
         let (top, bytes, manifest) = resolve(registry, &reference, &platform)?;
-        progress(Progress::Message(format!("{label}: Pulling from {}", shown_repository(&reference))));
+        progress(Progress::Message(format!(
+            "{label}: Pulling from {}",
+            shown_repository(&reference)
+        )));
         let (config_bytes, config) = fetch_config(registry, &reference, &manifest)?;
         let layers = diff_ids(&config)?;
         if layers.len() != manifest.layers().len() {
             return Err(Error::invalid(format!(
                 "the manifest of {} has {} layers, its configuration {}",
-                reference.familiar(), manifest.layers().len(), layers.len()
+                reference.familiar(),
+                manifest.layers().len(),
+                layers.len()
             )));
         }
         let _lock = self.lock_images(false)?;
         self.layers.sweep()?;
         let jobs = manifest.layers().iter().zip(&layers);
-        let jobs = jobs.map(|(d, l)| Job { descriptor: d.clone(), diff_id: l.clone() }).collect();
+        let jobs = jobs
+            .map(|(d, l)| Job {
+                descriptor: d.clone(),
+                diff_id: l.clone(),
+            })
+            .collect();
         self.fetch_layers(registry, &reference, jobs, progress)?;
         self.content.put(&bytes)?;
         let before = self.image_id(&reference.familiar()).ok();
         let names = vec![(name_to_keep(&reference), Some(top.to_string()))];
-        let id = self.commit_image(New { config: &config_bytes, layers: &layers, references: names })?;
+        let id = self.commit_image(New {
+            config: &config_bytes,
+            layers: &layers,
+            references: names,
+        })?;
         let pulled = Pulled {
             reference: reference.familiar(),
             up_to_date: before.as_ref() == Some(&id),
@@ -58,16 +82,31 @@ impl Engine {
             digest: top.to_string(),
         };
         progress(Progress::Message(format!("Digest: {}", pulled.digest)));
-        let status = if pulled.up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
+        let status = if pulled.up_to_date {
+            "Image is up to date for"
+        } else {
+            "Downloaded newer image for"
+        };
         progress(Progress::Message(format!("Status: {status} {}", pulled.reference)));
         Ok(pulled)
     }
 
-    fn fetch_layers(&self, registry: &registry::Client, reference: &Reference, jobs: Vec<Job>, progress: &Show<'_>) -> Result<()> {
+    fn fetch_layers(
+        &self,
+        registry: &registry::Client,
+        reference: &Reference,
+        jobs: Vec<Job>,
+        progress: &Show<'_>,
+    ) -> Result<()> {
         let layers = &self.layers;
         let show = |job: &Job, status| {
             let id = short(job.descriptor.digest().digest());
-            progress(Progress::Layer { id, status, current: 0, total: 0 });
+            progress(Progress::Layer {
+                id,
+                status,
+                current: 0,
+                total: 0,
+            });
         };
         let mut todo: HashMap<&Digest, &Job> = HashMap::new();
         for job in &jobs {
@@ -99,14 +138,22 @@ impl Engine {
                 });
             }
         });
-        failure.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
+        failure
+            .into_inner()
+            .unwrap_or_else(|e| e.into_inner())
+            .map_or(Ok(()), Err)
     }
 }
 
 /// The digest that the name stands for, and the manifest for the platform.
-fn resolve(registry: &registry::Client, reference: &Reference, platform: &Platform) -> Result<(Digest, Vec<u8>, ImageManifest)> {
+fn resolve(
+    registry: &registry::Client,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<(Digest, Vec<u8>, ImageManifest)> {
     let parse = |bytes: &[u8]| -> Result<ImageManifest> {
-        let parsed = serde_json::from_slice(bytes).step_with(|| format!("read the manifest of {}", reference.familiar()));
+        let parsed =
+            serde_json::from_slice(bytes).step_with(|| format!("read the manifest of {}", reference.familiar()));
         parsed.map_err(|e| e.kind_is(Kind::Invalid))
     };
     let top = registry.manifest(reference)?;
@@ -120,35 +167,71 @@ fn resolve(registry: &registry::Client, reference: &Reference, platform: &Platfo
         .step_with(|| format!("read the index of {}", reference.familiar()))
         .map_err(|e| e.kind_is(Kind::Invalid))?;
     let chosen = platform.select(&index, &reference.familiar())?.digest().clone();
-    let found = registry.manifest(&Reference { digest: Some(chosen), ..reference.clone() })?;
+    let found = registry.manifest(&Reference {
+        digest: Some(chosen),
+        ..reference.clone()
+    })?;
     let manifest = parse(&found.bytes)?;
     Ok((digest, found.bytes, manifest))
 }
 
-fn fetch_config(registry: &registry::Client, reference: &Reference, manifest: &ImageManifest) -> Result<(Vec<u8>, ImageConfiguration)> {
+fn fetch_config(
+    registry: &registry::Client,
+    reference: &Reference,
+    manifest: &ImageManifest,
+) -> Result<(Vec<u8>, ImageConfiguration)> {
     let descriptor = manifest.config();
     let kind = descriptor.media_type().to_string();
     if !kind.ends_with("image.config.v1+json") && !kind.ends_with("container.image.v1+json") {
-        return Err(Error::invalid(format!("{} is no image: its configuration is of the type {kind:?}", reference.familiar())));
+        return Err(Error::invalid(format!(
+            "{} is no image: its configuration is of the type {kind:?}",
+            reference.familiar()
+        )));
     }
     if descriptor.size() > ::image::DOCUMENT_LIMIT {
-        return Err(Error::invalid(format!("the configuration of {} is larger than 4 MiB", reference.familiar())));
+        return Err(Error::invalid(format!(
+            "the configuration of {} is larger than 4 MiB",
+            reference.familiar()
+        )));
     }
     let mut bytes = Vec::new();
-    registry.blob(reference, descriptor)?.read_to_end(&mut bytes).step("fetch the image's configuration").map_err(foreign)?;
-    let config = serde_json::from_slice(&bytes).step("read the image's configuration").map_err(|e| e.kind_is(Kind::Invalid))?;
+    registry
+        .blob(reference, descriptor)?
+        .read_to_end(&mut bytes)
+        .step("fetch the image's configuration")
+        .map_err(foreign)?;
+    let config = serde_json::from_slice(&bytes)
+        .step("read the image's configuration")
+        .map_err(|e| e.kind_is(Kind::Invalid))?;
     Ok((bytes, config))
 }
 
-fn fetch_layer(layers: &snapshot::Store, registry: &registry::Client, reference: &Reference, job: &Job, progress: &Show<'_>) -> Result<()> {
+fn fetch_layer(
+    layers: &snapshot::Store,
+    registry: &registry::Client,
+    reference: &Reference,
+    job: &Job,
+    progress: &Show<'_>,
+) -> Result<()> {
     let blob = registry.blob(reference, &job.descriptor)?;
     let id = short(job.descriptor.digest().digest());
     let step = || format!("pull layer {id} of {}", reference.familiar());
     // The thread that reads owns the stream; the bar is moved from inside it, over a channel without a lifetime.
     let (moved, moves) = std::sync::mpsc::channel();
-    let counted = Counted { inner: blob, done: 0, last: Instant::now(), moved };
+    let counted = Counted {
+        inner: blob,
+        done: 0,
+        last: Instant::now(),
+        moved,
+    };
     let mut plain = ::image::decompress(Box::new(counted)).step_with(step)?;
-    let mut shown = Shown { plain: &mut plain, moves, id: &id, total: job.descriptor.size(), progress };
+    let mut shown = Shown {
+        plain: &mut plain,
+        moves,
+        id: &id,
+        total: job.descriptor.size(),
+        progress,
+    };
     layers.apply(&mut shown, Some(&job.diff_id)).step_with(step).map(drop)
 }
 
@@ -191,7 +274,12 @@ impl Read for Shown<'_> {
         let read = self.plain.read(buffer)?;
         if let Some(current) = self.moves.try_iter().last() {
             let (id, total) = (self.id.to_owned(), self.total);
-            (self.progress)(Progress::Layer { id, status: "Downloading", current, total });
+            (self.progress)(Progress::Layer {
+                id,
+                status: "Downloading",
+                current,
+                total,
+            });
         }
         Ok(read)
     }
@@ -200,7 +288,11 @@ impl Read for Shown<'_> {
 /// The tag, or the digest where there is no tag.
 fn name_to_keep(reference: &Reference) -> String {
     match reference.tag {
-        Some(_) => Reference { digest: None, ..reference.clone() }.canonical(),
+        Some(_) => Reference {
+            digest: None,
+            ..reference.clone()
+        }
+        .canonical(),
         None => reference.canonical(),
     }
 }
@@ -209,6 +301,8 @@ fn name_to_keep(reference: &Reference) -> String {
 fn shown_repository(reference: &Reference) -> String {
     match reference.registry.as_str() {
         "docker.io" => reference.repository.clone(),
-        registry => format!("{registry}/{}", reference.repository).split_once('/').map_or_else(String::new, |(_, r)| r.into()),
+        registry => format!("{registry}/{}", reference.repository)
+            .split_once('/')
+            .map_or_else(String::new, |(_, r)| r.into()),
     }
 }

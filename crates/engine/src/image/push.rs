@@ -15,9 +15,17 @@ impl Engine {
     /// Pushes the image of that name to where its name says.
     pub fn push(&self, reference: &str, registry: &registry::Client, progress: &Show<'_>) -> Result<Pulled> {
         let reference = Reference::parse(reference)?;
-        let missing = || Error::not_found(format!("An image does not exist locally with the tag: {}", reference.familiar_name()));
+        let missing = || {
+            Error::not_found(format!(
+                "An image does not exist locally with the tag: {}",
+                reference.familiar_name()
+            ))
+        };
         let image = self.image(&reference.familiar()).map_err(|_| missing())?;
-        progress(Progress::Message(format!("The push refers to repository [{}/{}]", reference.registry, reference.repository)));
+        progress(Progress::Message(format!(
+            "The push refers to repository [{}/{}]",
+            reference.registry, reference.repository
+        )));
         let known = self.known_blobs(&image);
         let mut layers = Vec::new();
         for (index, diff_id) in image.layers.iter().enumerate() {
@@ -36,13 +44,25 @@ impl Engine {
         let bytes = manifest.to_string().into_bytes();
         let digest = registry.push_manifest(&reference, &MediaType::ImageManifest, &bytes)?;
         let tag = reference.tag.clone().unwrap_or_default();
-        progress(Progress::Message(format!("{tag}: digest: {digest} size: {}", bytes.len())));
-        Ok(Pulled { reference: reference.familiar(), id: image.id, digest: digest.to_string(), up_to_date: false })
+        progress(Progress::Message(format!(
+            "{tag}: digest: {digest} size: {}",
+            bytes.len()
+        )));
+        Ok(Pulled {
+            reference: reference.familiar(),
+            id: image.id,
+            digest: digest.to_string(),
+            up_to_date: false,
+        })
     }
 
     /// The manifest that the image was pulled with, if it was and fits.
     fn known_blobs(&self, image: &Image) -> Option<ImageManifest> {
-        let digests = self.names_of(&image.id).ok()?.into_iter().filter_map(|name| name.manifest);
+        let digests = self
+            .names_of(&image.id)
+            .ok()?
+            .into_iter()
+            .filter_map(|name| name.manifest);
         let mut manifests = digests.filter_map(|d| {
             let bytes = self.content.get(&d.parse().ok()?).ok()?;
             serde_json::from_slice::<ImageManifest>(&bytes).ok()
@@ -59,7 +79,14 @@ impl Engine {
         progress: &Show<'_>,
     ) -> Result<Descriptor> {
         let id = short(diff_id.digest());
-        let show = |status, total| progress(Progress::Layer { id: id.clone(), status, current: total, total });
+        let show = |status, total| {
+            progress(Progress::Layer {
+                id: id.clone(),
+                status,
+                current: total,
+                total,
+            })
+        };
         show("Preparing", 0);
         if let Some(known) = known {
             if registry.has_blob(reference, known.digest())? {

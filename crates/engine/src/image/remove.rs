@@ -18,7 +18,9 @@ impl Engine {
         let id = self.image_id(name)?;
         let names = self.names_of(&id)?;
         let asked = Reference::parse(name).ok();
-        let by_name = names.iter().find(|n| asked.as_ref().is_some_and(|a| a.canonical() == n.name));
+        let by_name = names
+            .iter()
+            .find(|n| asked.as_ref().is_some_and(|a| a.canonical() == n.name));
         let _lock = self.lock_images(true)?;
         let going: Vec<&NameRow> = match by_name {
             Some(one) if names.len() > 1 => return self.untag(&[one]),
@@ -28,7 +30,8 @@ impl Engine {
                         return Err(Error::conflict(format!(
                             "conflict: unable to remove repository reference {name:?} (must force) - container {} is using \
                              its referenced image {}",
-                            files::short(&container), short(&id)
+                            files::short(&container),
+                            short(&id)
                         )));
                     }
                     return self.untag(&[one]);
@@ -41,7 +44,10 @@ impl Engine {
             }
         };
         let mut done = self.untag(&going)?;
-        self.state.db.execute("DELETE FROM image WHERE id = ?1", [&id]).map_err(database)?;
+        self.state
+            .db
+            .execute("DELETE FROM image WHERE id = ?1", [&id])
+            .map_err(database)?;
         done.push(deleted(id.clone()));
         if let Ok(digest) = id.parse::<Digest>() {
             self.content.remove(&digest)?;
@@ -52,17 +58,32 @@ impl Engine {
 
     /// Deleting by id takes all names along: only if nobody minds.
     fn may_delete(&self, id: &str, names: &[NameRow], force: bool) -> Result<()> {
-        let conflict = |how: &str, why: String| Err(Error::conflict(format!("conflict: unable to delete {} ({how}) - {why}", short(id))));
+        let conflict = |how: &str, why: String| {
+            Err(Error::conflict(format!(
+                "conflict: unable to delete {} ({how}) - {why}",
+                short(id)
+            )))
+        };
         if let Some((container, running)) = self.user_of(id)? {
             let container = files::short(&container);
             if running {
-                return conflict("cannot be forced", format!("image is being used by running container {container}"));
+                return conflict(
+                    "cannot be forced",
+                    format!("image is being used by running container {container}"),
+                );
             }
             if !force {
-                return conflict("must be forced", format!("image is being used by stopped container {container}"));
+                return conflict(
+                    "must be forced",
+                    format!("image is being used by stopped container {container}"),
+                );
             }
         }
-        let repositories: HashSet<String> = names.iter().filter_map(|n| Reference::parse(&n.name).ok()).map(|r| r.familiar_name()).collect();
+        let repositories: HashSet<String> = names
+            .iter()
+            .filter_map(|n| Reference::parse(&n.name).ok())
+            .map(|r| r.familiar_name())
+            .collect();
         if repositories.len() > 1 && !force {
             return conflict("must be forced", "image is referenced in multiple repositories".into());
         }
@@ -86,9 +107,15 @@ impl Engine {
         for name in names {
             self.state
                 .db
-                .execute("DELETE FROM reference WHERE name = ?1 AND image = ?2", params![name.name, name.image])
+                .execute(
+                    "DELETE FROM reference WHERE name = ?1 AND image = ?2",
+                    params![name.name, name.image],
+                )
                 .map_err(database)?;
-            let untagged = |text| models::ImageDeleteResponseItem { untagged: Some(text), deleted: None };
+            let untagged = |text| models::ImageDeleteResponseItem {
+                untagged: Some(text),
+                deleted: None,
+            };
             done.extend(name.tag().map(untagged));
             done.extend(name.digest().map(untagged));
         }
@@ -97,7 +124,11 @@ impl Engine {
 
     /// Removes layers that no image and no container uses. The caller holds the image lock alone.
     pub(super) fn collect_layers(&self) -> Result<Vec<Digest>> {
-        let mut statement = self.state.db.prepare("SELECT DISTINCT layer FROM image_layer").map_err(database)?;
+        let mut statement = self
+            .state
+            .db
+            .prepare("SELECT DISTINCT layer FROM image_layer")
+            .map_err(database)?;
         let used = statement.query_map([], |row| row.get::<_, String>(0));
         let mut used: HashSet<String> = used.and_then(Iterator::collect).map_err(database)?;
         for row in self.state.containers()? {
@@ -106,7 +137,12 @@ impl Engine {
         }
         self.layers.sweep()?;
         let mut gone = Vec::new();
-        for layer in self.layers.layers()?.into_iter().filter(|l| !used.contains(&l.diff_id.to_string())) {
+        for layer in self
+            .layers
+            .layers()?
+            .into_iter()
+            .filter(|l| !used.contains(&l.diff_id.to_string()))
+        {
             self.layers.remove(&layer.diff_id)?;
             gone.push(layer.diff_id);
         }
@@ -115,5 +151,8 @@ impl Engine {
 }
 
 fn deleted(what: String) -> models::ImageDeleteResponseItem {
-    models::ImageDeleteResponseItem { untagged: None, deleted: Some(what) }
+    models::ImageDeleteResponseItem {
+        untagged: None,
+        deleted: Some(what),
+    }
 }

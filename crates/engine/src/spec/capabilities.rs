@@ -12,8 +12,20 @@ use super::privileged;
 const DEFAULT: &[Capability] = {
     use Capability::*;
     &[
-        Chown, DacOverride, Fsetid, Fowner, Mknod, NetRaw, Setgid, Setuid, Setfcap, Setpcap, NetBindService, SysChroot,
-        Kill, AuditWrite,
+        Chown,
+        DacOverride,
+        Fsetid,
+        Fowner,
+        Mknod,
+        NetRaw,
+        Setgid,
+        Setuid,
+        Setfcap,
+        Setpcap,
+        NetBindService,
+        SysChroot,
+        Kill,
+        AuditWrite,
     ]
 };
 
@@ -21,10 +33,47 @@ const DEFAULT: &[Capability] = {
 const ALL: &[Capability] = {
     use Capability::*;
     &[
-        AuditControl, AuditRead, AuditWrite, BlockSuspend, Bpf, CheckpointRestore, Chown, DacOverride, DacReadSearch,
-        Fowner, Fsetid, IpcLock, IpcOwner, Kill, Lease, LinuxImmutable, MacAdmin, MacOverride, Mknod, NetAdmin,
-        NetBindService, NetBroadcast, NetRaw, Perfmon, Setgid, Setfcap, Setpcap, Setuid, SysAdmin, SysBoot, SysChroot,
-        SysModule, SysNice, SysPacct, SysPtrace, SysRawio, SysResource, SysTime, SysTtyConfig, Syslog, WakeAlarm,
+        AuditControl,
+        AuditRead,
+        AuditWrite,
+        BlockSuspend,
+        Bpf,
+        CheckpointRestore,
+        Chown,
+        DacOverride,
+        DacReadSearch,
+        Fowner,
+        Fsetid,
+        IpcLock,
+        IpcOwner,
+        Kill,
+        Lease,
+        LinuxImmutable,
+        MacAdmin,
+        MacOverride,
+        Mknod,
+        NetAdmin,
+        NetBindService,
+        NetBroadcast,
+        NetRaw,
+        Perfmon,
+        Setgid,
+        Setfcap,
+        Setpcap,
+        Setuid,
+        SysAdmin,
+        SysBoot,
+        SysChroot,
+        SysModule,
+        SysNice,
+        SysPacct,
+        SysPtrace,
+        SysRawio,
+        SysResource,
+        SysTime,
+        SysTtyConfig,
+        Syslog,
+        WakeAlarm,
     ]
 };
 
@@ -64,7 +113,11 @@ fn parse(name: &str, field: &str) -> Result<Named> {
     if upper == "ALL" {
         return Ok(None);
     }
-    let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+    let full = if upper.starts_with("CAP_") {
+        upper
+    } else {
+        format!("CAP_{upper}")
+    };
     Capability::deserialize(StrDeserializer::<ValueError>::new(&full))
         .map(Some)
         .map_err(|_| Error::invalid(format!("invalid {field}: unknown capability: {full:?}")))
@@ -78,7 +131,11 @@ mod tests {
     fn adding_and_dropping_follow_dockers_table() {
         let set = |add: &[&str], drop: &[&str]| {
             let list = |l: &[&str]| Some(l.iter().map(|s| (*s).to_owned()).collect());
-            capabilities(&HostConfig { cap_add: list(add), cap_drop: list(drop), ..Default::default() })
+            capabilities(&HostConfig {
+                cap_add: list(add),
+                cap_drop: list(drop),
+                ..Default::default()
+            })
         };
         assert_eq!(set(&[], &[]).unwrap().len(), 14);
         assert_eq!(set(&["net_admin"], &["ALL"]).unwrap(), [Capability::NetAdmin]);

@@ -51,7 +51,10 @@ fn memory(host: &HostConfig) -> Option<LinuxMemory> {
 fn cpu(host: &HostConfig) -> Option<LinuxCpu> {
     let positive = |n: Option<i64>| n.filter(|n| *n > 0);
     let text = |t: &Option<String>| t.clone().filter(|t| !t.is_empty());
-    let (mut quota, mut period) = (host.cpu_quota.filter(|n| *n != 0), positive(host.cpu_period).map(|p| p as u64));
+    let (mut quota, mut period) = (
+        host.cpu_quota.filter(|n| *n != 0),
+        positive(host.cpu_period).map(|p| p as u64),
+    );
     if let Some(nanos) = positive(host.nano_cpus) {
         (quota, period) = (Some(nanos / (1_000_000_000 / PERIOD as i64)), Some(PERIOD));
     }
@@ -84,7 +87,11 @@ fn device_rules(all: bool) -> Vec<LinuxDeviceCgroup> {
     if all {
         return vec![rule(true, A, None, None, "rwm")];
     }
-    let mut rules = vec![rule(false, A, None, None, "rwm"), rule(true, C, None, None, "m"), rule(true, B, None, None, "m")];
+    let mut rules = vec![
+        rule(false, A, None, None, "rwm"),
+        rule(true, C, None, None, "m"),
+        rule(true, B, None, None, "m"),
+    ];
     // null, zero, full, random, urandom, tty, console, ptmx, pts
     for (major, minor) in [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)] {
         rules.push(rule(true, C, Some(major), Some(minor), "rwm"));
@@ -106,7 +113,10 @@ pub fn check(host: &HostConfig) -> Result<()> {
     if memory == 0 && swap > 0 {
         return invalid("You should always set the Memory limit when using Memoryswap limit, see usage");
     }
-    if host.memory_reservation.is_some_and(|r| r > 0 && (r < LEAST_MEMORY || (memory > 0 && r > memory))) {
+    if host
+        .memory_reservation
+        .is_some_and(|r| r > 0 && (r < LEAST_MEMORY || (memory > 0 && r > memory)))
+    {
         return invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
     }
     check_cpu(host)
@@ -114,7 +124,11 @@ pub fn check(host: &HostConfig) -> Result<()> {
 
 fn check_cpu(host: &HostConfig) -> Result<()> {
     let invalid = |words: String| Err(Error::invalid(words));
-    let (nanos, period, quota) = (host.nano_cpus.unwrap_or(0), host.cpu_period.unwrap_or(0), host.cpu_quota.unwrap_or(0));
+    let (nanos, period, quota) = (
+        host.nano_cpus.unwrap_or(0),
+        host.cpu_period.unwrap_or(0),
+        host.cpu_quota.unwrap_or(0),
+    );
     if nanos > 0 && period > 0 {
         return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set".into());
     }
@@ -123,7 +137,9 @@ fn check_cpu(host: &HostConfig) -> Result<()> {
     }
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get()) as i64;
     if nanos < 0 || nanos > cpus * 1_000_000_000 {
-        return invalid(format!("range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"));
+        return invalid(format!(
+            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+        ));
     }
     if period != 0 && !(1000..=1_000_000).contains(&period) {
         return invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".into());
@@ -143,13 +159,23 @@ mod tests {
 
     #[test]
     fn half_a_processor_is_half_a_period() {
-        let cpu = cpu(&HostConfig { nano_cpus: Some(500_000_000), ..Default::default() }).unwrap();
+        let cpu = cpu(&HostConfig {
+            nano_cpus: Some(500_000_000),
+            ..Default::default()
+        })
+        .unwrap();
         assert_eq!((cpu.quota(), cpu.period()), (Some(50_000), Some(100_000)));
     }
 
     #[test]
     fn swap_is_twice_the_memory_unless_asked_otherwise() {
-        let memory = |memory, swap| super::memory(&HostConfig { memory, memory_swap: swap, ..Default::default() });
+        let memory = |memory, swap| {
+            super::memory(&HostConfig {
+                memory,
+                memory_swap: swap,
+                ..Default::default()
+            })
+        };
         assert_eq!(memory(Some(10 << 20), None).unwrap().swap(), Some(20 << 20));
         assert_eq!(memory(Some(10 << 20), Some(-1)).unwrap().swap(), Some(-1));
         assert!(memory(None, Some(0)).is_none());
@@ -157,9 +183,21 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let host = HostConfig { memory: Some(1 << 20), ..Default::default() };
-        assert_eq!(check(&host).unwrap_err().to_string(), "Minimum memory limit allowed is 6MB");
-        assert!(check(&HostConfig { nano_cpus: Some(1 << 50), ..Default::default() }).is_err());
+        let host = HostConfig {
+            memory: Some(1 << 20),
+            ..Default::default()
+        };
+        assert_eq!(
+            check(&host).unwrap_err().to_string(),
+            "Minimum memory limit allowed is 6MB"
+        );
+        assert!(
+            check(&HostConfig {
+                nano_cpus: Some(1 << 50),
+                ..Default::default()
+            })
+            .is_err()
+        );
         assert!(check(&HostConfig::default()).is_ok());
     }
 }

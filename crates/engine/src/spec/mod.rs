@@ -14,9 +14,7 @@ use std::os::fd::BorrowedFd;
 
 use bollard_stubs::models::HostConfig;
 use errdefs::{Result, Step};
-use runtime::oci::{
-    Linux, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Root, Spec,
-};
+use runtime::oci::{Linux, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Root, Spec};
 
 use crate::Roots;
 use crate::container::Record;
@@ -44,8 +42,17 @@ pub fn build(roots: &Roots, record: &Record, root: BorrowedFd<'_>) -> Result<Bui
     let caps = capabilities(host)?;
     let mut spec = Spec::default();
     spec.set_version("1.2.0".into());
-    spec.set_hostname((!shares(&host.uts_mode)).then(|| record.body.hostname.clone()).flatten());
-    spec.set_domainname((!shares(&host.uts_mode)).then(|| record.body.domainname.clone()).flatten().filter(|d| !d.is_empty()));
+    spec.set_hostname(
+        (!shares(&host.uts_mode))
+            .then(|| record.body.hostname.clone())
+            .flatten(),
+    );
+    spec.set_domainname(
+        (!shares(&host.uts_mode))
+            .then(|| record.body.domainname.clone())
+            .flatten()
+            .filter(|d| !d.is_empty()),
+    );
     spec.set_process(Some(process::process(record, root, &caps)?));
     spec.set_mounts(Some(mounts::mounts(roots, record)));
     let mut rootfs = Root::default();
@@ -75,8 +82,14 @@ fn linux(record: &Record, filter: Option<LinuxSeccomp>) -> Result<Linux> {
     let host = record.host();
     let mut linux = Linux::default();
     let mapping = |range: IdRange| {
-        let mapping = LinuxIdMappingBuilder::default().container_id(0u32).host_id(range.first).size(range.count);
-        mapping.build().map(|mapping| vec![mapping]).step("describe the user namespace")
+        let mapping = LinuxIdMappingBuilder::default()
+            .container_id(0u32)
+            .host_id(range.first)
+            .size(range.count);
+        mapping
+            .build()
+            .map(|mapping| vec![mapping])
+            .step("describe the user namespace")
     };
     let ids = record.ids.map(mapping).transpose()?;
     linux.set_uid_mappings(ids.clone());
@@ -88,7 +101,12 @@ fn linux(record: &Record, filter: Option<LinuxSeccomp>) -> Result<Linux> {
     linux.set_seccomp(filter);
     linux.set_devices(None);
     linux.set_rootfs_propagation(None);
-    let visible = privileged(host) || host.security_opt.iter().flatten().any(|o| o == "systempaths=unconfined");
+    let visible = privileged(host)
+        || host
+            .security_opt
+            .iter()
+            .flatten()
+            .any(|o| o == "systempaths=unconfined");
     let paths = |asked: &Option<Vec<String>>, default: fn() -> Vec<String>| match (asked, visible) {
         (Some(paths), _) => Some(paths.clone()),
         (None, true) => None,
@@ -115,19 +133,34 @@ fn namespaces(record: &Record) -> Vec<LinuxNamespace> {
         namespace.set_typ(typ);
         namespace
     };
-    asked.into_iter().filter(|(_, own)| *own).map(|(typ, _)| namespace(typ)).collect()
+    asked
+        .into_iter()
+        .filter(|(_, own)| *own)
+        .map(|(typ, _)| namespace(typ))
+        .collect()
 }
 
 /// What tells of, or acts on, the host as a whole (moby `oci/defaults.go`).
 fn masked_paths() -> Vec<String> {
     const PATHS: &[&str] = &[
-        "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-        "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+        "/proc/acpi",
+        "/proc/asound",
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/sys/devices/virtual/powercap",
         "/sys/firmware",
     ];
     PATHS.iter().map(|p| (*p).to_owned()).collect()
 }
 
 fn readonly_paths() -> Vec<String> {
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"].map(String::from).into()
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+        .map(String::from)
+        .into()
 }

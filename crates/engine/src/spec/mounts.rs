@@ -15,7 +15,12 @@ pub fn mounts(roots: &Roots, record: &Record) -> Vec<Mount> {
     list.extend(own_files(roots, record));
     list.extend(record.mounts.iter().map(|point| asked(record, point)));
     // What the user mounts over one of the system's directories takes its place.
-    let taken = |m: &Mount| record.mounts.iter().any(|p| p.destination.as_deref().map(Path::new) == Some(m.destination()));
+    let taken = |m: &Mount| {
+        record
+            .mounts
+            .iter()
+            .any(|p| p.destination.as_deref().map(Path::new) == Some(m.destination()))
+    };
     let own = record.mounts.len();
     let system_count = list.len() - own;
     let mut index = 0;
@@ -48,12 +53,22 @@ fn system(record: &Record) -> Vec<Mount> {
             false => mount("/proc", "proc", "proc", "nosuid,noexec,nodev"),
         },
         mount("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"),
-        mount("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5",
+        ),
         match foreign(record.network() == "host") {
             true => mount("/sys", "bind", "/sys", &format!("rbind,nosuid,noexec,nodev,{access}")),
             false => mount("/sys", "sysfs", "sysfs", &format!("nosuid,noexec,nodev,{access}")),
         },
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &format!("nosuid,noexec,nodev,{access}")),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &format!("nosuid,noexec,nodev,{access}"),
+        ),
     ];
     if !foreign(shares(&host.ipc_mode)) {
         list.push(mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"));
@@ -63,7 +78,12 @@ fn system(record: &Record) -> Vec<Mount> {
     match host.ipc_mode.as_deref() {
         Some("none") => {}
         Some("host") => list.push(mount("/dev/shm", "bind", "/dev/shm", "bind,nosuid,noexec,nodev")),
-        _ => list.push(mount("/dev/shm", "tmpfs", "shm", &format!("nosuid,noexec,nodev,mode=1777,size={shm}"))),
+        _ => list.push(mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &format!("nosuid,noexec,nodev,mode=1777,size={shm}"),
+        )),
     }
     list
 }
@@ -71,7 +91,11 @@ fn system(record: &Record) -> Vec<Mount> {
 /// Name resolution: files of the container's own, so that it may change them.
 fn own_files(roots: &Roots, record: &Record) -> Vec<Mount> {
     let dir = roots.container(&record.id);
-    let options = if record.ids.is_some() { "bind,rprivate,idmap" } else { "bind,rprivate" };
+    let options = if record.ids.is_some() {
+        "bind,rprivate,idmap"
+    } else {
+        "bind,rprivate"
+    };
     let file = |name: &str| {
         let mut mount = mount(&format!("/etc/{name}"), "bind", "", options);
         mount.set_source(Some(dir.join(name)));
@@ -89,9 +113,20 @@ fn asked(record: &Record, point: &MountPoint) -> Mount {
         tmpfs_options(&mut options, point.mode.as_deref().unwrap_or_default());
         "tmpfs"
     } else {
-        let recursive = !point.mode.as_deref().unwrap_or_default().split(',').any(|o| o == "nonrecursive");
+        let recursive = !point
+            .mode
+            .as_deref()
+            .unwrap_or_default()
+            .split(',')
+            .any(|o| o == "nonrecursive");
         options.push(if recursive { "rbind" } else { "bind" }.to_owned());
-        options.push(point.propagation.clone().filter(|p| !p.is_empty()).unwrap_or("rprivate".into()));
+        options.push(
+            point
+                .propagation
+                .clone()
+                .filter(|p| !p.is_empty())
+                .unwrap_or("rprivate".into()),
+        );
         if !point.rw.unwrap_or(true) {
             // All of the tree, where the kernel can (5.12): a read-only volume with a writable hole is a surprise.
             options.push(if recursive { "rro" } else { "ro" }.to_owned());

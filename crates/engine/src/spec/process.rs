@@ -23,8 +23,19 @@ pub fn process(record: &Record, root: BorrowedFd<'_>, caps: &[Capability]) -> Re
     let mut process = Process::default();
     process.set_terminal(Some(record.tty()));
     process.set_args(Some(record.args()));
-    process.set_cwd(body.working_dir.as_deref().filter(|d| !d.is_empty()).unwrap_or("/").into());
-    process.set_env(Some(environment(record, record.tty(), body.env.as_deref().unwrap_or_default(), &identity.home)));
+    process.set_cwd(
+        body.working_dir
+            .as_deref()
+            .filter(|d| !d.is_empty())
+            .unwrap_or("/")
+            .into(),
+    );
+    process.set_env(Some(environment(
+        record,
+        record.tty(),
+        body.env.as_deref().unwrap_or_default(),
+        &identity.home,
+    )));
     process.set_user(user(&identity));
     process.set_capabilities(Some(sets(caps)));
     process.set_rlimits(Some(rlimits(host.ulimits.as_deref().unwrap_or_default())?));
@@ -37,7 +48,11 @@ pub fn process(record: &Record, root: BorrowedFd<'_>, caps: &[Capability]) -> Re
 pub fn exec_process(record: &Record, root: BorrowedFd<'_>, options: &ExecOptions) -> Result<Process> {
     let (body, host) = (&record.body, record.host());
     let user_name = options.user.as_deref().or(body.user.as_deref()).unwrap_or_default();
-    let further = host.group_add.as_deref().filter(|_| options.user.is_none()).unwrap_or_default();
+    let further = host
+        .group_add
+        .as_deref()
+        .filter(|_| options.user.is_none())
+        .unwrap_or_default();
     let identity = look_up(root, user_name, further)?;
     let mut env = body.env.clone().unwrap_or_default();
     for entry in &options.env {
@@ -46,7 +61,12 @@ pub fn exec_process(record: &Record, root: BorrowedFd<'_>, options: &ExecOptions
     let mut process = Process::default();
     process.set_terminal(Some(options.tty));
     process.set_args(Some(options.command.clone()));
-    let cwd = options.workdir.as_deref().or(body.working_dir.as_deref()).filter(|d| !d.is_empty()).unwrap_or("/");
+    let cwd = options
+        .workdir
+        .as_deref()
+        .or(body.working_dir.as_deref())
+        .filter(|d| !d.is_empty())
+        .unwrap_or("/");
     if !cwd.starts_with('/') {
         return Err(Error::invalid(format!("cwd must be an absolute path: {cwd}")));
     }
@@ -67,7 +87,9 @@ pub fn exec_process(record: &Record, root: BorrowedFd<'_>, options: &ExecOptions
 /// Whether setuid programs and file capabilities give nothing (prctl(2), `PR_SET_NO_NEW_PRIVS`).
 fn no_new_privileges(record: &Record) -> bool {
     let options = record.host().security_opt.iter().flatten();
-    options.filter_map(|o| o.strip_prefix("no-new-privileges")).any(|v| ["", ":true", "=true"].contains(&v))
+    options
+        .filter_map(|o| o.strip_prefix("no-new-privileges"))
+        .any(|v| ["", ":true", "=true"].contains(&v))
 }
 
 /// `PATH`, `HOSTNAME`, `TERM`, then what was asked for, then `HOME`: Docker's order.
@@ -121,16 +143,27 @@ fn sets(caps: &[Capability]) -> LinuxCapabilities {
 /// What was asked for, and the limit on open files.
 fn rlimits(asked: &[ResourcesUlimits]) -> Result<Vec<PosixRlimit>> {
     let limit = |typ, soft: u64, hard: u64| {
-        PosixRlimitBuilder::default().typ(typ).soft(soft).hard(hard).build().step("describe a limit")
+        PosixRlimitBuilder::default()
+            .typ(typ)
+            .soft(soft)
+            .hard(hard)
+            .build()
+            .step("describe a limit")
     };
     let mut list = Vec::new();
     for ulimit in asked {
         let typ = rlimit_type(ulimit.name.as_deref().unwrap_or_default())?;
         // -1 is Docker's word for no limit, and the kernel's, too: RLIM_INFINITY.
-        list.push(limit(typ, ulimit.soft.unwrap_or(-1) as u64, ulimit.hard.unwrap_or(-1) as u64)?);
+        list.push(limit(
+            typ,
+            ulimit.soft.unwrap_or(-1) as u64,
+            ulimit.hard.unwrap_or(-1) as u64,
+        )?);
     }
     if !list.iter().any(|l| l.typ() == PosixRlimitType::RlimitNofile) {
-        let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+            .maximum
+            .unwrap_or(u64::MAX);
         let files = OPEN_FILES.min(hard);
         list.push(limit(PosixRlimitType::RlimitNofile, files, files)?);
     }
@@ -143,7 +176,9 @@ pub fn check_ulimit(ulimit: &ResourcesUlimits) -> Result<()> {
     rlimit_type(name)?;
     let (soft, hard) = (ulimit.soft.unwrap_or(-1), ulimit.hard.unwrap_or(-1));
     if hard != -1 && (soft == -1 || soft > hard) {
-        return Err(Error::invalid(format!("ulimit soft limit must be less than or equal to hard limit: {name} {soft} > {hard}")));
+        return Err(Error::invalid(format!(
+            "ulimit soft limit must be less than or equal to hard limit: {name} {soft} > {hard}"
+        )));
     }
     Ok(())
 }
@@ -152,13 +187,27 @@ pub fn check_ulimit(ulimit: &ResourcesUlimits) -> Result<()> {
 fn rlimit_type(name: &str) -> Result<PosixRlimitType> {
     use PosixRlimitType::*;
     const NAMES: &[(&str, PosixRlimitType)] = &[
-        ("core", RlimitCore), ("cpu", RlimitCpu), ("data", RlimitData), ("fsize", RlimitFsize), ("locks", RlimitLocks),
-        ("memlock", RlimitMemlock), ("msgqueue", RlimitMsgqueue), ("nice", RlimitNice), ("nofile", RlimitNofile),
-        ("nproc", RlimitNproc), ("rss", RlimitRss), ("rtprio", RlimitRtprio), ("rttime", RlimitRttime),
-        ("sigpending", RlimitSigpending), ("stack", RlimitStack), ("as", RlimitAs),
+        ("core", RlimitCore),
+        ("cpu", RlimitCpu),
+        ("data", RlimitData),
+        ("fsize", RlimitFsize),
+        ("locks", RlimitLocks),
+        ("memlock", RlimitMemlock),
+        ("msgqueue", RlimitMsgqueue),
+        ("nice", RlimitNice),
+        ("nofile", RlimitNofile),
+        ("nproc", RlimitNproc),
+        ("rss", RlimitRss),
+        ("rtprio", RlimitRtprio),
+        ("rttime", RlimitRttime),
+        ("sigpending", RlimitSigpending),
+        ("stack", RlimitStack),
+        ("as", RlimitAs),
     ];
     let found = NAMES.iter().find(|(n, _)| *n == name);
-    found.map(|(_, typ)| *typ).ok_or_else(|| Error::invalid(format!("invalid ulimit type: {name}")))
+    found
+        .map(|(_, typ)| *typ)
+        .ok_or_else(|| Error::invalid(format!("invalid ulimit type: {name}")))
 }
 
 #[cfg(test)]
@@ -178,7 +227,11 @@ mod tests {
     fn open_files_have_a_limit_unless_asked_otherwise() {
         let limits = rlimits(&[]).unwrap();
         assert!(limits[0].soft() <= OPEN_FILES && limits[0].soft() == limits[0].hard());
-        let asked = ResourcesUlimits { name: Some("nofile".into()), soft: Some(10), hard: Some(20) };
+        let asked = ResourcesUlimits {
+            name: Some("nofile".into()),
+            soft: Some(10),
+            hard: Some(20),
+        };
         let limits = rlimits(&[asked]).unwrap();
         assert_eq!((limits.len(), limits[0].soft(), limits[0].hard()), (1, 10, 20));
     }

@@ -9,7 +9,12 @@ use super::privileged;
 
 /// The filter of the container's processes; `None` for none.
 pub fn filter(host: &HostConfig, caps: &[Capability]) -> Result<Option<LinuxSeccomp>> {
-    let asked = host.security_opt.iter().flatten().rev().find_map(|o| o.strip_prefix("seccomp=").or(o.strip_prefix("seccomp:")));
+    let asked = host
+        .security_opt
+        .iter()
+        .flatten()
+        .rev()
+        .find_map(|o| o.strip_prefix("seccomp=").or(o.strip_prefix("seccomp:")));
     match asked {
         Some("unconfined") => Ok(None),
         None | Some("builtin") if privileged(host) => Ok(None),
@@ -69,12 +74,21 @@ struct Condition {
 
 fn profile(json: &str, caps: &[Capability]) -> Result<LinuxSeccomp> {
     let decoding = || "Decoding seccomp profile failed".to_owned();
-    let profile: Profile = serde_json::from_str(json).step_with(decoding).map_err(|e| e.kind_is(errdefs::Kind::Invalid))?;
+    let profile: Profile = serde_json::from_str(json)
+        .step_with(decoding)
+        .map_err(|e| e.kind_is(errdefs::Kind::Invalid))?;
     if profile.architectures.is_some() && profile.arch_map.is_some() {
-        return Err(Error::invalid("use either 'architectures' or 'archMap', not both, in the seccomp profile"));
+        return Err(Error::invalid(
+            "use either 'architectures' or 'archMap', not both, in the seccomp profile",
+        ));
     }
     let mut architectures = profile.architectures.unwrap_or_default();
-    for map in profile.arch_map.into_iter().flatten().filter(|m| m.architecture == NATIVE) {
+    for map in profile
+        .arch_map
+        .into_iter()
+        .flatten()
+        .filter(|m| m.architecture == NATIVE)
+    {
         architectures.push(map.architecture);
         architectures.extend(map.sub_architectures.unwrap_or_default());
     }
@@ -113,7 +127,10 @@ impl Condition {
     /// Each condition that is stated holds.
     fn all_hold(&self, caps: &[Capability]) -> bool {
         self.caps.iter().flatten().all(|c| caps.contains(c))
-            && self.arches.as_ref().is_none_or(|a| a.is_empty() || a.iter().any(|a| a == GO_ARCH))
+            && self
+                .arches
+                .as_ref()
+                .is_none_or(|a| a.is_empty() || a.iter().any(|a| a == GO_ARCH))
             && self.min_kernel.as_deref().is_none_or(kernel_at_least)
     }
 
@@ -149,10 +166,21 @@ mod tests {
             {"names":["ptrace"],"action":"SCMP_ACT_ALLOW","includes":{"minKernel":"4.8"}},
             {"names":["far"],"action":"SCMP_ACT_ALLOW","includes":{"minKernel":"99.0"}}]}"#;
         let names = |caps: &[Capability]| -> Vec<String> {
-            profile(json, caps).unwrap().syscalls().iter().flatten().flat_map(|s| s.names().clone()).collect()
+            profile(json, caps)
+                .unwrap()
+                .syscalls()
+                .iter()
+                .flatten()
+                .flat_map(|s| s.names().clone())
+                .collect()
         };
         assert_eq!(names(&[]), ["read", "write", "clone", "ptrace"]);
         assert_eq!(names(&[Capability::SysAdmin]), ["read", "write", "mount", "ptrace"]);
-        assert!(profile("{", &[]).unwrap_err().to_string().starts_with("Decoding seccomp profile failed"));
+        assert!(
+            profile("{", &[])
+                .unwrap_err()
+                .to_string()
+                .starts_with("Decoding seccomp profile failed")
+        );
     }
 }

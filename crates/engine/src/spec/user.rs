@@ -42,7 +42,9 @@ fn read_inside(root: BorrowedFd<'_>, path: &str) -> Result<String> {
         return Ok(String::new());
     }
     let mut bytes = Vec::new();
-    file.take(FILE_LIMIT).read_to_end(&mut bytes).step_with(|| format!("read the container's /{path}"))?;
+    file.take(FILE_LIMIT)
+        .read_to_end(&mut bytes)
+        .step_with(|| format!("read the container's /{path}"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -52,7 +54,10 @@ fn identify(passwd: &str, group: &str, user: &str, further: &[String]) -> Result
         None => (user, None),
     };
     let name = if name.is_empty() { "0" } else { name };
-    let mut identity = Identity { home: "/".into(), ..Default::default() };
+    let mut identity = Identity {
+        home: "/".into(),
+        ..Default::default()
+    };
     let entry = entries(passwd).find(|e| e.len() >= 4 && e[0] == name);
     let entry = entry.or_else(|| {
         let uid = number(name, "uid").ok()?;
@@ -81,7 +86,10 @@ fn identify(passwd: &str, group: &str, user: &str, further: &[String]) -> Result
 }
 
 fn entries(file: &str) -> impl Iterator<Item = Vec<&str>> {
-    file.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(|l| l.split(':').collect())
+    file.lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .map(|l| l.split(':').collect())
 }
 
 fn find_group(group: &str, name: &str) -> Result<u32> {
@@ -96,7 +104,10 @@ fn find_group(group: &str, name: &str) -> Result<u32> {
 
 fn memberships(group: &str, user: &str) -> Vec<u32> {
     let member = |e: &Vec<&str>| e.len() >= 4 && e[3].split(',').any(|m| m == user);
-    entries(group).filter(member).filter_map(|e| e[2].parse().ok()).collect()
+    entries(group)
+        .filter(member)
+        .filter_map(|e| e[2].parse().ok())
+        .collect()
 }
 
 /// Ids reach to 2^31 - 1, as everywhere in this field: -1 means "no change" to the kernel.
@@ -108,15 +119,21 @@ fn number(text: &str, what: &str) -> Result<u32> {
 }
 
 fn unknown(what: &str, name: &str, file: &str) -> Error {
-    Error::new(Kind::Invalid, format!("unable to find {what} {name}: no matching entries in {file} file"))
-        .hint(format!("the image's /etc/{file} has no such {what}; a number always works"))
+    Error::new(
+        Kind::Invalid,
+        format!("unable to find {what} {name}: no matching entries in {file} file"),
+    )
+    .hint(format!(
+        "the image's /etc/{file} has no such {what}; a number always works"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# x\nwww:x:33:34::/var/www:/bin/sh\nbroken\n1000:x:7:8::/seven:";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\n# x\nwww:x:33:34::/var/www:/bin/sh\nbroken\n1000:x:7:8::/seven:";
     const GROUP: &str = "root:x:0:\nwww:x:34:\nvideo:x:44:www,other\naudio:x:29:www\n";
 
     fn id(user: &str, further: &[&str]) -> std::result::Result<(u32, u32, Vec<u32>, String), String> {
@@ -128,18 +145,34 @@ mod tests {
     #[test]
     fn users_are_found_as_docker_finds_them() {
         assert_eq!(id("", &[]), Ok((0, 0, vec![], "/root".into())));
-        assert_eq!(id("www", &["video", "99"]), Ok((33, 34, vec![29, 44, 99], "/var/www".into())));
+        assert_eq!(
+            id("www", &["video", "99"]),
+            Ok((33, 34, vec![29, 44, 99], "/var/www".into()))
+        );
         assert_eq!(id("33", &[]), Ok((33, 34, vec![29, 44], "/var/www".into())));
         assert_eq!(id("www:root", &[]), Ok((33, 0, vec![], "/var/www".into())));
         assert_eq!(id("1234", &[]), Ok((1234, 0, vec![], "/".into())));
         assert_eq!(id("1234:5", &[]), Ok((1234, 5, vec![], "/".into())));
-        assert_eq!(id("1000", &[]), Ok((7, 8, vec![], "/seven".into())), "a name of digits is a name first");
+        assert_eq!(
+            id("1000", &[]),
+            Ok((7, 8, vec![], "/seven".into())),
+            "a name of digits is a name first"
+        );
     }
 
     #[test]
     fn what_is_not_there_is_named() {
-        assert_eq!(id("no", &[]), Err("unable to find user no: no matching entries in passwd file".into()));
-        assert_eq!(id("www:no", &[]), Err("unable to find group no: no matching entries in group file".into()));
-        assert_eq!(id("4294967295", &[]), Err("uids must be in range 0-2147483647: 4294967295".into()));
+        assert_eq!(
+            id("no", &[]),
+            Err("unable to find user no: no matching entries in passwd file".into())
+        );
+        assert_eq!(
+            id("www:no", &[]),
+            Err("unable to find group no: no matching entries in group file".into())
+        );
+        assert_eq!(
+            id("4294967295", &[]),
+            Err("uids must be in range 0-2147483647: 4294967295".into())
+        );
     }
 }

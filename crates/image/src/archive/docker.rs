@@ -29,13 +29,28 @@ pub fn images(files: &Files) -> Result<Vec<Found>> {
 }
 
 fn image(files: &Files, item: &Item) -> Result<Found> {
-    let layer = |path: &String| Ok(LayerSource { descriptor: None, section: files.section(path)? });
+    let layer = |path: &String| {
+        Ok(LayerSource {
+            descriptor: None,
+            section: files.section(path)?,
+        })
+    };
     let layers: Result<Vec<LayerSource>> = item.layers.iter().map(layer).collect();
-    let references = item.repo_tags.iter().flatten().map(|tag| Reference::parse(tag)).collect::<Result<_>>()?;
+    let references = item
+        .repo_tags
+        .iter()
+        .flatten()
+        .map(|tag| Reference::parse(tag))
+        .collect::<Result<_>>()?;
     let config = files.document(&item.config)?;
     let layers = layers?;
     if layers.len() > 1000 {
         return Err(Error::invalid("an image with more than 1000 layers"));
     }
-    Ok(Found { references, config, manifest: None, layers })
+    Ok(Found {
+        references,
+        config,
+        manifest: None,
+        layers,
+    })
 }

@@ -46,7 +46,10 @@ pub struct Section {
 
 impl Section {
     pub fn open(&self) -> Result<Box<dyn Read + Send>> {
-        Ok(Box::new(SectionReader { section: self.clone(), at: 0 }))
+        Ok(Box::new(SectionReader {
+            section: self.clone(),
+            at: 0,
+        }))
     }
 }
 
@@ -58,7 +61,10 @@ struct SectionReader {
 impl Read for SectionReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let left = (self.section.size - self.at).min(buffer.len() as u64) as usize;
-        let read = self.section.file.read_at(&mut buffer[..left], self.section.start + self.at)?;
+        let read = self
+            .section
+            .file
+            .read_at(&mut buffer[..left], self.section.start + self.at)?;
         self.at += read as u64;
         Ok(read)
     }
@@ -95,7 +101,9 @@ impl Files {
             let unpacked = decompress(Box::new(reader.try_clone().step("make a pipe")?))
                 .and_then(|mut plain| std::io::copy(&mut plain, &mut file).step("keep the archive meanwhile"));
             // If it failed half way the thread must not wait for ever.
-            let _ = unpacked.is_err().then(|| std::io::copy(&mut reader, &mut std::io::sink()));
+            let _ = unpacked
+                .is_err()
+                .then(|| std::io::copy(&mut reader, &mut std::io::sink()));
             drop(reader);
             let copied = copy.join().map_err(|_| Error::system("reading the archive failed"))?;
             unpacked?;
@@ -115,13 +123,19 @@ impl Files {
             if entries.len() >= ENTRIES {
                 return Err(Error::invalid("the archive has too many entries"));
             }
-            let Some(name) = clean("", &String::from_utf8_lossy(&entry.path_bytes())) else { continue };
+            let Some(name) = clean("", &String::from_utf8_lossy(&entry.path_bytes())) else {
+                continue;
+            };
             let kind = entry.header().entry_type();
             if kind.is_file() {
                 entries.insert(name, Place::At(entry.raw_file_position(), entry.size()));
             } else if kind.is_symlink() || kind.is_hard_link() {
                 let link = entry.link_name_bytes().unwrap_or_default();
-                let base = if kind.is_symlink() { name.rsplit_once('/').map_or("", |(dir, _)| dir) } else { "" };
+                let base = if kind.is_symlink() {
+                    name.rsplit_once('/').map_or("", |(dir, _)| dir)
+                } else {
+                    ""
+                };
                 if let Some(target) = clean(base, &String::from_utf8_lossy(&link)) {
                     entries.insert(name, Place::Link(target));
                 }
@@ -150,13 +164,23 @@ impl Files {
                 if !metadata.is_file() {
                     return Err(missing());
                 }
-                Ok(Section { file: Arc::new(file), start: 0, size: metadata.len() })
+                Ok(Section {
+                    file: Arc::new(file),
+                    start: 0,
+                    size: metadata.len(),
+                })
             }
             Files::Tar { file, entries } => {
                 let mut name = clean("", name).ok_or_else(missing)?;
                 for _ in 0..LINKS {
                     match entries.get(&name).ok_or_else(missing)? {
-                        Place::At(start, size) => return Ok(Section { file: file.clone(), start: *start, size: *size }),
+                        Place::At(start, size) => {
+                            return Ok(Section {
+                                file: file.clone(),
+                                start: *start,
+                                size: *size,
+                            });
+                        }
                         Place::Link(target) => name = target.clone(),
                     }
                 }
@@ -167,7 +191,11 @@ impl Files {
 
     /// A small file, whole.
     pub fn document(&self, name: &str) -> Result<Vec<u8>> {
-        read_bounded(self.section(name)?.open()?, DOCUMENT_LIMIT, &format!("the archive's {name}"))
+        read_bounded(
+            self.section(name)?.open()?,
+            DOCUMENT_LIMIT,
+            &format!("the archive's {name}"),
+        )
     }
 }
 
@@ -180,7 +208,13 @@ pub fn nameless(dir: &Path) -> Result<File> {
         Ok(fd) => Ok(fd.into()),
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
             let path = dir.join(format!(".spool-{}", std::process::id()));
-            let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).step_with(step)?;
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&path)
+                .step_with(step)?;
             std::fs::remove_file(&path).step_with(step)?;
             Ok(file)
         }

@@ -67,8 +67,10 @@ fn images(files: &Files, platform: &Platform) -> Result<Vec<Found>> {
     if files.has("index.json") {
         return oci::images(files, platform);
     }
-    Err(Error::invalid("this is no archive of images: it has neither manifest.json nor index.json")
-        .hint("a root file system becomes an image by `berth import`"))
+    Err(
+        Error::invalid("this is no archive of images: it has neither manifest.json nor index.json")
+            .hint("a root file system becomes an image by `berth import`"),
+    )
 }
 
 #[cfg(test)]
@@ -109,9 +111,13 @@ mod tests {
         let files: &[(&str, &[u8])] = &[("c.json", b"{}"), ("a/layer.tar", b"one"), ("manifest.json", manifest)];
         let found = open(&tar(files, &[("b/layer.tar", "../a/layer.tar")])).unwrap();
         assert_eq!(found[0].references[0].familiar(), "app:1");
-        assert_eq!((text(&found[0].layers[0]), text(&found[0].layers[1])), ("one".into(), "one".into()));
+        assert_eq!(
+            (text(&found[0].layers[0]), text(&found[0].layers[1])),
+            ("one".into(), "one".into())
+        );
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(&tar(files, &[("b/layer.tar", "../a/layer.tar")])).unwrap();
+        gzip.write_all(&tar(files, &[("b/layer.tar", "../a/layer.tar")]))
+            .unwrap();
         assert_eq!(open(&gzip.finish().unwrap()).unwrap().len(), 1);
     }
 
@@ -122,16 +128,22 @@ mod tests {
         let manifest = format!(
             r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},
             "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{}","size":5}}]}}"#,
-            digest_of(config), config.len(), digest_of(layer)
+            digest_of(config),
+            config.len(),
+            digest_of(layer)
         );
         let index = format!(
             r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}","size":{},
             "annotations":{{"org.opencontainers.image.ref.name":"example.org/a:b"}}}}]}}"#,
-            digest_of(manifest.as_bytes()), manifest.len()
+            digest_of(manifest.as_bytes()),
+            manifest.len()
         );
         let files = [
-            (blob(config), config.to_vec()), (blob(layer), layer.to_vec()), (blob(manifest.as_bytes()), manifest.clone().into_bytes()),
-            ("index.json".into(), index.into_bytes()), ("oci-layout".into(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+            (blob(config), config.to_vec()),
+            (blob(layer), layer.to_vec()),
+            (blob(manifest.as_bytes()), manifest.clone().into_bytes()),
+            ("index.json".into(), index.into_bytes()),
+            ("oci-layout".into(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
         ];
         let list: Vec<(&str, &[u8])> = files.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect();
         let dir = tempfile::tempdir().unwrap();
@@ -143,7 +155,10 @@ mod tests {
         let platform = Platform::parse("amd64").unwrap();
         let from_dir = open_path(&dir.path().join("layout"), dir.path(), &platform).unwrap();
         for found in [open(&tar(&list, &[])).unwrap(), from_dir] {
-            assert_eq!((found[0].config.as_slice(), text(&found[0].layers[0])), (&config[..], "layer".to_owned()));
+            assert_eq!(
+                (found[0].config.as_slice(), text(&found[0].layers[0])),
+                (&config[..], "layer".to_owned())
+            );
             assert_eq!(found[0].references[0].familiar(), "example.org/a:b");
         }
         std::fs::write(dir.path().join("layout").join(blob(layer)), "lAyer").unwrap();
@@ -153,15 +168,22 @@ mod tests {
 
     #[test]
     fn hostile_archives_are_refused() {
-        let manifest = |config: &str, layer: &str| format!(r#"[{{"Config":"{config}","RepoTags":null,"Layers":["{layer}"]}}]"#);
+        let manifest =
+            |config: &str, layer: &str| format!(r#"[{{"Config":"{config}","RepoTags":null,"Layers":["{layer}"]}}]"#);
         let outside = manifest("../../etc/passwd", "l");
         let cases: Vec<Vec<u8>> = vec![
             b"no tar at all".to_vec(),
             tar(&[("x", b"y")], &[]),
             tar(&[("manifest.json", b"{")], &[]),
             tar(&[("manifest.json", outside.as_bytes()), ("l", b"")], &[]),
-            tar(&[("manifest.json", manifest("c", "l").as_bytes()), ("c", b"{}")], &[("l", "/etc/passwd")]),
-            tar(&[("manifest.json", manifest("c", "l").as_bytes()), ("c", b"{}")], &[("l", "l")]),
+            tar(
+                &[("manifest.json", manifest("c", "l").as_bytes()), ("c", b"{}")],
+                &[("l", "/etc/passwd")],
+            ),
+            tar(
+                &[("manifest.json", manifest("c", "l").as_bytes()), ("c", b"{}")],
+                &[("l", "l")],
+            ),
         ];
         for bytes in cases {
             assert!(open(&bytes).is_err());
@@ -181,16 +203,25 @@ mod tests {
             references: vec![Reference::parse("a/b:c").unwrap()],
             config_digest: digest_of(&config),
             config: config.clone(),
-            layers: vec![(layer.clone(), Box::new(|out| errdefs::Step::step(out.write_all(b"layer"), "x")))],
+            layers: vec![(
+                layer.clone(),
+                Box::new(|out| errdefs::Step::step(out.write_all(b"layer"), "x")),
+            )],
         };
         let dir = tempfile::tempdir().unwrap();
         let mut bytes = Vec::new();
         save(&[saved], &mut bytes, dir.path()).unwrap();
         let found = open(&bytes).unwrap();
-        assert_eq!((found[0].config.clone(), text(&found[0].layers[0])), (config, "layer".into()));
+        assert_eq!(
+            (found[0].config.clone(), text(&found[0].layers[0])),
+            (config, "layer".into())
+        );
         // The OCI side of the same archive.
         let files = Files::spool(&mut &bytes[..], dir.path()).unwrap();
         let found = oci::images(&files, &Platform::host()).unwrap();
-        assert_eq!((found[0].references[0].familiar(), text(&found[0].layers[0])), ("a/b:c".into(), "layer".into()));
+        assert_eq!(
+            (found[0].references[0].familiar(), text(&found[0].layers[0])),
+            ("a/b:c".into(), "layer".into())
+        );
     }
 }

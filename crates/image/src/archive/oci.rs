@@ -32,7 +32,9 @@ fn image(files: &Files, descriptor: &Descriptor, platform: &Platform) -> Result<
     let json: serde_json::Value = parse(&document, "a manifest")?;
     if json.get("manifests").is_some() {
         let index: ImageIndex = parse(&document, "an index")?;
-        let Ok(chosen) = platform.select(&index, "the archive") else { return Ok(None) };
+        let Ok(chosen) = platform.select(&index, "the archive") else {
+            return Ok(None);
+        };
         let mut found = image(files, chosen, platform)?;
         if let Some(found) = &mut found {
             found.references.extend(references);
@@ -41,15 +43,28 @@ fn image(files: &Files, descriptor: &Descriptor, platform: &Platform) -> Result<
     }
     let manifest: ImageManifest = parse(&document, "a manifest")?;
     let config = blob(files, manifest.config())?;
-    let layer = |d: &Descriptor| Ok(LayerSource { descriptor: Some(d.clone()), section: files.section(&path(d.digest()))? });
+    let layer = |d: &Descriptor| {
+        Ok(LayerSource {
+            descriptor: Some(d.clone()),
+            section: files.section(&path(d.digest()))?,
+        })
+    };
     let layers = manifest.layers().iter().map(layer).collect::<Result<_>>()?;
-    Ok(Some(Found { references, config, manifest: Some(document), layers }))
+    Ok(Some(Found {
+        references,
+        config,
+        manifest: Some(document),
+        layers,
+    }))
 }
 
 /// Only full names: a bare tag names no image.
 fn references(descriptor: &Descriptor) -> Vec<Reference> {
     let annotations = descriptor.annotations().as_ref();
-    let names = NAMES.iter().filter_map(|n| annotations?.get(*n)).filter(|n| n.contains([':', '/']));
+    let names = NAMES
+        .iter()
+        .filter_map(|n| annotations?.get(*n))
+        .filter(|n| n.contains([':', '/']));
     names.filter_map(|n| Reference::parse(n).ok()).take(1).collect()
 }
 
@@ -62,10 +77,15 @@ fn blob(files: &Files, descriptor: &Descriptor) -> Result<Vec<u8>> {
     let bytes = files.document(&path(descriptor.digest()))?;
     match digest_of(&bytes) == *descriptor.digest() {
         true => Ok(bytes),
-        false => Err(Error::invalid(format!("the archive's blob {} is damaged", descriptor.digest()))),
+        false => Err(Error::invalid(format!(
+            "the archive's blob {} is damaged",
+            descriptor.digest()
+        ))),
     }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
-    serde_json::from_slice(bytes).step_with(|| format!("read the archive's {what}")).map_err(|e| e.kind_is(Kind::Invalid))
+    serde_json::from_slice(bytes)
+        .step_with(|| format!("read the archive's {what}"))
+        .map_err(|e| e.kind_is(Kind::Invalid))
 }

@@ -29,7 +29,10 @@ pub struct Saved<'a> {
 
 /// Writes an archive. `spool` takes one layer at a time: a tar wants sizes first.
 pub fn save(images: &[Saved<'_>], out: &mut dyn Write, spool: &Path) -> Result<()> {
-    let mut archive = Archive { tar: tar::Builder::new(out), sizes: BTreeMap::new() };
+    let mut archive = Archive {
+        tar: tar::Builder::new(out),
+        sizes: BTreeMap::new(),
+    };
     let (mut items, mut descriptors) = (Vec::new(), Vec::new());
     let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for image in images {
@@ -51,8 +54,15 @@ pub fn save(images: &[Saved<'_>], out: &mut dyn Write, spool: &Path) -> Result<(
             descriptors.push(descriptor(json!({
                 "io.containerd.image.name": reference.canonical(), "org.opencontainers.image.ref.name": tag
             })));
-            let top = image.layers.last().map(|(d, _)| d.digest().to_owned()).unwrap_or_default();
-            repositories.entry(reference.familiar_name()).or_default().insert(tag.into(), top);
+            let top = image
+                .layers
+                .last()
+                .map(|(d, _)| d.digest().to_owned())
+                .unwrap_or_default();
+            repositories
+                .entry(reference.familiar_name())
+                .or_default()
+                .insert(tag.into(), top);
         }
         items.push(Item {
             config: path(&image.config_digest),
@@ -60,12 +70,16 @@ pub fn save(images: &[Saved<'_>], out: &mut dyn Write, spool: &Path) -> Result<(
             layers: image.layers.iter().map(|(d, _)| path(d)).collect(),
         });
     }
-    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": descriptors});
+    let index =
+        json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": descriptors});
     archive.file("index.json", index.to_string().as_bytes())?;
     archive.file("manifest.json", &serde_json::to_vec(&items).step("write the archive")?)?;
     archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     if !repositories.is_empty() {
-        archive.file("repositories", &serde_json::to_vec(&repositories).step("write the archive")?)?;
+        archive.file(
+            "repositories",
+            &serde_json::to_vec(&repositories).step("write the archive")?,
+        )?;
     }
     archive.tar.finish().step("write the archive")
 }
@@ -104,7 +118,9 @@ impl Archive<'_> {
         let size = file.stream_position().step("keep a layer meanwhile")?;
         file.seek(SeekFrom::Start(0)).step("keep a layer meanwhile")?;
         self.sizes.insert(digest.digest().into(), size);
-        self.tar.append_data(&mut header(size), path(digest), file).step("write the archive")
+        self.tar
+            .append_data(&mut header(size), path(digest), file)
+            .step("write the archive")
     }
 
     fn blob(&mut self, bytes: &[u8]) -> Result<Digest> {
@@ -116,7 +132,9 @@ impl Archive<'_> {
     }
 
     fn file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.tar.append_data(&mut header(bytes.len() as u64), name, bytes).step("write the archive")
+        self.tar
+            .append_data(&mut header(bytes.len() as u64), name, bytes)
+            .step("write the archive")
     }
 }
 

@@ -53,7 +53,12 @@ pub struct Auth {
 
 impl Auth {
     pub fn new(path: Option<PathBuf>) -> Self {
-        Auth { path, config: OnceLock::new(), headers: Mutex::default(), found: Mutex::default() }
+        Auth {
+            path,
+            config: OnceLock::new(),
+            headers: Mutex::default(),
+            found: Mutex::default(),
+        }
     }
 
     pub fn has_credentials(&self, registry: &str) -> bool {
@@ -63,11 +68,20 @@ impl Auth {
     /// The header to send, if one is known.
     pub fn cached(&self, registry: &str, repository: &str, actions: &str) -> Option<String> {
         let headers = self.headers.lock().unwrap_or_else(|e| e.into_inner());
-        headers.get(&(registry.into(), repository.into(), actions.into())).cloned()
+        headers
+            .get(&(registry.into(), repository.into(), actions.into()))
+            .cloned()
     }
 
     /// Does what a registry's challenge asks; false if there is nothing that we could do.
-    pub fn answer(&self, agent: &Agent, challenge: &str, reference: &Reference, actions: &str, plain: bool) -> Result<bool> {
+    pub fn answer(
+        &self,
+        agent: &Agent,
+        challenge: &str,
+        reference: &Reference,
+        actions: &str,
+        plain: bool,
+    ) -> Result<bool> {
         let credentials = self.credentials(&reference.registry)?;
         let (scheme, rest) = challenge.split_once(' ').unwrap_or((challenge, ""));
         let header = match (scheme.to_ascii_lowercase().as_str(), &credentials) {
@@ -79,8 +93,15 @@ impl Auth {
             }
             _ => return Ok(false),
         };
-        let key = (reference.registry.clone(), reference.repository.clone(), actions.to_owned());
-        self.headers.lock().unwrap_or_else(|e| e.into_inner()).insert(key, header);
+        let key = (
+            reference.registry.clone(),
+            reference.repository.clone(),
+            actions.to_owned(),
+        );
+        self.headers
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .insert(key, header);
         Ok(true)
     }
 
@@ -90,11 +111,17 @@ impl Auth {
             return Ok(known.clone());
         }
         let key = if registry == "docker.io" { DOCKER_HUB } else { registry };
-        let config = self.config.get_or_init(|| self.path.as_deref().and_then(read_config).unwrap_or_default());
+        let config = self
+            .config
+            .get_or_init(|| self.path.as_deref().and_then(read_config).unwrap_or_default());
         let helper = config.cred_helpers.get(key).or(config.creds_store.as_ref());
         let from_helper = helper.map(|h| ask_helper(h, key)).transpose()?.flatten();
         let credentials = from_helper.or_else(|| {
-            let entry = config.auths.iter().find(|(name, _)| host_of(name) == host_of(key)).map(|(_, e)| e);
+            let entry = config
+                .auths
+                .iter()
+                .find(|(name, _)| host_of(name) == host_of(key))
+                .map(|(_, e)| e);
             entry.and_then(Entry::credentials)
         });
         found.insert(registry.into(), credentials.clone());
@@ -105,14 +132,23 @@ impl Auth {
 impl Entry {
     fn credentials(&self) -> Option<Credentials> {
         if let Some(token) = self.identitytoken.as_ref().filter(|t| !t.is_empty()) {
-            return Some(Credentials { user: "<token>".into(), secret: token.clone() });
+            return Some(Credentials {
+                user: "<token>".into(),
+                secret: token.clone(),
+            });
         }
         if let (Some(user), Some(password)) = (&self.username, &self.password) {
-            return Some(Credentials { user: user.clone(), secret: password.clone() });
+            return Some(Credentials {
+                user: user.clone(),
+                secret: password.clone(),
+            });
         }
         let text = String::from_utf8(STANDARD.decode(self.auth.as_ref()?.trim()).ok()?).ok()?;
         let (user, secret) = text.split_once(':')?;
-        Some(Credentials { user: user.into(), secret: secret.trim_end_matches('\0').into() })
+        Some(Credentials {
+            user: user.into(),
+            secret: secret.trim_end_matches('\0').into(),
+        })
     }
 }
 
@@ -127,7 +163,10 @@ fn host_of(name: &str) -> &str {
 }
 
 fn basic(credentials: &Credentials) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{}:{}", credentials.user, credentials.secret)))
+    format!(
+        "Basic {}",
+        STANDARD.encode(format!("{}:{}", credentials.user, credentials.secret))
+    )
 }
 
 /// `docker-credential-NAME get`: the server's name in, JSON out.
@@ -154,15 +193,23 @@ fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>> {
     }
     let mut text = Vec::new();
     if let Some(stdout) = child.stdout.take() {
-        stdout.take(64 * 1024).read_to_end(&mut text).step_with(|| format!("read from {program}"))?;
+        stdout
+            .take(64 * 1024)
+            .read_to_end(&mut text)
+            .step_with(|| format!("read from {program}"))?;
     }
-    let status = child.wait().step_with(|| format!("run the credential helper {program}"))?;
+    let status = child
+        .wait()
+        .step_with(|| format!("run the credential helper {program}"))?;
     if !status.success() {
         // It has none for this server.
         return Ok(None);
     }
     let answer: Answer = serde_json::from_slice(&text).step_with(|| format!("read the answer of {program}"))?;
-    Ok(Some(Credentials { user: answer.username, secret: answer.secret }))
+    Ok(Some(Credentials {
+        user: answer.username,
+        secret: answer.secret,
+    }))
 }
 
 /// `realm="https://...",service="...",scope="..."`.
@@ -174,7 +221,10 @@ fn parameters(text: &str) -> HashMap<String, String> {
             Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
             None => after.split_once(',').unwrap_or((after, "")),
         };
-        map.insert(key.trim().trim_start_matches(',').trim().to_ascii_lowercase(), value.to_owned());
+        map.insert(
+            key.trim().trim_start_matches(',').trim().to_ascii_lowercase(),
+            value.to_owned(),
+        );
         rest = next.trim_start_matches([',', ' ']);
     }
     map
@@ -194,9 +244,14 @@ fn token(
         token: Option<String>,
         access_token: Option<String>,
     }
-    let realm = parameters.get("realm").ok_or_else(|| Error::system("the registry asks for a token but not where"))?;
+    let realm = parameters
+        .get("realm")
+        .ok_or_else(|| Error::system("the registry asks for a token but not where"))?;
     if !realm.starts_with("https://") && !(plain && realm.starts_with("http://")) {
-        return Err(Error::new(Kind::Forbidden, format!("the registry asks for credentials over plain HTTP ({realm})")));
+        return Err(Error::new(
+            Kind::Forbidden,
+            format!("the registry asks for credentials over plain HTTP ({realm})"),
+        ));
     }
     let scope = format!("repository:{}:{actions}", reference.repository);
     let mut request = agent.get(realm).query("scope", &scope);
@@ -207,12 +262,24 @@ fn token(
         request = request.header("Authorization", basic(credentials));
     }
     let unavailable = |e: Error| e.kind_is(Kind::Unavailable);
-    let mut answer = request.call().step_with(|| format!("get a token from {realm}")).map_err(unavailable)?;
+    let mut answer = request
+        .call()
+        .step_with(|| format!("get a token from {realm}"))
+        .map_err(unavailable)?;
     if answer.status() != 200 {
-        let message = format!("unauthorized: incorrect username or password (the token server answered {})", answer.status().as_u16());
-        return Err(Error::new(Kind::Unauthorized, message).hint(format!("log in again: docker login {}", reference.registry)));
+        let message = format!(
+            "unauthorized: incorrect username or password (the token server answered {})",
+            answer.status().as_u16()
+        );
+        return Err(
+            Error::new(Kind::Unauthorized, message).hint(format!("log in again: docker login {}", reference.registry))
+        );
     }
-    let bytes = read_bounded(answer.body_mut().with_config().limit(u64::MAX).reader(), 1 << 20, "the token")?;
+    let bytes = read_bounded(
+        answer.body_mut().with_config().limit(u64::MAX).reader(),
+        1 << 20,
+        "the token",
+    )?;
     let answer: Answer = serde_json::from_slice(&bytes).step("read the token")?;
     let token = answer.token.or(answer.access_token).filter(|t| !t.is_empty());
     token.ok_or_else(|| Error::system("the token server gave no token"))
@@ -225,7 +292,10 @@ mod tests {
     #[test]
     fn challenges_are_taken_apart() {
         let map = parameters(r#"realm="https://auth.example/token",service="reg",scope="repository:a/b:pull,push""#);
-        assert_eq!((map["realm"].as_str(), map["scope"].as_str()), ("https://auth.example/token", "repository:a/b:pull,push"));
+        assert_eq!(
+            (map["realm"].as_str(), map["scope"].as_str()),
+            ("https://auth.example/token", "repository:a/b:pull,push")
+        );
         assert!(parameters("").is_empty() && parameters("x").is_empty());
     }
 
@@ -233,7 +303,10 @@ mod tests {
     fn dockers_config_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
-        let text = format!(r#"{{"auths":{{"https://reg.example/v1/":{{"auth":"{}"}}}}}}"#, STANDARD.encode("me:pass:word"));
+        let text = format!(
+            r#"{{"auths":{{"https://reg.example/v1/":{{"auth":"{}"}}}}}}"#,
+            STANDARD.encode("me:pass:word")
+        );
         std::fs::write(&path, text).unwrap();
         let auth = Auth::new(Some(path));
         let found = auth.credentials("reg.example").unwrap().unwrap();

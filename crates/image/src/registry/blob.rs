@@ -42,18 +42,32 @@ impl Resuming {
     fn connect(&mut self) -> Result<()> {
         let range = format!("bytes={}-", self.done);
         let headers: &[(&str, &str)] = if self.done > 0 { &[("Range", &range)] } else { &[] };
-        let answer = self.http.get(&self.reference, &format!("blobs/{}", self.digest), headers, true)?;
+        let answer = self
+            .http
+            .get(&self.reference, &format!("blobs/{}", self.digest), headers, true)?;
         let skip = match (answer.status(), self.done) {
             (200, done) => done,
             (206, 1..) => 0,
             (status, _) => {
-                let message = format!("blob {} of {}: the registry answered {status}", self.digest, self.reference.familiar());
-                return Err(Error::new(if status == 404 { Kind::NotFound } else { Kind::Unavailable }, message));
+                let message = format!(
+                    "blob {} of {}: the registry answered {status}",
+                    self.digest,
+                    self.reference.familiar()
+                );
+                return Err(Error::new(
+                    if status == 404 {
+                        Kind::NotFound
+                    } else {
+                        Kind::Unavailable
+                    },
+                    message,
+                ));
             }
         };
         let mut stream = answer.into_body();
         // A registry without ranges starts over: what we have is passed over.
-        std::io::copy(&mut stream.by_ref().take(skip), &mut std::io::sink()).map_err(|e| Error::caused("read a blob", e))?;
+        std::io::copy(&mut stream.by_ref().take(skip), &mut std::io::sink())
+            .map_err(|e| Error::caused("read a blob", e))?;
         self.stream = Some(stream);
         Ok(())
     }

@@ -66,7 +66,13 @@ impl Http {
             .proxy(proxy(&options)?)
             .build();
         let auth = Auth::new(options.docker_config.clone());
-        Ok(Http { inner: Arc::new(Inner { agent: config.new_agent(), auth, options }) })
+        Ok(Http {
+            inner: Arc::new(Inner {
+                agent: config.new_agent(),
+                auth,
+                options,
+            }),
+        })
     }
 
     pub fn has_credentials(&self, registry: &str) -> bool {
@@ -87,7 +93,11 @@ impl Http {
             request.call()
         };
         let answer = self.patiently(reference, &url, "pull", send)?;
-        if follow { self.follow(answer, &url, headers) } else { Ok(answer) }
+        if follow {
+            self.follow(answer, &url, headers)
+        } else {
+            Ok(answer)
+        }
     }
 
     pub fn head(&self, reference: &Reference, path: &str) -> Result<Answer> {
@@ -113,22 +123,40 @@ impl Http {
     }
 
     /// Not repeated: content can be sent once. `place` may be a whole URL (an upload's).
-    pub fn put(&self, reference: &Reference, place: &str, kind: &str, size: u64, content: &mut (dyn Read + Send)) -> Result<Answer> {
+    pub fn put(
+        &self,
+        reference: &Reference,
+        place: &str,
+        kind: &str,
+        size: u64,
+        content: &mut (dyn Read + Send),
+    ) -> Result<Answer> {
         let base = self.url(reference, "");
         let url = match place {
             absolute if absolute.contains("://") => absolute.to_owned(),
             rooted if rooted.starts_with('/') => format!("{}{rooted}", origin(&base)),
             relative => format!("{base}{relative}"),
         };
-        let mut request = self.inner.agent.put(&url).header("Content-Type", kind).header("Content-Length", size.to_string());
+        let mut request = self
+            .inner
+            .agent
+            .put(&url)
+            .header("Content-Type", kind)
+            .header("Content-Length", size.to_string());
         // Only the registry itself gets the credentials: uploads may go elsewhere.
         if origin(&url) == origin(&base) {
-            if let Some(value) = self.inner.auth.cached(&reference.registry, &reference.repository, "pull,push") {
+            if let Some(value) = self
+                .inner
+                .auth
+                .cached(&reference.registry, &reference.repository, "pull,push")
+            {
                 request = request.header("Authorization", value);
             }
         }
         let mut content = content;
-        let answer = request.send(SendBody::from_reader(&mut content)).map_err(|e| failed(reference, &e))?;
+        let answer = request
+            .send(SendBody::from_reader(&mut content))
+            .map_err(|e| failed(reference, &e))?;
         Ok(Answer { inner: answer })
     }
 
@@ -150,8 +178,18 @@ impl Http {
             match send(url, authorization.as_deref()) {
                 Ok(answer) if answer.status() == 401 && !asked => {
                     asked = true;
-                    let challenge = answer.headers().get("WWW-Authenticate").and_then(|h| h.to_str().ok()).unwrap_or_default();
-                    if !auth.answer(&self.inner.agent, challenge, reference, actions, self.plain(&reference.registry))? {
+                    let challenge = answer
+                        .headers()
+                        .get("WWW-Authenticate")
+                        .and_then(|h| h.to_str().ok())
+                        .unwrap_or_default();
+                    if !auth.answer(
+                        &self.inner.agent,
+                        challenge,
+                        reference,
+                        actions,
+                        self.plain(&reference.registry),
+                    )? {
                         return Ok(Answer { inner: answer });
                     }
                     continue;
@@ -174,19 +212,27 @@ impl Http {
             if !matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
-            let place = answer.header("Location").ok_or_else(|| Error::system("the registry sends us elsewhere, but not where"))?;
+            let place = answer
+                .header("Location")
+                .ok_or_else(|| Error::system("the registry sends us elsewhere, but not where"))?;
             let next = match place.contains("://") {
                 true => place,
                 false => format!("{}{place}", origin(&at)),
             };
             if at.starts_with("https://") && !next.starts_with("https://") {
-                return Err(Error::new(Kind::Forbidden, format!("the registry sends us from TLS to plain HTTP ({})", origin(&next))));
+                return Err(Error::new(
+                    Kind::Forbidden,
+                    format!("the registry sends us from TLS to plain HTTP ({})", origin(&next)),
+                ));
             }
             let mut request = self.inner.agent.get(&next);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            let inner = request.call().step_with(|| format!("get a blob from {}", origin(&next))).map_err(|e| e.kind_is(Kind::Unavailable))?;
+            let inner = request
+                .call()
+                .step_with(|| format!("get a blob from {}", origin(&next)))
+                .map_err(|e| e.kind_is(Kind::Unavailable))?;
             answer = Answer { inner };
             at = next;
         }
@@ -194,14 +240,25 @@ impl Http {
     }
 
     fn url(&self, reference: &Reference, path: &str) -> String {
-        let host = if reference.registry == "docker.io" { "registry-1.docker.io" } else { &reference.registry };
-        let scheme = if self.plain(&reference.registry) { "http" } else { "https" };
+        let host = if reference.registry == "docker.io" {
+            "registry-1.docker.io"
+        } else {
+            &reference.registry
+        };
+        let scheme = if self.plain(&reference.registry) {
+            "http"
+        } else {
+            "https"
+        };
         format!("{scheme}://{host}/v2/{}/{path}", reference.repository)
     }
 
     /// Whether a registry is spoken to without TLS.
     fn plain(&self, registry: &str) -> bool {
-        let host = registry.strip_prefix('[').and_then(|r| r.split(']').next()).unwrap_or_else(|| registry.split(':').next().unwrap_or_default());
+        let host = registry
+            .strip_prefix('[')
+            .and_then(|r| r.split(']').next())
+            .unwrap_or_else(|| registry.split(':').next().unwrap_or_default());
         let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback());
         loopback || self.inner.options.insecure.iter().any(|i| i == registry)
     }
@@ -223,8 +280,12 @@ fn failed(reference: &Reference, error: &ureq::Error) -> Error {
     let message = format!("talk to the registry {}: {error}", reference.registry);
     let hint = match error {
         ureq::Error::HostNotFound => "is the registry's name right, and does name resolution work?",
-        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => "nothing listens there: is the registry running, and the port right?",
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "if the registry has no TLS, list it in insecure-registries of daemon.json or pass BERTH_INSECURE_REGISTRIES",
+        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
+            "nothing listens there: is the registry running, and the port right?"
+        }
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
+            "if the registry has no TLS, list it in insecure-registries of daemon.json or pass BERTH_INSECURE_REGISTRIES"
+        }
         _ => "is the network up?",
     };
     Error::new(Kind::Unavailable, message).hint(hint)
@@ -232,8 +293,19 @@ fn failed(reference: &Reference, error: &ureq::Error) -> Error {
 
 /// `https_proxy`, unless `no_proxy` covers everything; the library handles the rest per host.
 fn proxy(options: &Options) -> Result<Option<Proxy>> {
-    let find = |name: &str| options.proxy_env.iter().find(|(n, v)| n.eq_ignore_ascii_case(name) && !v.is_empty()).map(|(_, v)| v.as_str());
-    let Some(url) = find("https_proxy").or_else(|| find("http_proxy")).or_else(|| find("all_proxy")) else { return Ok(None) };
+    let find = |name: &str| {
+        options
+            .proxy_env
+            .iter()
+            .find(|(n, v)| n.eq_ignore_ascii_case(name) && !v.is_empty())
+            .map(|(_, v)| v.as_str())
+    };
+    let Some(url) = find("https_proxy")
+        .or_else(|| find("http_proxy"))
+        .or_else(|| find("all_proxy"))
+    else {
+        return Ok(None);
+    };
     let uri: Uri = url.parse().step_with(|| format!("read the proxy's address {url}"))?;
     let mut builder = Proxy::builder(match uri.scheme_str() {
         Some("https") => ureq::ProxyProtocol::Https,
@@ -243,10 +315,17 @@ fn proxy(options: &Options) -> Result<Option<Proxy>> {
     if let Some(port) = uri.port_u16() {
         builder = builder.port(port);
     }
-    if let Some((user, password)) = uri.authority().and_then(|a| a.as_str().split_once('@')).and_then(|(c, _)| c.split_once(':')) {
+    if let Some((user, password)) = uri
+        .authority()
+        .and_then(|a| a.as_str().split_once('@'))
+        .and_then(|(c, _)| c.split_once(':'))
+    {
         builder = builder.username(user).password(password);
     }
-    for host in ["localhost", "127.0.0.1", "::1"].into_iter().chain(find("no_proxy").into_iter().flat_map(|l| l.split(',')).map(str::trim)) {
+    for host in ["localhost", "127.0.0.1", "::1"]
+        .into_iter()
+        .chain(find("no_proxy").into_iter().flat_map(|l| l.split(',')).map(str::trim))
+    {
         if !host.is_empty() {
             builder = builder.no_proxy(host);
         }

@@ -47,30 +47,48 @@ const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd
 impl Client {
     /// A client with these settings.
     pub fn new(options: Options) -> Result<Self> {
-        Ok(Client { http: Http::new(options)? })
+        Ok(Client {
+            http: Http::new(options)?,
+        })
     }
 
     /// Manifest or index by tag or digest. Media types: OCI and Docker schema 2; others refused by name.
     pub fn manifest(&self, reference: &Reference) -> Result<Manifest> {
         let name = selector(reference);
-        let mut answer = self.http.get(reference, &format!("manifests/{name}"), &[("Accept", ACCEPTED)], false)?;
+        let mut answer = self
+            .http
+            .get(reference, &format!("manifests/{name}"), &[("Accept", ACCEPTED)], false)?;
         if answer.status() != 200 {
             return Err(self.refused(reference, answer));
         }
         let header = answer.header("Content-Type").unwrap_or_default();
-        let bytes = read_bounded(answer.body(), DOCUMENT_LIMIT, &format!("the manifest of {}", reference.familiar()))?;
+        let bytes = read_bounded(
+            answer.body(),
+            DOCUMENT_LIMIT,
+            &format!("the manifest of {}", reference.familiar()),
+        )?;
         let digest = digest_of(&bytes);
         if let Some(expected) = reference.digest.as_ref().filter(|d| **d != digest) {
-            return Err(Error::invalid(format!("manifest of {} has the digest {digest}, not {expected}", reference.familiar())));
+            return Err(Error::invalid(format!(
+                "manifest of {} has the digest {digest}, not {expected}",
+                reference.familiar()
+            )));
         }
         let media_type = media_type(&bytes, &header, reference)?;
-        Ok(Manifest { descriptor: Descriptor::new(media_type, bytes.len() as u64, digest), bytes })
+        Ok(Manifest {
+            descriptor: Descriptor::new(media_type, bytes.len() as u64, digest),
+            bytes,
+        })
     }
 
     /// A blob's verified stream: errors at its end if size or digest differ; resumes by range when the connection dies.
     pub fn blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
         let stream = blob::Resuming::open(self.http.clone(), reference.clone(), descriptor)?;
-        Ok(Box::new(Verified::new(stream, descriptor.digest().clone(), descriptor.size())))
+        Ok(Box::new(Verified::new(
+            stream,
+            descriptor.digest().clone(),
+            descriptor.size(),
+        )))
     }
 
     /// Whether the repository has it.
@@ -85,7 +103,10 @@ impl Client {
 
     /// Cross-repository mount; false when the registry wants an upload instead.
     pub fn mount_blob(&self, reference: &Reference, digest: &Digest, from_repository: &str) -> Result<bool> {
-        let answer = self.http.post(reference, &format!("blobs/uploads/?mount={digest}&from={from_repository}"))?;
+        let answer = self.http.post(
+            reference,
+            &format!("blobs/uploads/?mount={digest}&from={from_repository}"),
+        )?;
         match answer.status() {
             201 => Ok(true),
             202 => Ok(false),
@@ -94,15 +115,28 @@ impl Client {
     }
 
     /// Uploads content of known digest and size.
-    pub fn push_blob(&self, reference: &Reference, descriptor: &Descriptor, content: &mut (dyn Read + Send)) -> Result<()> {
+    pub fn push_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        content: &mut (dyn Read + Send),
+    ) -> Result<()> {
         let answer = self.http.post(reference, "blobs/uploads/")?;
         if answer.status() != 202 {
             return Err(self.refused(reference, answer));
         }
-        let place = answer.header("Location").ok_or_else(|| Error::system("the registry names no place to upload to"))?;
+        let place = answer
+            .header("Location")
+            .ok_or_else(|| Error::system("the registry names no place to upload to"))?;
         let separator = if place.contains('?') { '&' } else { '?' };
         let place = format!("{place}{separator}digest={}", descriptor.digest());
-        let answer = self.http.put(reference, &place, "application/octet-stream", descriptor.size(), content)?;
+        let answer = self.http.put(
+            reference,
+            &place,
+            "application/octet-stream",
+            descriptor.size(),
+            content,
+        )?;
         match answer.status() {
             201 | 204 => Ok(()),
             _ => Err(self.refused(reference, answer)),
@@ -115,7 +149,13 @@ impl Client {
         let name = reference.tag.clone().unwrap_or_else(|| digest.to_string());
         let mut content = bytes;
         let path = format!("manifests/{name}");
-        let answer = self.http.put(reference, &path, &media_type.to_string(), bytes.len() as u64, &mut content)?;
+        let answer = self.http.put(
+            reference,
+            &path,
+            &media_type.to_string(),
+            bytes.len() as u64,
+            &mut content,
+        )?;
         match answer.status() {
             200 | 201 | 202 => Ok(digest),
             _ => Err(self.refused(reference, answer)),
@@ -130,18 +170,41 @@ impl Client {
         let name = reference.familiar_name();
         let known = self.http.has_credentials(&reference.registry);
         match status {
-            401 | 403 if known => Error::new(Kind::Unauthorized, format!("unauthorized: {}", said.as_deref().unwrap_or("authentication required")))
-                .hint(format!("the credentials for {} were refused", reference.registry)),
-            401 | 403 => Error::new(Kind::Unauthorized, format!(
-                "pull access denied for {name}, repository does not exist or may require 'docker login': {}",
-                said.as_deref().unwrap_or("denied: requested access to the resource is denied")
-            )).hint(format!("Berth uses the credentials of `docker login {}`", reference.registry)),
-            404 => Error::not_found(format!("manifest for {} not found: {}", reference.familiar(), said.as_deref().unwrap_or("manifest unknown: manifest unknown"))),
-            429 => Error::new(Kind::Unavailable, format!("toomanyrequests: {} asks for a pause", reference.registry))
-                .hint("try again later; with credentials the limits are higher"),
-            _ => Error::new(Kind::Unavailable, format!(
-                "{} answered {status}{}", reference.registry, said.map(|s| format!(": {s}")).unwrap_or_default()
+            401 | 403 if known => Error::new(
+                Kind::Unauthorized,
+                format!("unauthorized: {}", said.as_deref().unwrap_or("authentication required")),
+            )
+            .hint(format!("the credentials for {} were refused", reference.registry)),
+            401 | 403 => Error::new(
+                Kind::Unauthorized,
+                format!(
+                    "pull access denied for {name}, repository does not exist or may require 'docker login': {}",
+                    said.as_deref()
+                        .unwrap_or("denied: requested access to the resource is denied")
+                ),
+            )
+            .hint(format!(
+                "Berth uses the credentials of `docker login {}`",
+                reference.registry
             )),
+            404 => Error::not_found(format!(
+                "manifest for {} not found: {}",
+                reference.familiar(),
+                said.as_deref().unwrap_or("manifest unknown: manifest unknown")
+            )),
+            429 => Error::new(
+                Kind::Unavailable,
+                format!("toomanyrequests: {} asks for a pause", reference.registry),
+            )
+            .hint("try again later; with credentials the limits are higher"),
+            _ => Error::new(
+                Kind::Unavailable,
+                format!(
+                    "{} answered {status}{}",
+                    reference.registry,
+                    said.map(|s| format!(": {s}")).unwrap_or_default()
+                ),
+            ),
         }
     }
 }
@@ -149,7 +212,9 @@ impl Client {
 /// Tag, or digest where there is one.
 fn selector(reference: &Reference) -> String {
     let digest = reference.digest.as_ref().map(|d| d.to_string());
-    digest.or_else(|| reference.tag.clone()).unwrap_or_else(|| "latest".into())
+    digest
+        .or_else(|| reference.tag.clone())
+        .unwrap_or_else(|| "latest".into())
 }
 
 /// The first of the registry's errors: `manifest unknown: ...`.
@@ -158,7 +223,11 @@ fn said(body: &[u8]) -> Option<String> {
     let first = json.get("errors")?.get(0)?;
     let code = first.get("code")?.as_str()?.to_lowercase().replace('_', " ");
     let message = first.get("message").and_then(|m| m.as_str()).unwrap_or_default();
-    let clean: String = format!("{code}: {message}").chars().filter(|c| !c.is_control()).take(300).collect();
+    let clean: String = format!("{code}: {message}")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(300)
+        .collect();
     Some(clean)
 }
 
@@ -171,24 +240,39 @@ fn media_type(bytes: &[u8], header: &str, reference: &Reference) -> Result<Media
     let header = header.split(';').next().unwrap_or_default().trim();
     let inside = json.get("mediaType").and_then(|m| m.as_str());
     if json.get("schemaVersion").and_then(|v| v.as_u64()) == Some(1) {
-        return Err(Error::invalid(format!("{name} has a manifest of schema version 1, which nobody can verify: not supported"))
-            .hint("push the image again with any tool of the last eight years"));
+        return Err(Error::invalid(format!(
+            "{name} has a manifest of schema version 1, which nobody can verify: not supported"
+        ))
+        .hint("push the image again with any tool of the last eight years"));
     }
     if let Some(inside) = inside.filter(|i| !header.is_empty() && header != "application/json" && *i != header) {
-        return Err(Error::invalid(format!("the manifest of {name} says that it is {inside}, its registry says {header}")));
+        return Err(Error::invalid(format!(
+            "the manifest of {name} says that it is {inside}, its registry says {header}"
+        )));
     }
     let kind = inside.unwrap_or(header);
-    let (index, manifest) = (json.get("manifests").is_some(), json.get("layers").is_some() || json.get("config").is_some());
+    let (index, manifest) = (
+        json.get("manifests").is_some(),
+        json.get("layers").is_some() || json.get("config").is_some(),
+    );
     let media_type = MediaType::from(kind);
     let good = match kind {
-        "application/vnd.oci.image.index.v1+json" | "application/vnd.docker.distribution.manifest.list.v2+json" => index && !manifest,
-        "application/vnd.oci.image.manifest.v1+json" | "application/vnd.docker.distribution.manifest.v2+json" => manifest && !index,
+        "application/vnd.oci.image.index.v1+json" | "application/vnd.docker.distribution.manifest.list.v2+json" => {
+            index && !manifest
+        }
+        "application/vnd.oci.image.manifest.v1+json" | "application/vnd.docker.distribution.manifest.v2+json" => {
+            manifest && !index
+        }
         other => {
-            return Err(Error::invalid(format!("{name} is no image: its manifest is of the type {other:?}")));
+            return Err(Error::invalid(format!(
+                "{name} is no image: its manifest is of the type {other:?}"
+            )));
         }
     };
     match good {
         true => Ok(media_type),
-        false => Err(Error::invalid(format!("the manifest of {name} is not what its type {kind} says"))),
+        false => Err(Error::invalid(format!(
+            "the manifest of {name} is not what its type {kind} says"
+        ))),
     }
 }

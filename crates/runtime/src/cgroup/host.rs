@@ -59,14 +59,20 @@ impl Host {
 fn parse(mountinfo: &str) -> Host {
     let mut host = Host::default();
     for line in mountinfo.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let (Some(mount), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else { continue };
+        let Some((left, right)) = line.split_once(" - ") else {
+            continue;
+        };
+        let (Some(mount), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else {
+            continue;
+        };
         let mount = PathBuf::from(mount);
         match kind {
             "cgroup2" if host.v2.is_none() => host.v2 = Some(mount),
             "cgroup" => {
                 let options = right.split(' ').nth(2).unwrap_or_default();
-                let known = |o: &&str| !["rw", "ro", "xattr", "clone_children", "noprefix"].contains(o) && !o.starts_with("release_agent");
+                let known = |o: &&str| {
+                    !["rw", "ro", "xattr", "clone_children", "noprefix"].contains(o) && !o.starts_with("release_agent")
+                };
                 let controllers: Vec<String> = options.split(',').filter(known).map(String::from).collect();
                 if !controllers.is_empty() && !host.v1.iter().any(|h| h.controllers == controllers) {
                     host.v1.push(Hierarchy { controllers, mount });
@@ -91,7 +97,10 @@ mod tests {
                       33 30 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd";
         let host = parse(hybrid);
         assert_eq!(host.v2, Some("/sys/fs/cgroup/unified".into()));
-        assert_eq!(host.find("cpuacct").unwrap().mount, PathBuf::from("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(
+            host.find("cpuacct").unwrap().mount,
+            PathBuf::from("/sys/fs/cgroup/cpu,cpuacct")
+        );
         assert!(host.find("memory").is_none());
     }
 }

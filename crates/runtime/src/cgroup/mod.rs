@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use errdefs::{Error, Result, Step};
 use oci_spec::runtime::{LinuxResources, Spec};
 
-use host::{Host, Hierarchy};
+use host::{Hierarchy, Host};
 
 /// How long a removal waits for the last processes to go.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,7 +40,9 @@ impl Membership {
     /// Makes the directories and sets the limits. On error nothing is left.
     pub fn make(spec: &Spec) -> Result<Self> {
         let linux = spec.linux().as_ref();
-        let path = linux.and_then(|l| l.cgroups_path().as_ref()).ok_or_else(|| Error::invalid("the document names no cgroup"))?;
+        let path = linux
+            .and_then(|l| l.cgroups_path().as_ref())
+            .ok_or_else(|| Error::invalid("the document names no cgroup"))?;
         let cgroup = Cgroup::at(&path.to_string_lossy());
         let made = Self::fill(&cgroup, linux.and_then(|l| l.resources().as_ref()));
         made.inspect_err(|_| drop(cgroup.remove()))
@@ -50,7 +52,11 @@ impl Membership {
         let host = Host::get()?;
         let empty = LinuxResources::default();
         let resources = resources.unwrap_or(&empty);
-        let mut membership = Membership { cgroup: cgroup.clone(), v2: None, v1: Vec::new() };
+        let mut membership = Membership {
+            cgroup: cgroup.clone(),
+            v2: None,
+            v1: Vec::new(),
+        };
         if let Some(root) = &host.v2 {
             let dir = cgroup.below(root);
             make(&dir)?;
@@ -96,8 +102,18 @@ impl Entrance {
     /// Of all hierarchies in which the container is.
     pub fn open(cgroup: &Cgroup) -> Result<Self> {
         let host = Host::get()?;
-        let v2 = host.v2.as_ref().map(|root| File::open(cgroup.below(root))).transpose().step("open the cgroup")?;
-        let v1 = host.v1.iter().map(|h| cgroup.below(&h.mount)).filter(|dir| dir.is_dir()).collect();
+        let v2 = host
+            .v2
+            .as_ref()
+            .map(|root| File::open(cgroup.below(root)))
+            .transpose()
+            .step("open the cgroup")?;
+        let v1 = host
+            .v1
+            .iter()
+            .map(|h| cgroup.below(&h.mount))
+            .filter(|dir| dir.is_dir())
+            .collect();
         Ok(Entrance { v2, v1 })
     }
 
@@ -126,7 +142,10 @@ impl Cgroup {
     fn directories(&self) -> Result<Vec<PathBuf>> {
         let host = Host::get()?;
         let mounts = host.v2.iter().chain(host.v1.iter().map(|h| &h.mount));
-        Ok(mounts.map(|mount| self.below(mount)).filter(|dir| dir.is_dir()).collect())
+        Ok(mounts
+            .map(|mount| self.below(mount))
+            .filter(|dir| dir.is_dir())
+            .collect())
     }
 
     /// The directory that all of its processes are in: version 2, or the version 1 hierarchy that every container joins.
@@ -172,7 +191,10 @@ impl Cgroup {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        Err(Error::system(format!("processes in the cgroup {} do not die", self.path)))
+        Err(Error::system(format!(
+            "processes in the cgroup {} do not die",
+            self.path
+        )))
     }
 
     /// Freezes or thaws it; returns once it is done.
@@ -195,9 +217,17 @@ impl Cgroup {
     /// How many processes were killed for lack of memory in it.
     pub fn oom_kills(&self) -> u64 {
         let Ok(directories) = self.directories() else { return 0 };
-        let count = |text: String| text.lines().find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok());
-        let files = directories.iter().flat_map(|d| [d.join("memory.events"), d.join("memory.oom_control")]);
-        files.filter_map(|f| std::fs::read_to_string(f).ok().and_then(count)).max().unwrap_or(0)
+        let count = |text: String| {
+            text.lines()
+                .find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok())
+        };
+        let files = directories
+            .iter()
+            .flat_map(|d| [d.join("memory.events"), d.join("memory.oom_control")]);
+        files
+            .filter_map(|f| std::fs::read_to_string(f).ok().and_then(count))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Removes it from all hierarchies, with what the container made below; fine if it is gone already. Waits for its
@@ -258,7 +288,11 @@ fn pids_below(dir: &Path) -> Result<Vec<i32>> {
         let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         pids.extend(text.lines().filter_map(|l| l.parse::<i32>().ok()));
         let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
-        todo.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        todo.extend(
+            entries
+                .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+                .map(|e| e.path()),
+        );
     }
     Ok(pids)
 }
@@ -267,7 +301,10 @@ fn pids_below(dir: &Path) -> Result<Vec<i32>> {
 fn missing(controller: &str, hierarchy: Option<&Hierarchy>) -> Result<()> {
     match hierarchy {
         Some(_) => Ok(()),
-        None => Err(Error::system(format!("this host has no {controller} cgroup controller"))
-            .hint(format!("boot the kernel with it enabled, or leave out the limit that needs {controller}"))),
+        None => Err(
+            Error::system(format!("this host has no {controller} cgroup controller")).hint(format!(
+                "boot the kernel with it enabled, or leave out the limit that needs {controller}"
+            )),
+        ),
     }
 }

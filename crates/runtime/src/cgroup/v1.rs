@@ -15,7 +15,10 @@ pub fn needed<'a>(resources: &LinuxResources, host: &'a Host) -> Result<Vec<&'a 
     let cpu = resources.cpu().as_ref();
     let wanted = [
         ("memory", resources.memory().is_some()),
-        ("cpu", cpu.is_some_and(|c| c.shares().is_some() || c.quota().is_some() || c.period().is_some())),
+        (
+            "cpu",
+            cpu.is_some_and(|c| c.shares().is_some() || c.quota().is_some() || c.period().is_some()),
+        ),
         ("cpuset", cpu.is_some_and(|c| c.cpus().is_some() || c.mems().is_some())),
         ("pids", resources.pids().is_some()),
         ("devices", resources.devices().as_ref().is_some_and(|d| !allow_all(d))),
@@ -43,7 +46,11 @@ pub fn apply(hierarchy: &Hierarchy, dir: &Path, resources: &LinuxResources) -> R
             "cpuset" => cpuset(&hierarchy.mount, dir, resources)?,
             "pids" => {
                 if let Some(pids) = resources.pids() {
-                    let limit = if pids.limit() <= 0 { "max".into() } else { pids.limit().to_string() };
+                    let limit = if pids.limit() <= 0 {
+                        "max".into()
+                    } else {
+                        pids.limit().to_string()
+                    };
                     write(&dir.join("pids.max"), &limit)?;
                 }
             }
@@ -55,8 +62,13 @@ pub fn apply(hierarchy: &Hierarchy, dir: &Path, resources: &LinuxResources) -> R
 }
 
 fn memory(dir: &Path, resources: &LinuxResources) -> Result<()> {
-    let Some(memory) = resources.memory() else { return Ok(()) };
-    let (limit_file, swap_file) = (dir.join("memory.limit_in_bytes"), dir.join("memory.memsw.limit_in_bytes"));
+    let Some(memory) = resources.memory() else {
+        return Ok(());
+    };
+    let (limit_file, swap_file) = (
+        dir.join("memory.limit_in_bytes"),
+        dir.join("memory.memsw.limit_in_bytes"),
+    );
     let limit = memory.limit().map(|n| n.to_string());
     // Kernels may be built, or booted, without accounting of swap.
     let swap = memory.swap().filter(|_| swap_file.exists()).map(|n| n.to_string());
@@ -90,7 +102,10 @@ fn cpu(dir: &Path, resources: &LinuxResources) -> Result<()> {
 
 /// A new cpuset is empty, and no process may enter it: it starts as a copy of its parent.
 fn cpuset(mount: &Path, dir: &Path, resources: &LinuxResources) -> Result<()> {
-    let mut parents: Vec<&Path> = dir.ancestors().take_while(|p| p.starts_with(mount) && *p != mount).collect();
+    let mut parents: Vec<&Path> = dir
+        .ancestors()
+        .take_while(|p| p.starts_with(mount) && *p != mount)
+        .collect();
     parents.reverse();
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let mut inherited = std::fs::read_to_string(mount.join(file)).step("read the host's cpuset")?;
@@ -122,7 +137,10 @@ fn devices(dir: &Path, rules: &[LinuxDeviceCgroup]) -> Result<()> {
         };
         let access = rule.access().as_deref().unwrap_or("rwm");
         let line = format!("{kind} {}:{} {access}", number(rule.major()), number(rule.minor()));
-        write(&dir.join(if rule.allow() { "devices.allow" } else { "devices.deny" }), &line)?;
+        write(
+            &dir.join(if rule.allow() { "devices.allow" } else { "devices.deny" }),
+            &line,
+        )?;
     }
     Ok(())
 }
@@ -133,7 +151,11 @@ pub fn freeze(dir: &Path, frozen: bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         write(&dir.join("freezer.state"), wanted)?;
-        if std::fs::read_to_string(dir.join("freezer.state")).step("read the state of the freezer")?.trim() == wanted {
+        if std::fs::read_to_string(dir.join("freezer.state"))
+            .step("read the state of the freezer")?
+            .trim()
+            == wanted
+        {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(1));

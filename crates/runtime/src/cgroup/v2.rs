@@ -40,7 +40,9 @@ fn enable(root: &Path, dir: &Path, controllers: &[&str]) -> Result<()> {
     let words: Vec<String> = controllers.iter().map(|c| format!("+{c}")).collect();
     let mut parents: Vec<&Path> = dir.ancestors().skip(1).take_while(|p| p.starts_with(root)).collect();
     parents.reverse();
-    parents.into_iter().try_for_each(|parent| write(&parent.join("cgroup.subtree_control"), &words.join(" ")))
+    parents
+        .into_iter()
+        .try_for_each(|parent| write(&parent.join("cgroup.subtree_control"), &words.join(" ")))
 }
 
 /// One file and what to write there.
@@ -53,28 +55,65 @@ struct Setting {
 
 fn settings(resources: &LinuxResources) -> Vec<Setting> {
     let mut list = Vec::new();
-    let mut add = |controller, file, value: String, optional| list.push(Setting { controller, file, value, optional });
+    let mut add = |controller, file, value: String, optional| {
+        list.push(Setting {
+            controller,
+            file,
+            value,
+            optional,
+        })
+    };
     let limit = |n: i64| if n < 0 { "max".to_owned() } else { n.to_string() };
     if let Some(memory) = resources.memory() {
-        memory.limit().into_iter().for_each(|n| add("memory", "memory.max", limit(n), false));
-        memory.reservation().into_iter().for_each(|n| add("memory", "memory.low", limit(n), false));
+        memory
+            .limit()
+            .into_iter()
+            .for_each(|n| add("memory", "memory.max", limit(n), false));
+        memory
+            .reservation()
+            .into_iter()
+            .for_each(|n| add("memory", "memory.low", limit(n), false));
         if let Some(swap) = memory.swap() {
             // Version 1 counts memory and swap together, version 2 swap alone.
-            let own = if swap < 0 { swap } else { swap - memory.limit().unwrap_or(0).max(0) };
+            let own = if swap < 0 {
+                swap
+            } else {
+                swap - memory.limit().unwrap_or(0).max(0)
+            };
             add("memory", "memory.swap.max", limit(own), true);
         }
     }
     if let Some(cpu) = resources.cpu() {
-        cpu.shares().into_iter().for_each(|s| add("cpu", "cpu.weight", weight(s).to_string(), false));
+        cpu.shares()
+            .into_iter()
+            .for_each(|s| add("cpu", "cpu.weight", weight(s).to_string(), false));
         if cpu.quota().is_some() || cpu.period().is_some() {
             let quota = limit(cpu.quota().filter(|q| *q > 0).unwrap_or(-1));
-            add("cpu", "cpu.max", format!("{quota} {}", cpu.period().unwrap_or(100_000)), false);
+            add(
+                "cpu",
+                "cpu.max",
+                format!("{quota} {}", cpu.period().unwrap_or(100_000)),
+                false,
+            );
         }
-        cpu.cpus().iter().for_each(|c| add("cpuset", "cpuset.cpus", c.clone(), false));
-        cpu.mems().iter().for_each(|c| add("cpuset", "cpuset.mems", c.clone(), false));
+        cpu.cpus()
+            .iter()
+            .for_each(|c| add("cpuset", "cpuset.cpus", c.clone(), false));
+        cpu.mems()
+            .iter()
+            .for_each(|c| add("cpuset", "cpuset.mems", c.clone(), false));
     }
     if let Some(pids) = resources.pids() {
-        add("pids", "pids.max", if pids.limit() <= 0 { "max".into() } else { pids.limit().to_string() }, false);
+        add(
+            "pids",
+            "pids.max",
+            if pids.limit() <= 0 {
+                "max".into()
+            } else {
+                pids.limit().to_string()
+            },
+            false,
+        );
     }
     if let Some(weight) = resources.block_io().as_ref().and_then(|b| b.weight()) {
         add("io", "io.weight", format!("default {}", io_weight(weight.into())), true);

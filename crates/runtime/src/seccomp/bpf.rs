@@ -60,7 +60,10 @@ pub(super) fn assemble(sections: &[Section]) -> Result<Vec<Instruction>> {
     program.push(plain(RETURN, action::KILL_PROCESS));
     match program.len() <= LIMIT {
         true => Ok(program),
-        false => Err(Error::invalid(format!("the seccomp profile is too long: {} of {LIMIT} instructions", program.len()))),
+        false => Err(Error::invalid(format!(
+            "the seccomp profile is too long: {} of {LIMIT} instructions",
+            program.len()
+        ))),
     }
 }
 
@@ -83,7 +86,11 @@ impl Section {
             push(&mut ranges, *number, leaf(verdict, self.default));
             next = number + 1;
         }
-        push(&mut ranges, self.newest.saturating_add(1), vec![plain(RETURN, self.newer)]);
+        push(
+            &mut ranges,
+            self.newest.saturating_add(1),
+            vec![plain(RETURN, self.newer)],
+        );
         if self.x32 {
             push(&mut ranges, X32_BIT, vec![plain(RETURN, action::ERRNO | ENOSYS)]);
         }
@@ -243,10 +250,23 @@ mod tests {
 
     #[test]
     fn every_comparison_holds_exactly_when_it_should() {
-        let values = [0, 1, 5, 0xffff_ffff, 0x1_0000_0000, 0x1_0000_0005, 0x5_0000_0000, u64::MAX];
+        let values = [
+            0,
+            1,
+            5,
+            0xffff_ffff,
+            0x1_0000_0000,
+            0x1_0000_0005,
+            0x5_0000_0000,
+            u64::MAX,
+        ];
         let operators: [(&str, fn(u64, u64) -> bool); 6] = [
-            ("EQ", |a, b| a == b), ("NE", |a, b| a != b), ("GT", |a, b| a > b), ("GE", |a, b| a >= b),
-            ("LT", |a, b| a < b), ("LE", |a, b| a <= b),
+            ("EQ", |a, b| a == b),
+            ("NE", |a, b| a != b),
+            ("GT", |a, b| a > b),
+            ("GE", |a, b| a >= b),
+            ("LT", |a, b| a < b),
+            ("LE", |a, b| a <= b),
         ];
         for (name, expected) in operators {
             for value in values {
@@ -257,7 +277,11 @@ mod tests {
                 let (program, _) = compile(&serde_json::from_str::<LinuxSeccomp>(&json).unwrap()).unwrap();
                 for argument in values {
                     let got = run(&program, X86_64, 0, [9, 9, argument, 9, 9, 9]);
-                    assert_eq!(got == action::ALLOW, expected(argument, value), "{argument:#x} {name} {value:#x}");
+                    assert_eq!(
+                        got == action::ALLOW,
+                        expected(argument, value),
+                        "{argument:#x} {name} {value:#x}"
+                    );
                 }
             }
         }
@@ -291,7 +315,15 @@ mod tests {
         assert_eq!(run(&program, X86, 21, [0; 6]), NO, "mount of 32-bit programs");
         assert_eq!(run(&program, 0x1234, 0, [0; 6]), action::KILL_PROCESS);
         let (program, _) = compile(&default_profile(&[Capability::SysAdmin])).unwrap();
-        assert_eq!(run(&program, X86_64, 165, [0; 6]), action::ALLOW, "mount with CAP_SYS_ADMIN");
-        assert_eq!(run(&program, X86_64, 435, [0; 6]), action::ALLOW, "clone3 with CAP_SYS_ADMIN");
+        assert_eq!(
+            run(&program, X86_64, 165, [0; 6]),
+            action::ALLOW,
+            "mount with CAP_SYS_ADMIN"
+        );
+        assert_eq!(
+            run(&program, X86_64, 435, [0; 6]),
+            action::ALLOW,
+            "clone3 with CAP_SYS_ADMIN"
+        );
     }
 }

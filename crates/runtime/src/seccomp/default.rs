@@ -68,7 +68,10 @@ const BY_CAPABILITY: &[(Capability, &str)] = &[
     (Capability::SysRawio, "iopl ioperm"),
     (Capability::SysTime, "settimeofday stime clock_settime clock_settime64"),
     (Capability::SysTtyConfig, "vhangup"),
-    (Capability::SysNice, "get_mempolicy mbind set_mempolicy set_mempolicy_home_node"),
+    (
+        Capability::SysNice,
+        "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
+    ),
     (Capability::Syslog, "syslog"),
     (Capability::Bpf, "bpf"),
     (Capability::Perfmon, "perf_event_open"),
@@ -93,12 +96,20 @@ pub fn default_profile(caps: &[Capability]) -> LinuxSeccomp {
     use LinuxSeccompAction::{ScmpActAllow as Allow, ScmpActErrno as Errno};
     use LinuxSeccompOperator::{ScmpCmpEq as Equal, ScmpCmpMaskedEq as Masked, ScmpCmpNe as Differs};
     let has = |cap: &Capability| caps.contains(cap);
-    let mut rules = vec![rule(ALLOWED, Allow, None, None), rule(OF_THE_PROCESSOR, Allow, None, None)];
+    let mut rules = vec![
+        rule(ALLOWED, Allow, None, None),
+        rule(OF_THE_PROCESSOR, Allow, None, None),
+    ];
     rules.push(rule("socket", Allow, None, argument(Differs, AF_VSOCK, None)));
     for value in PERSONALITIES {
         rules.push(rule("personality", Allow, None, argument(Equal, *value, None)));
     }
-    rules.extend(BY_CAPABILITY.iter().filter(|(cap, _)| has(cap)).map(|(_, names)| rule(names, Allow, None, None)));
+    rules.extend(
+        BY_CAPABILITY
+            .iter()
+            .filter(|(cap, _)| has(cap))
+            .map(|(_, names)| rule(names, Allow, None, None)),
+    );
     if !has(&Capability::SysAdmin) {
         rules.push(rule("clone", Allow, None, argument(Masked, NAMESPACES, Some(0))));
         // Its flags are behind a pointer, which no filter can follow: programs fall back to clone.
@@ -106,7 +117,12 @@ pub fn default_profile(caps: &[Capability]) -> LinuxSeccomp {
     }
     // A rule that comes first wins: these are what is left.
     rules.push(rule("socket personality clone", Errno, Some(EPERM), None));
-    rules.extend(BY_CAPABILITY.iter().filter(|(cap, _)| !has(cap)).map(|(_, names)| rule(names, Errno, Some(EPERM), None)));
+    rules.extend(
+        BY_CAPABILITY
+            .iter()
+            .filter(|(cap, _)| !has(cap))
+            .map(|(_, names)| rule(names, Errno, Some(EPERM), None)),
+    );
     rules.push(rule(FORBIDDEN, Errno, Some(EPERM), None));
     let mut profile = LinuxSeccomp::default();
     profile.set_default_action(Errno);
@@ -131,7 +147,12 @@ fn argument(op: LinuxSeccompOperator, value: u64, two: Option<u64>) -> Option<Li
     builder.build().ok()
 }
 
-fn rule(names: &str, action: LinuxSeccompAction, errno: Option<u32>, argument: Option<LinuxSeccompArg>) -> LinuxSyscall {
+fn rule(
+    names: &str,
+    action: LinuxSeccompAction,
+    errno: Option<u32>,
+    argument: Option<LinuxSeccompArg>,
+) -> LinuxSyscall {
     let mut rule = LinuxSyscall::default();
     rule.set_names(names.split_whitespace().map(String::from).collect());
     rule.set_action(action);

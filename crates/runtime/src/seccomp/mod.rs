@@ -68,10 +68,18 @@ impl Table {
     /// Its calls' numbers by their names.
     fn numbers(self) -> HashMap<&'static str, u32> {
         match self {
-            Table::X86_64 => syscalls::x86_64::Sysno::iter().map(|s| (s.name(), s.id() as u32)).collect(),
-            Table::X86 => syscalls::x86::Sysno::iter().map(|s| (s.name(), s.id() as u32)).collect(),
-            Table::Aarch64 => syscalls::aarch64::Sysno::iter().map(|s| (s.name(), s.id() as u32)).collect(),
-            Table::Arm => syscalls::arm::Sysno::iter().map(|s| (s.name(), s.id() as u32)).collect(),
+            Table::X86_64 => syscalls::x86_64::Sysno::iter()
+                .map(|s| (s.name(), s.id() as u32))
+                .collect(),
+            Table::X86 => syscalls::x86::Sysno::iter()
+                .map(|s| (s.name(), s.id() as u32))
+                .collect(),
+            Table::Aarch64 => syscalls::aarch64::Sysno::iter()
+                .map(|s| (s.name(), s.id() as u32))
+                .collect(),
+            Table::Arm => syscalls::arm::Sysno::iter()
+                .map(|s| (s.name(), s.id() as u32))
+                .collect(),
         }
     }
 }
@@ -86,7 +94,10 @@ pub(crate) struct Verdict {
 /// The program for a document's filter, and the flags for installing it.
 pub fn compile(filter: &LinuxSeccomp) -> Result<(Vec<Instruction>, u32)> {
     if filter.listener_path().is_some() {
-        return Err(Error::new(Kind::NotImplemented, "a seccomp listener: not supported yet"));
+        return Err(Error::new(
+            Kind::NotImplemented,
+            "a seccomp listener: not supported yet",
+        ));
     }
     let default = action_of(filter.default_action(), filter.default_errno_ret())?;
     let mut tables = vec![Table::NATIVE];
@@ -100,8 +111,19 @@ pub fn compile(filter: &LinuxSeccomp) -> Result<(Vec<Instruction>, u32)> {
         let verdicts = verdicts(filter, table)?;
         // Calls younger than the profile are unknown to it, not forbidden: programs have a way without them.
         let newest = verdicts.keys().next_back().copied().unwrap_or(0);
-        let newer = if default == action::ERRNO | EPERM { action::ERRNO | ENOSYS } else { default };
-        sections.push(bpf::Section { audit: table.audit(), verdicts, newest, default, newer, x32: table == Table::X86_64 });
+        let newer = if default == action::ERRNO | EPERM {
+            action::ERRNO | ENOSYS
+        } else {
+            default
+        };
+        sections.push(bpf::Section {
+            audit: table.audit(),
+            verdicts,
+            newest,
+            default,
+            newer,
+            x32: table == Table::X86_64,
+        });
     }
     let program = bpf::assemble(&sections)?;
     Ok((program, flags(filter)))
@@ -123,7 +145,11 @@ fn verdicts(filter: &LinuxSeccomp, table: Table) -> Result<BTreeMap<u32, Verdict
     for rule in filter.syscalls().iter().flatten() {
         let action = action_of(rule.action(), rule.errno_ret())?;
         // Names that this architecture does not have are none of its business.
-        for number in rule.names().iter().filter_map(|name| numbers.get(name.as_str()).copied()) {
+        for number in rule
+            .names()
+            .iter()
+            .filter_map(|name| numbers.get(name.as_str()).copied())
+        {
             let verdict = verdicts.entry(number).or_default();
             match rule.args().as_deref().unwrap_or_default() {
                 [] => drop(verdict.otherwise.get_or_insert(action)),
@@ -144,6 +170,11 @@ fn action_of(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
         ScmpActTrace => action::TRACE | (errno.unwrap_or(EPERM) & 0xffff),
         ScmpActLog => action::LOG,
         ScmpActAllow => action::ALLOW,
-        ScmpActNotify => return Err(Error::new(Kind::NotImplemented, "the seccomp action NOTIFY: not supported yet")),
+        ScmpActNotify => {
+            return Err(Error::new(
+                Kind::NotImplemented,
+                "the seccomp action NOTIFY: not supported yet",
+            ));
+        }
     })
 }
