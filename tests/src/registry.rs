@@ -109,7 +109,8 @@ impl Fake {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (answers, requests): (Arc<Mutex<HashMap<String, Answer>>>, Arc<Mutex<Vec<String>>>) = Default::default();
+        let answers: Arc<Mutex<HashMap<String, Answer>>> = Arc::default();
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
         let (table, log) = (answers.clone(), requests.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -160,11 +161,11 @@ fn serve(mut stream: TcpStream, table: &Mutex<HashMap<String, Answer>>, log: &Mu
             match table.get_mut(path.split('?').next().unwrap_or_default()) {
                 None => Answer::status(404),
                 Some(answer) => {
-                    if let Some((after, times)) = &mut answer.cut {
-                        if *times > 0 {
-                            *times -= 1;
-                            cut = Some(*after);
-                        }
+                    if let Some((after, times)) = &mut answer.cut
+                        && *times > 0
+                    {
+                        *times -= 1;
+                        cut = Some(*after);
                     }
                     answer.clone()
                 }

@@ -284,7 +284,8 @@ fn spoilt_images_are_refused_and_leave_nothing() {
     flipped[200_000] ^= 1;
     let schema1 = r#"{"schemaVersion":1,"name":"box","tag":"1","fsLayers":[],"history":[]}"#;
     let both = spoilt.manifest().replacen('{', r#"{"manifests":[],"#, 1);
-    let cases: Vec<(&str, Vec<(String, Answer)>, &str)> = vec![
+    type Case<'a> = (&'a str, Vec<(String, Answer)>, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         (
             "wrong digest",
             vec![(spoilt.blob(), Answer::ok("x", flipped))],

@@ -29,9 +29,8 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|a| a == commands::tour::INSIDE) {
         return ExitCode::from(commands::tour::inside());
     }
-    match called_as().as_str() {
-        "runc" => arguments.insert(0, "oci".into()),
-        _ => {}
+    if called_as() == "runc" {
+        arguments.insert(0, "oci".into());
     }
     let code = dispatch(&arguments).unwrap_or_else(|error| fail(&error, &arguments));
     ExitCode::from(code)

@@ -48,10 +48,11 @@ impl<D: Read, R: BufRead> Read for ToTheEnd<D, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let Some(decoder) = &mut self.inner else { return Ok(0) };
         let read = decoder.read(buffer)?;
-        if read == 0 && !buffer.is_empty() {
-            if let Some(decoder) = self.inner.take() {
-                std::io::copy(&mut (self.into)(decoder), &mut std::io::sink())?;
-            }
+        if read == 0
+            && !buffer.is_empty()
+            && let Some(decoder) = self.inner.take()
+        {
+            std::io::copy(&mut (self.into)(decoder), &mut std::io::sink())?;
         }
         Ok(read)
     }

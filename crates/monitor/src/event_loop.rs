@@ -179,20 +179,19 @@ impl Monitor {
                 self.kill_at = None;
                 self.signal(9);
             }
-            if let Some(exit) = self.collect_container(&mut buffer) {
-                if let Some(exit) = self.after_run(exit) {
-                    self.tear_down(exit);
-                    return Ok(());
-                }
+            if let Some(exit) = self.collect_container(&mut buffer)
+                && let Some(exit) = self.after_run(exit)
+            {
+                self.tear_down(exit);
+                return Ok(());
             }
             if self
                 .restart_at
                 .is_some_and(|at| self.restart.forbidden || Instant::now() >= at)
+                && let Some(exit) = self.begin_again()
             {
-                if let Some(exit) = self.begin_again() {
-                    self.tear_down(exit);
-                    return Ok(());
-                }
+                self.tear_down(exit);
+                return Ok(());
             }
         }
     }

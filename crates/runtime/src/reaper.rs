@@ -21,7 +21,7 @@ pub fn split() -> Result<()> {
         Forked::Child => {
             // The command leads the terminal's foreground, as if it were alone.
             let _ = rustix::process::setpgid(None, None);
-            if let Some(own) = rustix::process::getpgid(None).ok() {
+            if let Ok(own) = rustix::process::getpgid(None) {
                 let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), own);
             }
             Ok(())

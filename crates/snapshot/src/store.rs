@@ -230,13 +230,12 @@ impl Write for Rebuild<'_> {
 
 /// The content of the tar's `number`th entry.
 fn content(root: &File, dir: &Path, entry: &Entry, number: u64) -> Result<File> {
-    if entry.kind == EntryKind::File {
-        if let Ok(extra) = OpenOptions::new()
+    if entry.kind == EntryKind::File
+        && let Ok(extra) = OpenOptions::new()
             .read(true)
             .open(dir.join("extra").join(number.to_string()))
-        {
-            return Ok(extra);
-        }
+    {
+        return Ok(extra);
     }
     let path = Path::new(std::ffi::OsStr::from_bytes(&entry.path));
     let file = sys::path::open(root.as_fd(), path, OFlags::RDONLY | OFlags::NOFOLLOW);

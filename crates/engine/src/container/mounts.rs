@@ -273,10 +273,10 @@ fn from_mount(mount: &Mount) -> Result<Wanted> {
     if wanted.destination == "/" {
         return Err(invalid("invalid specification: destination can't be '/'"));
     }
-    if let Some(consistency) = mount.consistency.as_deref() {
-        if !["", "default", "consistent", "cached", "delegated"].contains(&consistency) {
-            return Err(invalid(&format!("invalid consistency {consistency:?}")));
-        }
+    if let Some(consistency) = mount.consistency.as_deref()
+        && !["", "default", "consistent", "cached", "delegated"].contains(&consistency)
+    {
+        return Err(invalid(&format!("invalid consistency {consistency:?}")));
     }
     Ok(wanted)
 }

@@ -20,10 +20,10 @@ impl Engine {
     pub(crate) fn reap_some(&self, limit: usize) -> Result<()> {
         let entries = std::fs::read_dir(&self.roots.run).step("look for containers without a monitor")?;
         for entry in entries.flatten().take(limit) {
-            if let Some(id) = entry.file_name().to_str().filter(|n| n.len() == 64) {
-                if !lock::held(&self.roots, id)? {
-                    self.reap_one(id)?;
-                }
+            if let Some(id) = entry.file_name().to_str().filter(|n| n.len() == 64)
+                && !lock::held(&self.roots, id)?
+            {
+                self.reap_one(id)?;
             }
         }
         Ok(())

@@ -64,10 +64,10 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     if let Some((name, _)) = asked.iter().find(|(_, asked)| *asked) {
         return Err(not_yet(name));
     }
-    if let Some(log) = host.log_config.as_ref().and_then(|l| l.typ.as_deref()) {
-        if !["", "json-file", "none"].contains(&log) {
-            return Err(not_yet(&format!("the log driver {log:?}")));
-        }
+    if let Some(log) = host.log_config.as_ref().and_then(|l| l.typ.as_deref())
+        && !["", "json-file", "none"].contains(&log)
+    {
+        return Err(not_yet(&format!("the log driver {log:?}")));
     }
     mode("network mode", &host.network_mode, &["", "default", "none", "host"])?;
     mode("pid mode", &host.pid_mode, &["", "private", "host"])?;

@@ -41,10 +41,10 @@ impl Engine {
     /// The id of an image by whatever it is called.
     pub(super) fn image_id(&self, name: &str) -> Result<String> {
         let reference = Reference::parse(name);
-        if let Ok(reference) = &reference {
-            if let Some(id) = self.id_by_reference(reference)? {
-                return Ok(id);
-            }
+        if let Ok(reference) = &reference
+            && let Some(id) = self.id_by_reference(reference)?
+        {
+            return Ok(id);
         }
         if let Some(id) = self.id_by_prefix(name)? {
             return Ok(id);

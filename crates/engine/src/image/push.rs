@@ -88,11 +88,11 @@ impl Engine {
             })
         };
         show("Preparing", 0);
-        if let Some(known) = known {
-            if registry.has_blob(reference, known.digest())? {
-                show("Layer already exists", 0);
-                return Ok(known.clone());
-            }
+        if let Some(known) = known
+            && registry.has_blob(reference, known.digest())?
+        {
+            show("Layer already exists", 0);
+            return Ok(known.clone());
         }
         let mut file = ::image::archive::nameless(&self.roots.spool())?;
         let mut hashed = ::image::Hashed::new(&mut file);

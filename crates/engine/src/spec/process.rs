@@ -37,7 +37,7 @@ pub fn process(record: &Record, root: BorrowedFd<'_>, caps: &[Capability]) -> Re
         &identity.home,
     )));
     process.set_user(user(&identity));
-    process.set_capabilities(Some(sets(caps)));
+    process.set_capabilities(Some(sets(caps, identity.uid)));
     process.set_rlimits(Some(rlimits(host.ulimits.as_deref().unwrap_or_default())?));
     process.set_no_new_privileges(Some(no_new_privileges(record)));
     process.set_oom_score_adj(host.oom_score_adj.map(|s| s as i32).filter(|s| *s != 0));
@@ -77,7 +77,7 @@ pub fn exec_process(record: &Record, root: BorrowedFd<'_>, options: &ExecOptions
         privileged: Some(options.privileged || privileged(host)),
         ..host.clone()
     };
-    process.set_capabilities(Some(sets(&capabilities(&host_config)?)));
+    process.set_capabilities(Some(sets(&capabilities(&host_config)?, identity.uid)));
     process.set_rlimits(Some(rlimits(host.ulimits.as_deref().unwrap_or_default())?));
     process.set_no_new_privileges(Some(no_new_privileges(record)));
     process.set_oom_score_adj(host.oom_score_adj.map(|s| s as i32).filter(|s| *s != 0));
@@ -128,13 +128,14 @@ fn user(identity: &Identity) -> User {
     user
 }
 
-/// Bounding, effective and permitted; nothing inheritable (CVE-2022-24769), nothing ambient.
-fn sets(caps: &[Capability]) -> LinuxCapabilities {
-    let set = || Some(caps.iter().copied().collect());
+/// Bounding, and for root effective and permitted; nothing inheritable (CVE-2022-24769), nothing ambient. Others gain
+/// capabilities by executing what has them, as far as the bounding set goes.
+fn sets(caps: &[Capability], uid: u32) -> LinuxCapabilities {
+    let set = |held: bool| held.then(|| caps.iter().copied().collect());
     let mut sets = LinuxCapabilities::default();
-    sets.set_bounding(set());
-    sets.set_effective(set());
-    sets.set_permitted(set());
+    sets.set_bounding(set(true));
+    sets.set_effective(set(uid == 0));
+    sets.set_permitted(set(uid == 0));
     sets.set_inheritable(None);
     sets.set_ambient(None);
     sets

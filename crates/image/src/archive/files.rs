@@ -141,7 +141,6 @@ impl Files {
                 }
             }
         }
-        drop(archive);
         Ok(Files::Tar { file, entries })
     }
 

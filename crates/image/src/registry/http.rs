@@ -144,14 +144,13 @@ impl Http {
             .header("Content-Type", kind)
             .header("Content-Length", size.to_string());
         // Only the registry itself gets the credentials: uploads may go elsewhere.
-        if origin(&url) == origin(&base) {
-            if let Some(value) = self
+        if origin(&url) == origin(&base)
+            && let Some(value) = self
                 .inner
                 .auth
                 .cached(&reference.registry, &reference.repository, "pull,push")
-            {
-                request = request.header("Authorization", value);
-            }
+        {
+            request = request.header("Authorization", value);
         }
         let mut content = content;
         let answer = request

@@ -149,15 +149,11 @@ impl Client {
         let name = reference.tag.clone().unwrap_or_else(|| digest.to_string());
         let mut content = bytes;
         let path = format!("manifests/{name}");
-        let answer = self.http.put(
-            reference,
-            &path,
-            &media_type.to_string(),
-            bytes.len() as u64,
-            &mut content,
-        )?;
+        let answer = self
+            .http
+            .put(reference, &path, media_type.as_ref(), bytes.len() as u64, &mut content)?;
         match answer.status() {
-            200 | 201 | 202 => Ok(digest),
+            200..=202 => Ok(digest),
             _ => Err(self.refused(reference, answer)),
         }
     }

@@ -260,7 +260,8 @@ mod tests {
             0x5_0000_0000,
             u64::MAX,
         ];
-        let operators: [(&str, fn(u64, u64) -> bool); 6] = [
+        type Operator = (&'static str, fn(u64, u64) -> bool);
+        let operators: [Operator; 6] = [
             ("EQ", |a, b| a == b),
             ("NE", |a, b| a != b),
             ("GT", |a, b| a > b),
