@@ -1,0 +1,321 @@
+//! Attacks that once worked on some engine, and must fail here. Each names the weakness it is known by.
+
+use berth_tests::registry::{Answer, Fake};
+use berth_tests::{BUSYBOX, Berth, Tar, eventually};
+use std::path::Path;
+
+/// CVE-2019-5736: the engine's program, seen as `/proc/PID/exe` from inside, is written to.
+#[test]
+fn the_engines_program_cannot_be_written_from_inside() {
+    let berth = Berth::new();
+    // A copy, so that no other test's use of the program keeps the kernel from letting it be written.
+    let copy = berth.path("program");
+    std::fs::copy(berth_tests::program(), &copy).unwrap();
+    let before = std::fs::read(&copy).unwrap();
+    let watch = "printf '#!/proc/self/exe\\n' > /evil; chmod +x /evil; echo ready; while :; do for p in /proc/[0-9]*; do \
+        case \"$(readlink $p/exe)\" in /bin/*|'') ;; *) (exec 3<$p/exe || exit; echo held; for i in 1 2 3 4 5 6 7 8 9; do \
+        echo pwned >> /proc/self/fd/3 && echo written; sleep 0.1; done) 2>/dev/null;; esac; done; done";
+    for flags in [&[][..], &["--privileged"]] {
+        let id = berth.start(flags, &["sh", "-c", watch]);
+        eventually("it watches", || berth.run(&["logs", &id]).out.contains("ready"));
+        for round in 0..30 {
+            let program = if round % 2 == 0 { "/evil" } else { "/bin/true" };
+            let mut command = std::process::Command::new(&copy);
+            command
+                .args(["exec", &id, program])
+                .env("BERTH_DATA", berth.path("data"))
+                .env("BERTH_RUN", berth.path("run"));
+            command.output().expect("start the copy");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        let log = berth.run(&["logs", &id]).out;
+        berth.run(&["rm", "-f", &id]).ok();
+        assert!(!log.contains("written"), "{flags:?}: {log}");
+        assert!(
+            std::fs::read(&copy).unwrap() == before,
+            "{flags:?}: the program was changed"
+        );
+    }
+}
+
+/// CVE-2024-21626: a working directory that is one of the engine's own descriptors.
+#[test]
+fn no_descriptor_of_the_engine_is_a_way_out() {
+    let berth = Berth::new();
+    let id = berth.start(&[], &["sleep", "60"]);
+    for number in 3..24 {
+        let dir = format!("/proc/self/fd/{number}");
+        for arguments in [
+            &[
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                "-w",
+                &dir,
+                BUSYBOX,
+                "sh",
+                "-c",
+                "cd ../../../..; ls",
+            ][..],
+            &["exec", "-w", &dir, &id, "sh", "-c", "cd ../../../..; ls"],
+        ] {
+            let ran = berth.run(arguments);
+            assert_ne!(ran.code, 0, "{arguments:?}: {ran:?}");
+            assert_eq!(ran.out, "", "{arguments:?}");
+        }
+    }
+}
+
+/// CVE-2016-9962: what a process that joins has open is there for the container's processes to take.
+#[test]
+fn a_joining_process_brings_nothing_of_the_hosts() {
+    let berth = Berth::new();
+    let watch = "while :; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] || { readlink $p/cwd; readlink $p/root; \
+        for f in $p/fd/*; do readlink $f; done; }; done >> /seen 2>/dev/null; done";
+    let id = berth.start(&["--cap-add", "SYS_PTRACE"], &["sh", "-c", watch]);
+    eventually("it watches", || {
+        berth.run(&["exec", &id, "test", "-e", "/seen"]).code == 0
+    });
+    for _ in 0..30 {
+        berth.run(&["exec", &id, "true"]).ok();
+    }
+    let seen = berth.run(&["exec", &id, "sort", "-u", "/seen"]).ok();
+    let harmless = |l: &&str| {
+        ["pipe:", "socket:", "anon_inode:", "/dev/", "/proc"]
+            .iter()
+            .any(|h| l.starts_with(h))
+            || matches!(*l, "/" | "/seen" | "")
+    };
+    let strange: Vec<_> = seen.lines().filter(|l| !harmless(l)).collect();
+    assert!(strange.is_empty(), "seen from inside: {strange:?}");
+}
+
+/// CVE-2022-0492, CVE-2020-14298: the host's cgroups, and the program that the kernel runs when one is empty.
+#[test]
+fn the_hosts_cgroups_are_out_of_reach() {
+    let berth = Berth::new();
+    let script = "for t in 'cgroup -o memory' 'cgroup -o rdma' 'cgroup2'; do mkdir -p /tmp/c; mount -t $t x /tmp/c 2>/dev/null && \
+        { echo /bin/true > /tmp/c/release_agent && echo agent; mkdir /tmp/c/made && echo made; umount /tmp/c; }; done; \
+        for f in $(find / -xdev -name release_agent; find /sys/fs/cgroup -name release_agent); do echo x > $f && echo $f; done; echo end";
+    for flags in [
+        &[][..],
+        &[
+            "--cap-add",
+            "SYS_ADMIN",
+            "--security-opt",
+            "seccomp=unconfined",
+            "--security-opt",
+            "systempaths=unconfined",
+        ],
+    ] {
+        let ran = berth.busybox(flags, &["sh", "-c", script]);
+        assert_eq!(ran.out.replace("made\n", ""), "end", "{flags:?}: {ran:?}");
+        assert!(flags.len() > 1 || !ran.out.contains("made"), "{ran:?}");
+    }
+}
+
+/// CVE-2022-24769, CVE-2022-29162: capabilities that a program without any would inherit.
+#[test]
+fn no_capability_is_inherited() {
+    let berth = Berth::new();
+    let id = berth.start(&[], &["sleep", "60"]);
+    let awk = ["awk", "/CapInh|CapAmb/{print $2}", "/proc/self/status"];
+    for user in ["0", "1000"] {
+        assert_eq!(
+            berth.busybox(&["-u", user], &awk).ok(),
+            "0000000000000000\n0000000000000000"
+        );
+        assert_eq!(
+            berth.run(&[&["exec", "-u", user, &id], &awk[..]].concat()).ok(),
+            "0000000000000000\n0000000000000000"
+        );
+    }
+}
+
+/// CVE-2014-6407, CVE-2014-9356 and all zip-slips: entries that lead out of the layer.
+#[test]
+fn layers_stay_where_they_are() {
+    let berth = Berth::empty();
+    let outside = berth.path("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(format!("{outside}/keep"), "kept").unwrap();
+    let cases: &[(&str, fn(&mut Tar, &str))] = &[
+        ("above", |tar, _| {
+            tar.file("../../../../../../../../../../var/tmp/berth-pwned", 0o644, b"x")
+        }),
+        ("absolute", |tar, outside| {
+            tar.file(&format!("{outside}/pwned"), 0o644, b"x")
+        }),
+        ("through a link", |tar, outside| {
+            tar.link("esc", outside);
+            tar.file("esc/pwned", 0o644, b"x");
+        }),
+        ("a directory through a link", |tar, outside| {
+            tar.link("esc", outside);
+            tar.directory("esc/pwned/deep", 0o777);
+        }),
+        ("over a file through a link", |tar, outside| {
+            tar.link("esc", outside);
+            tar.file("esc/keep", 0o644, b"pwned");
+        }),
+        ("a link to a file, written again", |tar, outside| {
+            tar.link("f", &format!("{outside}/keep"));
+            tar.file("f", 0o644, b"pwned");
+        }),
+        ("a hard link to the outside", |tar, outside| {
+            tar.hard_link("h", &format!("{outside}/keep"))
+        }),
+        ("a hard link through a link", |tar, outside| {
+            tar.link("esc", outside);
+            tar.hard_link("h", "esc/keep");
+            tar.file("h", 0o644, b"pwned");
+        }),
+        ("a whiteout through a link", |tar, outside| {
+            tar.link("esc", outside);
+            tar.file("esc/.wh.keep", 0o644, b"");
+        }),
+        ("an opaque mark through a link", |tar, outside| {
+            tar.link("esc", outside);
+            tar.file("esc/.wh..wh..opq", 0o644, b"");
+        }),
+        ("a whiteout of the parent", |tar, _| tar.file("a/.wh...", 0o644, b"")),
+        ("a whiteout of itself", |tar, _| tar.file(".wh..", 0o644, b"")),
+        ("a whiteout of nothing", |tar, _| tar.file(".wh.", 0o644, b"")),
+    ];
+    for (number, (name, make)) in cases.iter().enumerate() {
+        let mut tar = Tar::default();
+        make(&mut tar, &outside);
+        tar.file("last", 0o644, b"x");
+        let file = berth.path("layer.tar");
+        std::fs::write(&file, tar.finish()).unwrap();
+        let ran = berth.run(&["import", &file, &format!("hostile:{number}")]);
+        assert!(ran.code == 0 || ran.code == 1 && !ran.err.is_empty(), "{name}: {ran:?}");
+        let names: Vec<_> = std::fs::read_dir(&outside)
+            .unwrap()
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
+        assert_eq!(names, ["keep"], "{name}");
+        assert_eq!(
+            std::fs::read_to_string(format!("{outside}/keep")).unwrap(),
+            "kept",
+            "{name}"
+        );
+        assert!(!Path::new("/var/tmp/berth-pwned").exists(), "{name}");
+        assert!(
+            berth.path("data").starts_with("/var/tmp/") && Path::new(&berth.path("data")).exists(),
+            "{name}"
+        );
+    }
+}
+
+/// CVE-2021-41190, CVE-2024-3727: digests and names in archives and manifests that are paths.
+#[test]
+fn digests_and_names_are_no_paths() {
+    let berth = Berth::empty();
+    let secret = berth.path("secret");
+    std::fs::write(
+        &secret,
+        r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#,
+    )
+    .unwrap();
+    let file = berth.path("archive.tar");
+    for config in [secret.as_str(), "../../../../../../../../etc/passwd", "link.json"] {
+        let mut tar = Tar::default();
+        tar.link("link.json", &secret);
+        tar.file(
+            "manifest.json",
+            0o644,
+            format!(r#"[{{"Config":"{config}","RepoTags":["x:1"],"Layers":[]}}]"#).as_bytes(),
+        );
+        std::fs::write(&file, tar.finish()).unwrap();
+        let ran = berth.run(&["load", "-i", &file]);
+        assert_eq!(ran.code, 1, "{config}: {ran:?}");
+    }
+    let (fake, kind) = (Fake::start(), "application/vnd.oci.image.manifest.v1+json");
+    for digest in [
+        "sha256:../../../../../../../../etc/passwd",
+        "../x",
+        "sha256:",
+        "sha256:ABC",
+        "md5:d41d8cd98f00b204e9800998ecf8427e",
+    ] {
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{digest}","size":5}},"layers":[]}}"#
+        );
+        fake.answer("box/manifests/1", Answer::ok(kind, manifest));
+        let ran = berth.run(&["pull", &format!("{}/box:1", fake.address)]);
+        assert_eq!(ran.code, 1, "{digest}: {ran:?}");
+        assert!(ran.err.contains(&fake.address), "{digest}: {ran:?}");
+    }
+    assert!(
+        !fake
+            .requests
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|r| r.lines().next().unwrap().contains("..")),
+        "it was asked for"
+    );
+    assert_eq!(berth.run(&["images", "-aq"]).ok(), "");
+}
+
+/// Names that users give are no paths either.
+#[test]
+fn names_are_no_paths() {
+    let berth = Berth::new();
+    let before: usize = std::fs::read_dir(berth.dir.path()).unwrap().count();
+    berth.run(&["volume", "create", "../../escaped"]).fails(1, "escaped");
+    berth
+        .busybox(&["--name", ".."], &["true"])
+        .fails(125, "Invalid container name (..)");
+    for words in [
+        &["inspect", "../containers"][..],
+        &["rm", "-f", "../data"],
+        &["logs", "."],
+        &["volume", "rm", ".."],
+        &["rmi", "../x"],
+    ] {
+        assert_ne!(berth.run(words).code, 0, "{words:?}");
+    }
+    assert_eq!(std::fs::read_dir(berth.dir.path()).unwrap().count(), before);
+    assert_eq!(berth.sh(&[], "echo fine"), "fine");
+}
+
+/// Mounts over the kernel's own trees would take the masks off.
+#[test]
+fn nothing_is_mounted_inside_proc() {
+    let berth = Berth::new();
+    let dir = berth.path("dir");
+    std::fs::create_dir(&dir).unwrap();
+    for place in ["/proc/sys", "/proc/self", "/tmp/../proc/kcore"] {
+        let ran = berth.busybox(&["-v", &format!("{dir}:{place}")], &["true"]);
+        assert!((125..=127).contains(&ran.code), "{place}: {ran:?}");
+        assert!(ran.err.contains("/proc"), "{place}: {ran:?}");
+    }
+}
+
+/// Escape sequences in what a container, or an image, made up do not reach the user's terminal.
+#[test]
+fn tables_and_errors_carry_no_escape_sequences() {
+    let berth = Berth::new();
+    let evil = "\u{1b}]0;evil\u{7}\u{1b}[31m";
+    let id = berth.start(
+        &["-l", &format!("evil={evil}")],
+        &["sh", "-c", &format!("sleep 60 # {evil}")],
+    );
+    for words in [
+        &["ps", "--no-trunc"][..],
+        &["top", &id],
+        &["exec", &id, evil],
+        &["inspect", &id],
+        &["run", "--rm", "--network", "none", BUSYBOX, evil],
+    ] {
+        let ran = berth.run(words);
+        assert!(
+            !ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'),
+            "{words:?}: {ran:?}"
+        );
+    }
+}
