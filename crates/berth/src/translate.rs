@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use engine::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount,
-    MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
+    RestartPolicyNameEnum,
 };
 use errdefs::{Error, Kind, Result, Step};
 
 use crate::cli::flag::Given;
-use crate::format::parse_bytes;
 use crate::terminal;
+
+mod values;
+mod volumes;
 
 /// What was asked for, and what to tell about it.
 pub struct Asked {
@@ -38,7 +39,8 @@ pub fn body(given: &Given, detached: bool) -> Result<Asked> {
         attach_stdin: Some(interactive && !detached),
         attach_stdout: Some(!detached),
         attach_stderr: Some(!detached),
-        exposed_ports: some(expose(&given.many("expose"))),
+        exposed_ports: some(values::expose(&given.many("expose"))?),
+        volumes: some(volumes::volumes(&given.many("volume"))?.1),
         tty: Some(given.on("tty")),
         open_stdin: Some(interactive),
         stdin_once: Some(interactive && !detached),
@@ -67,17 +69,22 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 fn host(given: &Given, notes: &mut Vec<String>) -> Result<HostConfig> {
     let text = |flag: &str| given.one(flag).map(String::from);
     let list = |flag: &str| some(given.many(flag));
-    let bytes = |flag: &str| given.one(flag).map(parse_bytes).transpose();
-    let (binds, mounts) = (volumes(&given.many("volume"))?, given.many("mount"));
+    let bytes = |flag: &str, shown: &str| given.one(flag).map(|text| values::bytes(shown, text)).transpose();
+    let mode =
+        |flag: &str, word: &str, known: &[&str]| values::mode(&format!("--{flag}"), word, given.one(flag), known);
+    let (add, drop) = values::capabilities(&given.many("cap-add"), &given.many("cap-drop"));
+    let (security, open) = security_options(&given.many("security-opt"))?;
+    // `systempaths=unconfined` is the caller's: no masked and no read-only paths.
+    let paths = open.then(Vec::new);
     Ok(HostConfig {
         cpu_shares: given.number("cpu-shares")?,
-        memory: bytes("memory")?,
-        memory_reservation: bytes("memory-reservation")?,
+        memory: bytes("memory", "-m, --memory")?,
+        memory_reservation: bytes("memory-reservation", "--memory-reservation")?,
         memory_swap: match given.one("memory-swap") {
             Some("-1") => Some(-1),
-            other => other.map(parse_bytes).transpose()?,
+            _ => bytes("memory-swap", "--memory-swap")?,
         },
-        nano_cpus: given.one("cpus").map(cpus).transpose()?,
+        nano_cpus: given.one("cpus").map(values::cpus).transpose()?,
         cpu_period: given.number("cpu-period")?,
         cpu_quota: given.number("cpu-quota")?,
         cpuset_cpus: text("cpuset-cpus"),
@@ -86,46 +93,43 @@ fn host(given: &Given, notes: &mut Vec<String>) -> Result<HostConfig> {
             .number("blkio-weight")?
             .map(|w| w.clamp(0, u16::MAX.into()) as u16),
         pids_limit: given.number("pids-limit")?,
-        ulimits: some(given.many("ulimit").iter().map(|u| ulimit(u)).collect::<Result<_>>()?),
+        ulimits: some(each(given, "ulimit", values::ulimit)?),
         cgroup_parent: text("cgroup-parent"),
         cgroupns_mode: match given.one("cgroupns") {
             None => None,
             Some("private") => Some(HostConfigCgroupnsModeEnum::PRIVATE),
             Some("host") => Some(HostConfigCgroupnsModeEnum::HOST),
-            Some(other) => return Err(Error::invalid(format!("invalid CGROUP mode: {other}"))),
+            Some(_) => return Err(Error::invalid("--cgroupns: invalid CGROUP mode")),
         },
         init: given.has("init").then(|| given.on("init")),
-        binds: some(binds),
-        mounts: some(mounts.iter().map(|m| mount(m)).collect::<Result<_>>()?),
-        tmpfs: tmpfs(&given.many("tmpfs")),
+        binds: some(volumes::volumes(&given.many("volume"))?.0),
+        mounts: some(each(given, "mount", volumes::mount)?),
+        tmpfs: volumes::tmpfs(&given.many("tmpfs")),
         container_id_file: text("cidfile"),
         log_config: log_config(given)?,
         network_mode: Some(network(given, notes)?),
-        restart_policy: given.one("restart").map(restart).transpose()?,
+        restart_policy: restart(given)?,
         auto_remove: Some(given.on("rm")),
-        cap_add: list("cap-add"),
-        cap_drop: list("cap-drop"),
-        dns: list("dns"),
-        dns_options: some([given.many("dns-option"), given.many("dns-opt")].concat()),
+        cap_add: some(add),
+        cap_drop: some(drop),
+        dns: some(values::servers(given.many("dns"))?),
+        dns_options: some([given.many("dns-opt"), given.many("dns-option")].concat()),
         dns_search: list("dns-search"),
-        extra_hosts: some(hosts(&given.many("add-host"))?),
+        extra_hosts: some(values::hosts(&given.many("add-host"))?),
         group_add: list("group-add"),
         ipc_mode: text("ipc"),
-        pid_mode: text("pid"),
-        uts_mode: text("uts"),
-        userns_mode: text("userns"),
+        pid_mode: mode("pid", "PID", &["", "private", "host", "container:"])?,
+        uts_mode: mode("uts", "UTS", &["", "private", "host"])?,
+        userns_mode: mode("userns", "USER", &["", "private", "host"])?,
         oom_score_adj: given.number("oom-score-adj")?,
         privileged: Some(given.on("privileged")),
         readonly_rootfs: Some(given.on("read-only")),
-        security_opt: some(
-            given
-                .many("security-opt")
-                .iter()
-                .map(|o| security_option(o))
-                .collect::<Result<_>>()?,
-        ),
-        shm_size: bytes("shm-size")?,
-        sysctls: pairs(&given.many("sysctl"))?,
+        security_opt: some(security),
+        masked_paths: paths.clone(),
+        readonly_paths: paths,
+        shm_size: bytes("shm-size", "--shm-size")?,
+        sysctls: Some(each(given, "sysctl", values::sysctl)?.into_iter().collect())
+            .filter(|s: &HashMap<_, _>| !s.is_empty()),
         console_size: given
             .on("tty")
             .then(terminal::size)
@@ -173,7 +177,8 @@ pub fn variables(files: &[String], list: &[String]) -> Result<Vec<String>> {
         if entry.is_empty() || entry.starts_with('=') {
             return Err(Error::invalid(format!("invalid environment variable: {entry}")));
         }
-        variables.extend(from_environment(entry));
+        // A bare name that is not set here stays bare: it takes the image's variable away.
+        variables.push(from_environment(entry).unwrap_or_else(|| entry.clone()));
     }
     Ok(variables)
 }
@@ -204,204 +209,36 @@ fn labels(given: &Given) -> Result<Option<HashMap<String, String>>> {
     Ok((!labels.is_empty()).then_some(labels))
 }
 
-fn pairs(list: &[String]) -> Result<Option<HashMap<String, String>>> {
-    let pair = |entry: &String| {
-        let pair = entry.split_once('=').map(|(k, v)| (k.trim().to_owned(), v.to_owned()));
-        pair.ok_or_else(|| Error::invalid(format!("{entry:?}: it has no '='")))
-    };
-    let map: HashMap<_, _> = list.iter().map(pair).collect::<Result<_>>()?;
-    Ok((!map.is_empty()).then_some(map))
+/// Every value of a flag, read.
+fn each<T>(given: &Given, flag: &str, read: fn(&str) -> Result<T>) -> Result<Vec<T>> {
+    given.many(flag).iter().map(|value| read(value)).collect()
 }
 
-fn expose(list: &[String]) -> Vec<String> {
-    list.iter()
-        .map(|p| if p.contains('/') { p.clone() } else { format!("{p}/tcp") })
-        .collect()
-}
-
-/// A source that is a path from here becomes absolute; Docker's CLI does that, too.
-fn volumes(list: &[String]) -> Result<Vec<String>> {
-    list.iter().map(|volume| volume_source(volume)).collect()
-}
-
-fn volume_source(volume: &str) -> Result<String> {
-    let Some((source, rest)) = volume.split_once(':') else {
-        return Ok(volume.to_owned());
-    };
-    let relative = source == "."
-        || source == ".."
-        || source.starts_with("./")
-        || source.starts_with("../")
-        || source.starts_with('~');
-    if !relative {
-        return Ok(volume.to_owned());
+fn restart(given: &Given) -> Result<Option<engine::models::RestartPolicy>> {
+    let policy = given.one("restart").map(values::restart).transpose()?;
+    let again = policy
+        .as_ref()
+        .is_some_and(|p| p.name != Some(RestartPolicyNameEnum::NO));
+    if again && given.on("rm") {
+        return Err(Error::invalid(
+            "conflicting options: cannot specify both --restart and --rm",
+        ));
     }
-    let here = std::env::current_dir().step("find the current directory")?;
-    Ok(format!("{}:{rest}", here.join(source).display()))
+    Ok(policy)
 }
 
-fn tmpfs(list: &[String]) -> Option<HashMap<String, String>> {
-    let pair = |t: &String| {
-        t.split_once(':').map_or((t.clone(), String::new()), |(path, options)| {
-            (path.into(), options.into())
-        })
-    };
-    (!list.is_empty()).then(|| list.iter().map(pair).collect())
-}
-
-/// `type=bind,source=/a,target=/b,readonly`.
-fn mount(text: &str) -> Result<Mount> {
-    let invalid = |why: String| Error::invalid(format!("invalid argument {text:?} for \"--mount\" flag: {why}"));
-    let mut mount = Mount {
-        typ: Some(MountType::VOLUME),
-        ..Default::default()
-    };
-    for field in text.split(',') {
-        let (key, value) = field.split_once('=').unwrap_or((field, ""));
-        let truth = || match value {
-            "" | "true" | "1" => Ok(true),
-            "false" | "0" => Ok(false),
-            _ => Err(invalid(format!("invalid value for {key}: {value}"))),
-        };
-        let bind = |m: &mut Mount, set: &dyn Fn(&mut MountBindOptions)| set(m.bind_options.get_or_insert_default());
-        match key.to_ascii_lowercase().as_str() {
-            "type" => {
-                mount.typ = Some(match value {
-                    "bind" => MountType::BIND,
-                    "volume" => MountType::VOLUME,
-                    "tmpfs" => MountType::TMPFS,
-                    "image" => MountType::IMAGE,
-                    other => return Err(invalid(format!("invalid mount type: {other}"))),
-                })
-            }
-            "source" | "src" => mount.source = Some(value.to_owned()),
-            "target" | "dst" | "destination" => mount.target = Some(value.to_owned()),
-            "readonly" | "ro" => mount.read_only = Some(truth()?),
-            "consistency" => mount.consistency = Some(value.to_owned()),
-            "bind-propagation" => {
-                let propagation: MountBindOptionsPropagationEnum = value
-                    .parse()
-                    .map_err(|_| invalid(format!("invalid propagation mode: {value}")))?;
-                bind(&mut mount, &|b| b.propagation = Some(propagation));
-            }
-            "bind-recursive" if value == "disabled" => bind(&mut mount, &|b| b.non_recursive = Some(true)),
-            "bind-recursive" if value == "enabled" => {}
-            "bind-create-mountpoint" => {
-                let make = truth()?;
-                bind(&mut mount, &|b| b.create_mountpoint = Some(make));
-            }
-            "volume-nocopy" => {
-                let no_copy = truth()?;
-                mount.volume_options.get_or_insert_default().no_copy = Some(no_copy);
-            }
-            "volume-label" => {
-                let (name, value) = value.split_once('=').unwrap_or((value, ""));
-                let options: &mut MountVolumeOptions = mount.volume_options.get_or_insert_default();
-                options.labels.get_or_insert_default().insert(name.into(), value.into());
-            }
-            "tmpfs-size" => mount.tmpfs_options.get_or_insert_default().size_bytes = Some(parse_bytes(value)?),
-            "tmpfs-mode" => {
-                let mode =
-                    i64::from_str_radix(value, 8).map_err(|_| invalid(format!("invalid value for {key}: {value}")))?;
-                let options: &mut MountTmpfsOptions = mount.tmpfs_options.get_or_insert_default();
-                options.mode = Some(mode);
-            }
-            "volume-driver" | "volume-opt" | "volume-subpath" | "image-subpath" | "bind-nonrecursive"
-            | "bind-recursive" | "tmpfs-opt" => {
-                return Err(Error::new(
-                    Kind::NotImplemented,
-                    format!("--mount {key}: not supported yet"),
-                ));
-            }
-            _ => return Err(invalid(format!("unexpected key '{key}' in '{field}'"))),
-        }
-    }
-    if mount.target.as_deref().is_none_or(str::is_empty) {
-        return Err(invalid("target is required".into()));
-    }
-    if mount.typ == Some(MountType::BIND) {
-        mount.source = mount
-            .source
-            .map(|s| volume_source(&format!("{s}:")).map(|s| s.trim_end_matches(':').to_owned()))
-            .transpose()?;
-    }
-    Ok(mount)
-}
-
-/// `1.5` processors in billionths.
-fn cpus(text: &str) -> Result<i64> {
-    let bad = || {
-        Error::invalid(format!(
-            "invalid argument {text:?} for \"--cpus\" flag: failed to parse {text} as a rational number"
-        ))
-    };
-    let number: f64 = text.parse().map_err(|_| bad())?;
-    if !number.is_finite() {
-        return Err(bad());
-    }
-    Ok((number * 1e9).round() as i64)
-}
-
-/// `nofile=1024:2048`.
-fn ulimit(text: &str) -> Result<ResourcesUlimits> {
-    let bad = || Error::invalid(format!("invalid ulimit argument: {text}"));
-    let (name, limits) = text.split_once('=').ok_or_else(bad)?;
-    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    let number = |n: &str| {
-        if n == "unlimited" {
-            Ok(-1)
-        } else {
-            n.parse::<i64>().map_err(|_| bad())
-        }
-    };
-    Ok(ResourcesUlimits {
-        name: Some(name.into()),
-        soft: Some(number(soft)?),
-        hard: Some(number(hard)?),
-    })
-}
-
-/// `on-failure:3`.
-fn restart(text: &str) -> Result<RestartPolicy> {
-    let (name, count) = text.split_once(':').map_or((text, None), |(n, c)| (n, Some(c)));
-    let name = match name {
-        "" | "no" => RestartPolicyNameEnum::NO,
-        "always" => RestartPolicyNameEnum::ALWAYS,
-        "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
-        "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
-        other => {
-            return Err(Error::invalid(format!(
-                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
-            )));
-        }
-    };
-    let bad = |_| Error::invalid("invalid restart policy format: maximum retry count must be an integer");
-    let count = count.map(|c| c.parse::<i64>().map_err(bad)).transpose()?;
-    Ok(RestartPolicy {
-        name: Some(name),
-        maximum_retry_count: Some(count.unwrap_or(0)),
-    })
-}
-
-fn hosts(list: &[String]) -> Result<Vec<String>> {
-    let entry = |text: &String| match text.split_once([':', '=']) {
-        Some((name, address))
-            if !name.is_empty() && address.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok() =>
-        {
-            Ok(format!("{name}:{}", address.trim_matches(['[', ']'])))
-        }
-        Some((_, "host-gateway")) => Err(Error::new(
-            Kind::NotImplemented,
-            "--add-host host-gateway: not supported yet",
-        )),
-        Some((_, address)) => Err(Error::invalid(format!("invalid IP address in add-host: {address:?}"))),
-        None => Err(Error::invalid(format!("bad format for add-host: {text:?}"))),
-    };
-    list.iter().map(entry).collect()
+/// The options for the engine, and whether `systempaths=unconfined` was among them.
+fn security_options(list: &[String]) -> Result<(Vec<String>, bool)> {
+    let (open, options): (Vec<_>, Vec<_>) = list.iter().partition(|o| *o == "systempaths=unconfined");
+    let options = options.into_iter().map(|o| security_option(o)).collect::<Result<_>>()?;
+    Ok((options, !open.is_empty()))
 }
 
 /// A seccomp profile is a file of ours: the engine gets its content.
 fn security_option(text: &str) -> Result<String> {
+    if !text.contains(['=', ':']) && text != "no-new-privileges" {
+        return Err(Error::invalid(format!("Invalid --security-opt: {text:?}")));
+    }
     let Some(profile) = text.strip_prefix("seccomp=").or(text.strip_prefix("seccomp:")) else {
         return Ok(text.to_owned());
     };
@@ -413,7 +250,15 @@ fn security_option(text: &str) -> Result<String> {
 }
 
 fn log_config(given: &Given) -> Result<Option<HostConfigLogConfig>> {
-    let options = pairs(&given.many("log-opt"))?;
+    let pair = |option: String| {
+        let (name, value) = option.split_once('=').unwrap_or((&option, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    let options: HashMap<_, _> = given.many("log-opt").into_iter().map(pair).collect();
+    let options = (!options.is_empty()).then_some(options);
+    if options.is_some() && given.one("log-driver") == Some("none") {
+        return Err(Error::invalid("invalid logging opts for driver none"));
+    }
     if let Some(unknown) = options
         .iter()
         .flat_map(|o| o.keys())
@@ -432,46 +277,4 @@ fn log_config(given: &Given) -> Result<Option<HostConfigLogConfig>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mounts_are_taken_apart() {
-        let m = mount("type=bind,src=/a,dst=/b,readonly,bind-propagation=rslave").unwrap();
-        assert_eq!(
-            (m.source.as_deref(), m.target.as_deref(), m.read_only),
-            (Some("/a"), Some("/b"), Some(true))
-        );
-        assert_eq!(m.bind_options.unwrap().propagation.unwrap().to_string(), "rslave");
-        let t = mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770")
-            .unwrap()
-            .tmpfs_options
-            .unwrap();
-        assert_eq!((t.size_bytes, t.mode), (Some(1 << 20), Some(0o1770)));
-        for bad in [
-            "type=x,target=/a",
-            "type=bind,src=/a",
-            "nonsense",
-            "type=tmpfs,target=/t,readonly=maybe",
-        ] {
-            assert!(mount(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn small_values_follow_docker() {
-        assert_eq!(cpus("1.5").unwrap(), 1_500_000_000);
-        let limit = ulimit("nofile=10:20").unwrap();
-        assert_eq!((limit.soft, limit.hard), (Some(10), Some(20)));
-        assert_eq!(ulimit("core=unlimited").unwrap().hard, Some(-1));
-        assert_eq!(restart("on-failure:3").unwrap().maximum_retry_count, Some(3));
-        assert!(restart("sometimes").is_err() && ulimit("nofile").is_err() && cpus("x").is_err());
-        assert!(volume_source("./a:/b").unwrap().starts_with('/'));
-        assert_eq!(volume_source("a:/b").unwrap(), "a:/b");
-        assert_eq!(
-            hosts(&["a:1.2.3.4".into(), "b=[::1]".into()]).unwrap(),
-            ["a:1.2.3.4", "b:::1"]
-        );
-        assert!(hosts(&["a:x".into()]).is_err());
-    }
-}
+mod tests;

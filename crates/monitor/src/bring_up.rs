@@ -1,6 +1,6 @@
 //! From a record to a container whose init waits at the gate.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use engine::Roots;
@@ -19,6 +19,8 @@ pub struct BroughtUp {
     pub created: Created,
     pub streams: Streams,
     pub warnings: Vec<String>,
+    /// The view of the layers that the root was mounted through: to be let go when nobody waits.
+    pub view: Option<OwnedFd>,
 }
 
 /// Sets the container up. On error nothing of it is left but its live directory.
@@ -26,16 +28,21 @@ pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
     let layers = Store::open(&roots.layers())?;
     let own = Writable::at(&roots.container(&record.id));
     let digests = digests(record)?;
-    let Built { spec, mut warnings } = {
-        // Users are looked up in the container's files: its own only if it has changed any in /etc.
-        let changed = own.dir.join("upper/etc").exists();
-        let root = layers.mount(&digests, changed.then_some(&own), None)?;
-        spec::build(roots, record, root.as_fd())?
+    // Users are looked up in the container's files.
+    let read = |path: &str| {
+        let found = layers.read_file(&digests, Some(&own), path, spec::user::FILE_LIMIT)?;
+        Ok(found.unwrap_or_default())
     };
+    let Built { spec, mut warnings } = spec::build(roots, record, &read)?;
     write_json(&roots.document(&record.id), &spec)?;
     let owner = spec.process().as_ref().map_or(0, |p| p.user().uid());
     let (streams, stdio) = streams(record, owner)?;
-    let mut mount = |userns: Option<std::os::fd::BorrowedFd<'_>>| layers.mount(&digests, Some(&own), userns);
+    let mut view = None;
+    let mut mount = |userns: Option<std::os::fd::BorrowedFd<'_>>| {
+        let mounted = layers.mount(&digests, Some(&own), userns)?;
+        view = Some(mounted.view);
+        Ok(mounted.root)
+    };
     let mut created = create(Create {
         id: &record.id,
         spec: &spec,
@@ -53,6 +60,7 @@ pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
         created,
         streams,
         warnings,
+        view,
     })
 }
 

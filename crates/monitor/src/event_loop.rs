@@ -1,6 +1,6 @@
 //! Waiting for everything at once: the container's end, its output, clients, added processes, deadlines.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,8 @@ pub struct Monitor {
     restart_at: Option<Instant>,
     /// Nobody inside has the terminal open. Polling it would tell so without end, but somebody may open it again.
     hung_up_until: Option<Instant>,
+    /// Kept until the next run or our own end: see `snapshot::Mounted`.
+    view: Option<OwnedFd>,
 }
 
 /// What one of the polled descriptors is.
@@ -93,6 +95,7 @@ impl Monitor {
             kill_at: None,
             restart_at: None,
             hung_up_until: None,
+            view: None,
             roots,
             record,
         })
@@ -112,9 +115,11 @@ impl Monitor {
             mut created,
             streams,
             warnings,
+            view,
         } = bring_up(&self.roots, &self.record)?;
         created.start()?;
         self.started_at = now();
+        self.view = view;
         self.run = Some(Run {
             created,
             streams,

@@ -179,15 +179,16 @@ struct Masks {
 }
 
 impl Masks {
+    /// The first is attached itself, the others are copies of it: one that is never attached would have to be taken apart
+    /// again, for which the kernel waits for all processors.
     fn directory(&mut self) -> Result<OwnedFd> {
-        let original = match self.directory.take() {
-            Some(fd) => fd,
-            None => empty_directory().errno_step("make an empty directory")?,
+        let step = "make an empty directory";
+        let mask = match &self.directory {
+            Some(attached) => return clone_mount(attached.as_fd()).errno_step(step),
+            None => empty_directory().errno_step(step)?,
         };
-        // The original stays detached: what is attached once cannot be attached again.
-        let copy = clone_mount(original.as_fd()).errno_step("copy an empty directory")?;
-        self.directory = Some(original);
-        Ok(copy)
+        self.directory = Some(rustix::io::fcntl_dupfd_cloexec(&mask, 3).errno_step(step)?);
+        Ok(mask)
     }
 
     fn file(&self, root: BorrowedFd<'_>) -> Result<OwnedFd> {

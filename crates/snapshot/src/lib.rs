@@ -13,12 +13,13 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod find;
 mod mount;
 mod store;
 mod tar;
 mod tree;
 
-pub use mount::Writable;
+pub use mount::{Mounted, Writable};
 pub use oci_spec::image::Digest;
 pub use store::{Layer, Store};
 pub use tree::{copy_tree, remove_tree};

@@ -40,10 +40,19 @@ impl Writable {
     }
 }
 
+/// A detached overlay, and the view of the layer store that it was made through. The overlay does without the view from
+/// now on; but to let go of it the kernel waits for all processors, so that it is for the caller to say when.
+pub struct Mounted {
+    /// The root.
+    pub root: OwnedFd,
+    /// To be dropped when nobody waits.
+    pub view: OwnedFd,
+}
+
 impl Store {
     /// Mounts layers (bottom first) and a container's own directory as one detached overlay.
     /// `userns`: idmap the layers for this user namespace. No mount appears in the caller's namespace.
-    pub fn mount(&self, layers: &[Digest], own: Option<&Writable>, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+    pub fn mount(&self, layers: &[Digest], own: Option<&Writable>, userns: Option<BorrowedFd<'_>>) -> Result<Mounted> {
         if let Some(missing) = layers.iter().find(|l| !self.has(l)) {
             return Err(Error::not_found(format!("layer {missing} is not there")).hint("pull the image again"));
         }
@@ -55,7 +64,8 @@ impl Store {
             .map(|l| format!("{below}/{}/fs", l.digest()))
             .collect();
         if own.is_none() && lower.len() == 1 {
-            return clone_of(&lower[0]).errno_step("mount the layer");
+            let root = clone_of(&lower[0]).errno_step("mount the layer")?;
+            return Ok(Mounted { root, view: store });
         }
         // overlayfs wants something below, and two of it if there is nothing above.
         while lower.is_empty() || (own.is_none() && lower.len() < 2) {
@@ -63,7 +73,7 @@ impl Store {
             std::fs::create_dir_all(&empty).step("make an empty layer")?;
             lower.push(format!("{below}/empty"));
         }
-        overlay(&lower, own)
+        let root = overlay(&lower, own)
             .errno_step("mount the layers (overlay)")
             .map_err(|error| match error.errno() {
                 Some(19) => error.hint("this kernel has no overlayfs: load the module overlay"),
@@ -71,7 +81,8 @@ impl Store {
                     error.hint("overlayfs takes idmapped layers from Linux 5.19 on; --userns=host does without")
                 }
                 _ => error,
-            })
+            })?;
+        Ok(Mounted { root, view: store })
     }
 
     /// The store's directory as a mount of its own, seen through a user namespace.
@@ -157,14 +168,25 @@ mod tests {
             &[("a", "2"), (".wh.b", ""), ("d/.wh..wh..opq", ""), ("d/y", "2")],
         );
         let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let root = store.mount(&[bottom.clone(), top.clone()], None, None).unwrap();
+        let root = store.mount(&[bottom.clone(), top.clone()], None, None).unwrap().root;
         let seen = ["a", "b", "d/x", "d/y"].map(|p| read(&root, p));
         assert_eq!(seen, [Some("2".into()), None, None, Some("2".into())]);
+        let layers = [bottom.clone(), top.clone()];
+        for (path, expected) in [
+            ("a", Some("2")),
+            ("b", None),
+            ("d/x", None),
+            ("d/y", Some("2")),
+            ("no/such", None),
+        ] {
+            let found = store.read_file(&layers, None, path, 10).unwrap();
+            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{path} without a mount");
+        }
         let container = dir.path().join("c");
         std::fs::create_dir(&container).unwrap();
         let own = Writable::create(&container, 1000, 1000).unwrap();
         for layers in [vec![], vec![bottom.clone()], vec![bottom, top]] {
-            let root = store.mount(&layers, Some(&own), None).unwrap();
+            let root = store.mount(&layers, Some(&own), None).unwrap().root;
             sys::path::make_file(root.as_fd(), Path::new("new")).unwrap();
         }
         assert!(container.join("upper/new").exists());
@@ -176,7 +198,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let layers: Vec<_> = (0..120).map(|n| layer(&store, &[(&format!("f{n}"), "x")])).collect();
-        let root = store.mount(&layers, None, None).unwrap();
+        let root = store.mount(&layers, None, None).unwrap().root;
         assert!(read(&root, "f0").is_some() && read(&root, "f119").is_some());
     }
 }

@@ -88,12 +88,21 @@ impl Flag {
                 .num_args(0..=1)
                 .require_equals(true)
                 .default_missing_value("true")
-                .value_parser(clap::value_parser!(bool))
+                .value_parser(truth)
                 .hide_possible_values(true)
                 .action(ArgAction::Set),
             Takes::One => arg.action(ArgAction::Set).allow_hyphen_values(true),
             Takes::Many => arg.action(ArgAction::Append).allow_hyphen_values(true),
         }
+    }
+}
+
+/// `true`, `1`, `F`: what Go's strconv.ParseBool takes.
+pub fn truth(text: &str) -> std::result::Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
     }
 }
 

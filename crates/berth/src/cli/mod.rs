@@ -27,6 +27,14 @@ pub enum Words {
     Command(usize),
 }
 
+/// What a command's arguments come to.
+pub enum Parsed {
+    /// `--help`: the text.
+    Help(String),
+    /// To be done.
+    Given(Given),
+}
+
 /// One command.
 pub struct Command {
     /// As typed: `run`, `volume ls`.
@@ -79,21 +87,29 @@ impl Command {
 
     /// Parses and does it.
     pub fn call(&self, arguments: &[OsString]) -> Result<u8> {
+        match self.parse(arguments)? {
+            Parsed::Help(text) => {
+                crate::output::say(&text);
+                Ok(0)
+            }
+            Parsed::Given(given) => (self.run)(&given),
+        }
+    }
+
+    /// What the user said.
+    pub fn parse(&self, arguments: &[OsString]) -> Result<Parsed> {
         let matches = self.build().no_binary_name(true).try_get_matches_from(arguments);
         let matches = match matches {
             Ok(matches) => matches,
-            Err(e) if e.kind() == ErrorKind::DisplayHelp => {
-                crate::output::say(&e.render().ansi().to_string());
-                return Ok(0);
-            }
-            Err(e) => return Err(self.explain(&e)),
+            Err(e) if e.kind() == ErrorKind::DisplayHelp => return Ok(Parsed::Help(e.render().ansi().to_string())),
+            Err(e) => return Err(self.explain(&e, arguments)),
         };
         let given = Given {
             words: self.words(&matches)?,
             matches,
         };
         self.refuse(&given)?;
-        (self.run)(&given)
+        Ok(Parsed::Given(given))
     }
 
     fn words(&self, matches: &clap::ArgMatches) -> Result<Vec<String>> {
@@ -121,11 +137,21 @@ impl Command {
             }
             Words::AtMost(n) if words.len() > n => requires(format!("at most {n} argument{}", plural(n))),
             Words::Command(_) if words[0].starts_with('-') && words[0] != "-" => {
-                Err(Error::invalid(format!("unknown flag: {}", words[0]))
-                    .hint(format!("see 'berth {} --help'", self.name)))
+                let message = match words[0].strip_prefix("--") {
+                    Some(_) => format!("unknown flag: {}", words[0]),
+                    None => self.shorthand(&words[0]),
+                };
+                Err(Error::invalid(message).hint(format!("see 'berth {} --help'", self.name)))
             }
             _ => Ok(words),
         }
+    }
+
+    /// The first letter of a cluster that is no flag.
+    fn shorthand(&self, cluster: &str) -> String {
+        let known = |letter: char| self.flags.iter().copied().flatten().any(|f| f.short == Some(letter));
+        let letter = cluster.chars().skip(1).find(|c| !known(*c)).unwrap_or('-');
+        format!("unknown shorthand flag: '{letter}' in {cluster}")
     }
 
     /// Flags that are known and do nothing yet.
@@ -142,16 +168,16 @@ impl Command {
     }
 
     /// clap's error in Docker's words.
-    fn explain(&self, error: &clap::Error) -> Error {
+    fn explain(&self, error: &clap::Error, arguments: &[OsString]) -> Error {
         let text = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => Some(text.clone()),
             _ => None,
         };
         let argument = text(ContextKind::InvalidArg).unwrap_or_default();
-        let flag = argument.split([' ', '=']).next().unwrap_or_default().to_owned();
+        let flag = argument.split([' ', '=', '[']).next().unwrap_or_default().to_owned();
         let message = match error.kind() {
             ErrorKind::UnknownArgument if flag.starts_with("--") => format!("unknown flag: {flag}"),
-            ErrorKind::UnknownArgument if flag.starts_with('-') => format!("unknown shorthand flag: {flag}"),
+            ErrorKind::UnknownArgument if flag.starts_with('-') => self.shorthand(&flag),
             ErrorKind::UnknownArgument => format!("\"berth {}\" accepts no arguments: {flag}", self.name),
             ErrorKind::InvalidValue | ErrorKind::ValueValidation
                 if text(ContextKind::InvalidValue).is_some_and(|v| !v.is_empty()) =>
@@ -160,7 +186,14 @@ impl Command {
                 format!("invalid argument {value:?} for \"{flag}\" flag")
             }
             ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::TooFewValues => {
-                format!("flag needs an argument: {flag}")
+                // The one at the very end, as it was spelt.
+                match arguments.last().and_then(|a| a.to_str()) {
+                    Some(last) if last.starts_with('-') && !last.starts_with("--") => {
+                        let letter = last.chars().last().unwrap_or('-');
+                        format!("flag needs an argument: '{letter}' in {last}")
+                    }
+                    _ => format!("flag needs an argument: {flag}"),
+                }
             }
             _ => error.to_string().trim().trim_start_matches("error: ").to_owned(),
         };

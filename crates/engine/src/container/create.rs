@@ -167,7 +167,8 @@ impl Engine {
 
     /// An empty volume starts as a copy of what the image has at its place, owner and mode of the directory included.
     fn fill_volume(&self, layers: &[Digest], destination: &str, volume: &Path) -> Result<()> {
-        let root = self.layers.mount(layers, None, None)?;
+        let mounted = self.layers.mount(layers, None, None)?;
+        let root = &mounted.root;
         let inside = destination.trim_start_matches('/');
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

@@ -96,7 +96,7 @@ impl Engine {
         let root = root
             .step("open the container's root")
             .map_err(|e| e.kind_is(Kind::Conflict))?;
-        let process = spec::exec_process(&record, root.as_fd(), options)?;
+        let process = spec::exec_process(&record, &|path| spec::user::read_inside(root.as_fd(), path), options)?;
         let streams = Streams::make(options, host_uid(&record, process.user().uid()))?;
         let id = names::new_id()?;
         let request = Request::Exec(Box::new(ExecRequest {

@@ -44,19 +44,19 @@ impl Engine {
         if let Some((name, _)) = options.filters.iter().find(|(n, _)| !FILTERS.contains(&n.as_str())) {
             return Err(Error::invalid(format!("invalid filter '{name}'")));
         }
-        self.reap()?;
         let rows = self.state.containers()?;
+        self.reap_half_made(&rows)?;
         let limit = if options.latest { Some(1) } else { options.last };
         let by_state = options.filters.iter().any(|(n, _)| n == "status" || n == "exited");
         let everything = options.all || limit.is_some() || by_state;
         let filter = Filter::new(self, &rows, &options.filters)?;
-        let mut list = Vec::new();
+        let (mut list, mut shown) = (Vec::new(), HashMap::new());
         for row in rows {
             let Some(found) = self.look(row, everything)? else {
                 continue;
             };
             if filter.matches(&found) {
-                list.push(self.summary(found, options.size)?);
+                list.push(self.summary(found, options.size, &mut shown)?);
             }
             if limit.is_some_and(|limit| list.len() == limit) {
                 break;
@@ -80,7 +80,7 @@ impl Engine {
         }
     }
 
-    fn summary(&self, found: Found, size: bool) -> Result<ContainerSummary> {
+    fn summary(&self, found: Found, size: bool, shown: &mut HashMap<String, String>) -> Result<ContainerSummary> {
         let Found { row, record, status } = found;
         let size_rw = if size { Some(self.written(&row.id)) } else { None };
         let size_root_fs = match size_rw {
@@ -89,7 +89,7 @@ impl Engine {
         };
         Ok(ContainerSummary {
             names: Some(vec![format!("/{}", row.name)]),
-            image: Some(self.shown_image(&record)),
+            image: Some(self.shown_image(&record, shown)),
             image_id: Some(record.image.clone()),
             command: Some(record.args().join(" ")),
             created: Some(row.created / 1_000_000_000),
@@ -112,12 +112,15 @@ impl Engine {
         })
     }
 
-    /// The image's name as it was given, or its id when that name is another image's by now.
-    fn shown_image(&self, record: &Record) -> String {
+    /// The image's name as it was given, or its id when that name is another image's by now. `shown` remembers which image
+    /// a name stands for.
+    fn shown_image(&self, record: &Record, shown: &mut HashMap<String, String>) -> String {
         let given = record.body.image.clone().unwrap_or_default();
-        match self.image(&given) {
-            Ok(image) if image.id == record.image => given,
-            _ => record
+        let look = || self.image_id(&given).unwrap_or_default();
+        let id = shown.entry(given.clone()).or_insert_with(look);
+        match *id == record.image {
+            true => given,
+            false => record
                 .image
                 .trim_start_matches("sha256:")
                 .get(..12)

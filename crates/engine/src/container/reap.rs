@@ -7,12 +7,13 @@ use super::record::{Ended, Live, Record, now, read_json, write_json};
 use super::{lock, status};
 use crate::Engine;
 use crate::link::Exit;
+use crate::state::ContainerRow;
 
 impl Engine {
     /// Brings every container whose monitor is dead to rest, and removes what interrupted commands left half made.
     pub fn reap(&self) -> Result<()> {
         self.reap_some(usize::MAX)?;
-        self.reap_half_made()?;
+        self.reap_half_made(&self.state.containers()?)?;
         self.layers.sweep()
     }
 
@@ -76,8 +77,7 @@ impl Engine {
     }
 
     /// Rows without a record and directories without a row: a `create` or an `rm` was interrupted.
-    fn reap_half_made(&self) -> Result<()> {
-        let rows = self.state.containers()?;
+    pub(crate) fn reap_half_made(&self, rows: &[ContainerRow]) -> Result<()> {
         for row in rows.iter().filter(|r| !self.roots.record(&r.id).exists()) {
             self.erase_abandoned(&row.id)?;
         }

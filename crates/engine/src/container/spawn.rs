@@ -60,7 +60,7 @@ pub fn spawn(engine: &Engine, record: &Record, lock: File, attach: bool) -> Resu
     }
     let log_path = engine.roots.monitor_log(&record.id);
     let log = File::create(&log_path).step("make the monitor's log")?;
-    let program = Program::find(engine.monitor_program.as_deref());
+    let program = Program::find(engine.monitor_program.as_deref(), record.ids.is_none());
     let child = Command::new(&program.path)
         .args(arguments::encode(&engine.roots, &record.id))
         .env_clear()
@@ -91,22 +91,23 @@ fn died(log: &Path, error: Error) -> Error {
     }
 }
 
-/// The program to start monitors with. Where the kernel lets us it is a read-only view of our own file: nobody who gets
-/// hold of it through `/proc/PID/exe` can write to it, whatever they are (CVE-2019-5736).
+/// The program to start monitors with. For a container whose root is the host's it is a read-only view of our own file:
+/// nobody who gets hold of it through `/proc/PID/exe` can write to it (CVE-2019-5736). Root of a user namespace of its own
+/// cannot write to it anyway.
 struct Program {
     path: PathBuf,
     _view: Option<OwnedFd>,
 }
 
 impl Program {
-    fn find(set: Option<&Path>) -> Self {
+    fn find(set: Option<&Path>, guarded: bool) -> Self {
         let original = set.unwrap_or(Path::new("/proc/self/exe"));
-        match sys::mount::read_only_view(original) {
-            Ok(view) => Program {
+        match guarded.then(|| sys::mount::read_only_view(original)) {
+            Some(Ok(view)) => Program {
                 path: format!("/proc/self/fd/{}", view.as_raw_fd()).into(),
                 _view: Some(view),
             },
-            Err(_) => Program {
+            Some(Err(_)) | None => Program {
                 path: original.into(),
                 _view: None,
             },

@@ -39,7 +39,7 @@ impl Engine {
     }
 
     /// The id of an image by whatever it is called.
-    pub(super) fn image_id(&self, name: &str) -> Result<String> {
+    pub(crate) fn image_id(&self, name: &str) -> Result<String> {
         let reference = Reference::parse(name);
         if let Ok(reference) = &reference
             && let Some(id) = self.id_by_reference(reference)?

@@ -10,8 +10,6 @@ mod process;
 mod seccomp;
 pub mod user;
 
-use std::os::fd::BorrowedFd;
-
 use bollard_stubs::models::HostConfig;
 use errdefs::{Result, Step};
 use runtime::oci::{Linux, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Root, Spec};
@@ -23,6 +21,7 @@ use crate::state::IdRange;
 pub use capabilities::{capabilities, check as check_capabilities};
 pub use limits::{check as check_limits, resources};
 pub use process::{check_ulimit, exec_process};
+pub use user::ReadFile;
 
 /// A document, and what the user should know about it.
 pub struct Built {
@@ -32,8 +31,8 @@ pub struct Built {
     pub warnings: Vec<String>,
 }
 
-/// The document for the next run of a container. `root` is its root file system, for looking up users.
-pub fn build(roots: &Roots, record: &Record, root: BorrowedFd<'_>) -> Result<Built> {
+/// The document for the next run of a container. `read` reads its files, for looking up users.
+pub fn build(roots: &Roots, record: &Record, read: &ReadFile<'_>) -> Result<Built> {
     let host = record.host();
     let mut warnings = Vec::new();
     if privileged(host) {
@@ -53,7 +52,7 @@ pub fn build(roots: &Roots, record: &Record, root: BorrowedFd<'_>) -> Result<Bui
             .flatten()
             .filter(|d| !d.is_empty()),
     );
-    spec.set_process(Some(process::process(record, root, &caps)?));
+    spec.set_process(Some(process::process(record, read, &caps)?));
     spec.set_mounts(Some(mounts::mounts(roots, record)));
     let mut rootfs = Root::default();
     rootfs.set_path("rootfs".into());

@@ -1,12 +1,10 @@
 //! The process of the document: command, environment, user, limits.
 
-use std::os::fd::BorrowedFd;
-
 use bollard_stubs::models::ResourcesUlimits;
 use errdefs::{Error, Result, Step};
 use runtime::oci::{Capability, LinuxCapabilities, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, User};
 
-use super::user::{Identity, look_up};
+use super::user::{Identity, ReadFile, look_up};
 use super::{capabilities, privileged};
 use crate::container::{ExecOptions, Record};
 
@@ -16,10 +14,10 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 const OPEN_FILES: u64 = 1_048_576;
 
 /// The container's own process.
-pub fn process(record: &Record, root: BorrowedFd<'_>, caps: &[Capability]) -> Result<Process> {
+pub fn process(record: &Record, read: &ReadFile<'_>, caps: &[Capability]) -> Result<Process> {
     let (body, host) = (&record.body, record.host());
     let further = host.group_add.as_deref().unwrap_or_default();
-    let identity = look_up(root, body.user.as_deref().unwrap_or_default(), further)?;
+    let identity = look_up(read, body.user.as_deref().unwrap_or_default(), further)?;
     let mut process = Process::default();
     process.set_terminal(Some(record.tty()));
     process.set_args(Some(record.args()));
@@ -45,7 +43,7 @@ pub fn process(record: &Record, root: BorrowedFd<'_>, caps: &[Capability]) -> Re
 }
 
 /// A process added to a running container. Its environment is the container's, then its own.
-pub fn exec_process(record: &Record, root: BorrowedFd<'_>, options: &ExecOptions) -> Result<Process> {
+pub fn exec_process(record: &Record, read: &ReadFile<'_>, options: &ExecOptions) -> Result<Process> {
     let (body, host) = (&record.body, record.host());
     let user_name = options.user.as_deref().or(body.user.as_deref()).unwrap_or_default();
     let further = host
@@ -53,7 +51,7 @@ pub fn exec_process(record: &Record, root: BorrowedFd<'_>, options: &ExecOptions
         .as_deref()
         .filter(|_| options.user.is_none())
         .unwrap_or_default();
-    let identity = look_up(root, user_name, further)?;
+    let identity = look_up(read, user_name, further)?;
     let mut env = body.env.clone().unwrap_or_default();
     for entry in &options.env {
         set(&mut env, entry);

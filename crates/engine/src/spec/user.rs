@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use errdefs::{Error, Kind, Result, Step};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::OFlags;
 
 /// A longer passwd or group file is cut.
-const FILE_LIMIT: u64 = 4 << 20;
+pub const FILE_LIMIT: u64 = 4 << 20;
 
 /// Who a process runs as.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,29 +24,35 @@ pub struct Identity {
     pub home: String,
 }
 
-/// `USER[:GROUP]`, each a name or a number, and `--group-add`. `root` is the container's root directory.
-pub fn look_up(root: BorrowedFd<'_>, user: &str, further: &[String]) -> Result<Identity> {
-    let passwd = read_inside(root, "etc/passwd")?;
-    let group = read_inside(root, "etc/group")?;
-    identify(&passwd, &group, user, further)
+/// Reads a file of the container's (a path without a slash at its beginning); empty if it is not there.
+pub type ReadFile<'a> = dyn Fn(&str) -> Result<Vec<u8>> + 'a;
+
+/// `USER[:GROUP]`, each a name or a number, and `--group-add`.
+pub fn look_up(read: &ReadFile<'_>, user: &str, further: &[String]) -> Result<Identity> {
+    let passwd = read("etc/passwd")?;
+    let group = read("etc/group")?;
+    identify(
+        &String::from_utf8_lossy(&passwd),
+        &String::from_utf8_lossy(&group),
+        user,
+        further,
+    )
 }
 
-/// A file of the container's; empty if it is not there or no regular file.
-fn read_inside(root: BorrowedFd<'_>, path: &str) -> Result<String> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let Ok(fd) = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) else {
-        return Ok(String::new());
+/// A file below an open root directory; empty if it is not there or no regular file.
+pub fn read_inside(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let Ok(fd) = sys::path::open(root, Path::new(path), flags) else {
+        return Ok(Vec::new());
     };
     let file = File::from(fd);
-    if !file.metadata().is_ok_and(|m| m.is_file()) {
-        return Ok(String::new());
-    }
     let mut bytes = Vec::new();
-    file.take(FILE_LIMIT)
-        .read_to_end(&mut bytes)
-        .step_with(|| format!("read the container's /{path}"))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    if file.metadata().is_ok_and(|m| m.is_file()) {
+        file.take(FILE_LIMIT)
+            .read_to_end(&mut bytes)
+            .step_with(|| format!("read the container's /{path}"))?;
+    }
+    Ok(bytes)
 }
 
 fn identify(passwd: &str, group: &str, user: &str, further: &[String]) -> Result<Identity> {
