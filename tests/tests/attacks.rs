@@ -272,7 +272,7 @@ fn names_are_no_paths() {
         .fails(125, "Invalid container name (..)");
     for words in [
         &["inspect", "../containers"][..],
-        &["rm", "-f", "../data"],
+        &["rm", "../data"],
         &["logs", "."],
         &["volume", "rm", ".."],
         &["rmi", "../x"],
