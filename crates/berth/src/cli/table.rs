@@ -233,6 +233,7 @@ pub const COMMANDS: &[Command] = &[
         &[&[
             on("attach", "Attach STDOUT/STDERR and forward signals").short('a'),
             one("checkpoint", "Restore from this checkpoint").later(),
+            one("checkpoint-dir", "Use a custom checkpoint storage directory").later(),
             one("detach-keys", "Override the key sequence for detaching a container"),
             on("interactive", "Attach container's STDIN").short('i'),
         ]],
@@ -357,7 +358,7 @@ pub const COMMANDS: &[Command] = &[
     ),
     command!(
         "inspect",
-        &["container inspect", "image inspect"],
+        &[],
         "[OPTIONS] NAME|ID [NAME|ID...]",
         "Return low-level information on objects",
         Words::AtLeast(1),
@@ -367,6 +368,30 @@ pub const COMMANDS: &[Command] = &[
             one("type", "Only inspect objects of the given type"),
         ]],
         inspect::inspect
+    ),
+    command!(
+        "container inspect",
+        &[],
+        "[OPTIONS] CONTAINER [CONTAINER...]",
+        "Display detailed information on one or more containers",
+        Words::AtLeast(1),
+        &[&[
+            one("format", "Format output using a custom template, or 'json'").short('f'),
+            on("size", "Display total file sizes").short('s'),
+        ]],
+        inspect::container
+    ),
+    command!(
+        "image inspect",
+        &[],
+        "[OPTIONS] IMAGE [IMAGE...]",
+        "Display detailed information on one or more images",
+        Words::AtLeast(1),
+        &[&[
+            one("format", "Format output using a custom template, or 'json'").short('f'),
+            one("platform", "Inspect a specific platform of a multi-platform image").later(),
+        ]],
+        inspect::image
     ),
     command!(
         "pull",

@@ -12,14 +12,25 @@ pub fn completion(given: &Given) -> Result<u8> {
         Error::invalid(format!("unknown shell: {}", given.words[0])).hint("bash, zsh, fish and elvish are there")
     })?;
     let mut berth = clap::Command::new("berth").subcommand_required(true);
-    let mut volume = clap::Command::new("volume").about("Manage volumes");
+    let mut groups = [
+        clap::Command::new("container").about("Manage containers"),
+        clap::Command::new("image").about("Manage images"),
+        clap::Command::new("volume").about("Manage volumes"),
+    ];
     for command in COMMANDS {
-        match command.name.split_once(' ') {
-            Some((_, name)) => volume = volume.subcommand(command.build().name(name)),
-            None => berth = berth.subcommand(command.build()),
+        if !command.name.contains(' ') {
+            berth = berth.subcommand(command.build());
+        }
+        for name in command.aliases.iter().chain([&command.name]) {
+            let Some((group, name)) = name.split_once(' ') else {
+                continue;
+            };
+            if let Some(found) = groups.iter_mut().find(|g| g.get_name() == group) {
+                *found = found.clone().subcommand(command.build().name(name));
+            }
         }
     }
-    berth = berth.subcommand(volume);
+    berth = berth.subcommands(groups);
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut berth, "berth", &mut script);
     output::say(&String::from_utf8_lossy(&script));

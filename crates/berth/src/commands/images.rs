@@ -2,13 +2,13 @@
 
 use engine::image::{Platform, Reference};
 use engine::models::ImageSummary;
-use errdefs::Result;
+use errdefs::{Kind, Result};
 use serde_json::{Value, json};
 
 use super::{listing, progress};
 use crate::cli::flag::Given;
 use crate::output::{each, say};
-use crate::{format, settings};
+use crate::{format, output, settings};
 
 /// Downloads an image.
 pub fn pull(given: &Given) -> Result<u8> {
@@ -96,11 +96,18 @@ fn rows(image: &ImageSummary, whole: bool) -> Vec<Value> {
     rows
 }
 
-/// Takes names, and images without any more, away.
+/// Takes names, and images without any more, away. With `-f` one that is not there is no failure, but is told.
 pub fn rmi(given: &Given) -> Result<u8> {
-    let engine = settings::engine()?;
+    let (engine, force) = (settings::engine()?, given.on("force"));
     Ok(each(&given.words, |name| {
-        for item in engine.remove_image(name, given.on("force"))? {
+        let removed = match engine.remove_image(name, force) {
+            Err(e) if force && e.kind() == Kind::NotFound => {
+                output::note(&format!("berth: {e}"));
+                return Ok(());
+            }
+            other => other?,
+        };
+        for item in removed {
             item.untagged
                 .iter()
                 .for_each(|name| say(&format!("Untagged: {name}\n")));

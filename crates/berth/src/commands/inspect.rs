@@ -10,8 +10,21 @@ use crate::{output, settings};
 
 /// Prints everything about objects; what is not there is told, and the rest printed all the same.
 pub fn inspect(given: &Given) -> Result<u8> {
+    of_type(given, given.one("type").unwrap_or_default())
+}
+
+/// `container inspect`.
+pub fn container(given: &Given) -> Result<u8> {
+    of_type(given, "container")
+}
+
+/// `image inspect`.
+pub fn image(given: &Given) -> Result<u8> {
+    of_type(given, "image")
+}
+
+fn of_type(given: &Given, typ: &str) -> Result<u8> {
     let engine = settings::engine()?;
-    let typ = given.one("type").unwrap_or_default();
     if !["", "container", "image", "volume"].contains(&typ) {
         return Err(Error::invalid(format!("unknown type: {typ:?}")));
     }

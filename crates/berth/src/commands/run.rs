@@ -1,5 +1,7 @@
 //! `run` and `create`.
 
+use std::io::Write;
+
 use engine::Engine;
 use engine::image::Platform;
 use errdefs::{Error, Kind, Result, Step};
@@ -79,16 +81,33 @@ pub fn create(given: &Given) -> Result<u8> {
     Ok(0)
 }
 
-/// The container's id. Pulls the image if it is not there, as `--pull` says.
+/// The container's id, in the file of `--cidfile`, too. That is made first: a container whose id nobody learns is no use.
 fn make(engine: &Engine, given: &Given, asked: Asked) -> Result<String> {
+    let Some(path) = given.one("cidfile") else {
+        return make_container(engine, given, asked);
+    };
+    let mut file = match std::fs::File::create_new(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(Error::conflict(format!(
+                "container ID file found, make sure the other container isn't running or delete {path}"
+            )));
+        }
+        made => made.step_with(|| format!("failed to create the container ID file {path}"))?,
+    };
+    let made = make_container(engine, given, asked);
+    match &made {
+        Ok(id) => file
+            .write_all(id.as_bytes())
+            .step_with(|| format!("write the container ID file {path}"))?,
+        Err(_) => _ = std::fs::remove_file(path),
+    }
+    made
+}
+
+/// The container's id. Pulls the image if it is not there, as `--pull` says.
+fn make_container(engine: &Engine, given: &Given, asked: Asked) -> Result<String> {
     let platform = given.one("platform").map(Platform::parse).transpose()?;
     let image = &given.words[0];
-    let cidfile = given.one("cidfile");
-    if let Some(path) = cidfile.filter(|p| std::path::Path::new(p).exists()) {
-        return Err(Error::conflict(format!(
-            "container ID file found, make sure the other container isn't running or delete {path}"
-        )));
-    }
     let policy = given.one("pull").unwrap_or("missing");
     let pull = || progress::pull(engine, image, platform.as_ref(), true, given.on("quiet")).map(drop);
     match policy {
@@ -117,9 +136,6 @@ fn make(engine: &Engine, given: &Given, asked: Asked) -> Result<String> {
         .warnings
         .iter()
         .for_each(|w| output::note(&format!("WARNING: {w}")));
-    if let Some(path) = cidfile {
-        std::fs::write(path, &created.id).step_with(|| format!("write the container ID file {path}"))?;
-    }
     Ok(created.id)
 }
 

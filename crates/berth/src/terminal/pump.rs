@@ -99,7 +99,8 @@ pub fn attached(
                 None => return Ok(Ended::Lost),
             };
             if write_all(to, &frame).is_err() {
-                return Err(Error::system("nobody reads our output any more"));
+                return Err(Error::system("write /dev/stdout: broken pipe")
+                    .hint("what reads our output has ended; the container goes on"));
             }
         }
         if input[1] {
@@ -231,7 +232,7 @@ pub fn execed(
             match source.as_ref().map(|fd| rustix::io::read(fd, &mut buffer[..])) {
                 Some(Ok(n)) if n > 0 => {
                     if write_all(to, &buffer[..n]).is_err() {
-                        return Err(Error::system("nobody reads our output any more"));
+                        return Err(Error::system("write /dev/stdout: broken pipe"));
                     }
                 }
                 Some(Err(Errno::INTR | Errno::AGAIN)) => {}

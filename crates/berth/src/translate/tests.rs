@@ -10,7 +10,7 @@ use crate::cli::Parsed;
 use crate::cli::table::COMMANDS;
 
 /// Arguments that Docker's command line lets through, for its daemon to refuse; Berth refuses them at once.
-const REFUSED_EARLIER: &[&str] = &["--mount type=nonsense,dst=/b img"];
+const REFUSED_EARLIER: &[&str] = &["--mount type=nonsense,dst=/b img", "--restart nonsense img"];
 
 /// Arguments that are refused where the system is touched, after the body is made.
 const REFUSED_LATER: &[&str] = &["--pull nonsense img", "--cidfile /tmp/nonexistent-dir/cid img"];

@@ -157,13 +157,16 @@ pub fn servers(list: Vec<String>) -> Result<Vec<String>> {
 pub fn expose(list: &[String]) -> Result<Vec<String>> {
     let mut ports = Vec::new();
     for text in list {
-        let bad = || Error::invalid(format!("invalid range format for --expose: {text}"));
+        let bad = |why: String| Error::invalid(format!("invalid range format for --expose: {text}, error: {why}"));
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let number = |n: &str| n.parse::<u16>().map_err(|_| bad());
+        let number = |n: &str| n.parse::<u16>().map_err(|_| bad(format!("{n:?} is no port")));
         let (first, last) = (number(first)?, number(last)?);
-        if first > last || !["tcp", "udp", "sctp"].contains(&protocol.to_ascii_lowercase().as_str()) {
-            return Err(bad());
+        if first > last {
+            return Err(bad(format!("invalid range specified for port: {range}")));
+        }
+        if !["tcp", "udp", "sctp"].contains(&protocol.to_ascii_lowercase().as_str()) {
+            return Err(bad(format!("invalid proto: {protocol}")));
         }
         ports.extend((first..=last).map(|port| format!("{port}/{}", protocol.to_ascii_lowercase())));
     }
@@ -191,7 +194,7 @@ pub fn sysctl(text: &str) -> Result<(String, String)> {
     }
 }
 
-/// `--cap-add` and `--cap-drop`: full names, sorted, each once; what is added is not dropped.
+/// `--cap-add` and `--cap-drop`: full names, sorted, each once.
 pub fn capabilities(add: &[String], drop: &[String]) -> (Vec<String>, Vec<String>) {
     let name = |text: &String| {
         let upper = text.trim().to_ascii_uppercase();
@@ -202,9 +205,7 @@ pub fn capabilities(add: &[String], drop: &[String]) -> (Vec<String>, Vec<String
         }
     };
     let all = |list: &[String]| list.iter().map(name).collect::<std::collections::BTreeSet<_>>();
-    let add = all(add);
-    let drop = all(drop).into_iter().filter(|c| !add.contains(c)).collect();
-    (add.into_iter().collect(), drop)
+    (all(add).into_iter().collect(), all(drop).into_iter().collect())
 }
 
 /// A namespace's mode: one of these, or refused.
