@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use engine::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
-    RestartPolicyNameEnum,
-};
+use engine::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig};
 use errdefs::{Error, Kind, Result, Step};
 
 use crate::cli::flag::Given;
@@ -108,7 +105,7 @@ fn host(given: &Given, notes: &mut Vec<String>) -> Result<HostConfig> {
         container_id_file: text("cidfile"),
         log_config: log_config(given)?,
         network_mode: Some(network(given, notes)?),
-        restart_policy: restart(given)?,
+        restart_policy: given.one("restart").map(values::restart).transpose()?,
         auto_remove: Some(given.on("rm")),
         cap_add: some(add),
         cap_drop: some(drop),
@@ -212,19 +209,6 @@ fn labels(given: &Given) -> Result<Option<HashMap<String, String>>> {
 /// Every value of a flag, read.
 fn each<T>(given: &Given, flag: &str, read: fn(&str) -> Result<T>) -> Result<Vec<T>> {
     given.many(flag).iter().map(|value| read(value)).collect()
-}
-
-fn restart(given: &Given) -> Result<Option<engine::models::RestartPolicy>> {
-    let policy = given.one("restart").map(values::restart).transpose()?;
-    let again = policy
-        .as_ref()
-        .is_some_and(|p| p.name != Some(RestartPolicyNameEnum::NO));
-    if again && given.on("rm") {
-        return Err(Error::invalid(
-            "conflicting options: cannot specify both --restart and --rm",
-        ));
-    }
-    Ok(policy)
 }
 
 /// The options for the engine, and whether `systempaths=unconfined` was among them.

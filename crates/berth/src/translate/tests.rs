@@ -12,8 +12,12 @@ use crate::cli::table::COMMANDS;
 /// Arguments that Docker's command line lets through, for its daemon to refuse; Berth refuses them at once.
 const REFUSED_EARLIER: &[&str] = &["--mount type=nonsense,dst=/b img", "--restart nonsense img"];
 
-/// Arguments that are refused where the system is touched, after the body is made.
-const REFUSED_LATER: &[&str] = &["--pull nonsense img", "--cidfile /tmp/nonexistent-dir/cid img"];
+/// Arguments that are refused after the body is made: where the system is touched, or by the engine.
+const REFUSED_LATER: &[&str] = &[
+    "--pull nonsense img",
+    "--cidfile /tmp/nonexistent-dir/cid img",
+    "--restart always --rm img",
+];
 
 fn ours(arguments: &[String]) -> Result<Value> {
     let command = COMMANDS.iter().find(|c| c.name == "create").unwrap();
