@@ -59,8 +59,7 @@ impl Monitor {
 
     /// Everything live: with it goes the name of the lock that we hold.
     fn discard(&self) -> Result<()> {
-        use errdefs::Step;
-        std::fs::remove_dir_all(self.roots.live(&self.record.id)).step("remove the container's live directory")
+        engine::container::lock::discard(&self.roots, &self.record.id)
     }
 
     /// `--rm`. Only now the database is opened: until its end a monitor has no need of it.

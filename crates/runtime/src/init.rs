@@ -52,6 +52,7 @@ impl Init<'_> {
         let root = Root::attach(descriptors.remove(0))?;
         root.mount_all(self.spec, descriptors, &joined)?;
         devices::fill(&root, self.spec, self.namespaces.user())?;
+        root.link_mtab()?;
         make_cwd(&root, &self.plan.cwd)?;
         root.pivot()?;
         // The descriptor is of the root's mount itself, which is the process's root now.

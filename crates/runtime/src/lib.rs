@@ -32,6 +32,18 @@ pub use oci_spec::runtime as oci;
 pub use create::create;
 pub use exec::exec;
 
+/// What may be mounted over in `/proc`: files that tell of resources, as lxcfs has them (runc `checkProcMount`).
+pub const REPLACEABLE_IN_PROC: &[&str] = &[
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+];
+
 /// Where the container's root comes from.
 pub enum Rootfs<'a> {
     /// `root.path` of the document, relative to the bundle.

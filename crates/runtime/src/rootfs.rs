@@ -63,6 +63,7 @@ impl Root {
             false => sys::path::make_file(self.as_fd(), destination),
         };
         let target = target.errno_step("make the mount point")?;
+        refuse_proc(target.as_fd(), destination)?;
         move_mount(source.as_fd(), target.as_fd(), "").errno_step("attach")
     }
 
@@ -72,6 +73,7 @@ impl Root {
         let kind = mount.typ().as_deref().unwrap_or_default();
         let target = sys::path::make_dir(self.as_fd(), mount.destination()).errno_step("make the mount point")?;
         let source = mount.source().as_deref().unwrap_or(Path::new(kind));
+        refuse_proc(target.as_fd(), mount.destination())?;
         mount_at(target.as_fd(), kind, &source.to_string_lossy(), &options)
     }
 
@@ -105,6 +107,17 @@ impl Root {
             mount_at(dir.as_fd(), kind, "cgroup", &options)?;
         }
         Ok(())
+    }
+
+    /// `/etc/mtab`, which old programs read (mount(8)), for images that have none; a root without `/etc` does without.
+    pub fn link_mtab(&self) -> Result<()> {
+        let Some(etc) = self.existing(Path::new("/etc"))? else {
+            return Ok(());
+        };
+        match rustix::fs::symlinkat("/proc/mounts", &etc, "mtab") {
+            Ok(()) | Err(Errno::EXIST | Errno::NOTDIR | Errno::ROFS) => Ok(()),
+            Err(e) => Err(e).errno_step("make /etc/mtab"),
+        }
     }
 
     /// Becomes the process's root; the old one is let go.
@@ -169,6 +182,21 @@ impl Root {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(e) => Err(e).errno_step("open it"),
         }
+    }
+}
+
+/// A mount point that is in `/proc`, by whatever links of the image it got there (CVE-2019-16884).
+fn refuse_proc(target: BorrowedFd<'_>, destination: &Path) -> Result<()> {
+    const PROC: i64 = 0x9fa0;
+    let system = rustix::fs::fstatfs(target).errno_step("look at the mount point")?;
+    let replaceable = crate::REPLACEABLE_IN_PROC
+        .iter()
+        .any(|path| Path::new(path) == destination);
+    match system.f_type as i64 == PROC && !replaceable {
+        true => Err(Error::invalid(format!(
+            "{destination:?} cannot be mounted because it is inside /proc"
+        ))),
+        false => Ok(()),
     }
 }
 

@@ -63,6 +63,9 @@ impl Store {
             .rev()
             .map(|l| format!("{below}/{}/fs", l.digest()))
             .collect();
+        // A layer that comes twice is wholly covered by its upper self, and overlayfs refuses to see it again.
+        let mut seen = std::collections::HashSet::new();
+        lower.retain(|dir| seen.insert(dir.clone()));
         if own.is_none() && lower.len() == 1 {
             let root = clone_of(&lower[0]).errno_step("mount the layer")?;
             return Ok(Mounted { root, view: store });

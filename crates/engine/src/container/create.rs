@@ -60,7 +60,7 @@ impl Engine {
         }
         let host_users = body.host_config.as_ref().is_some_and(spec::host_users);
         // As long as we hold its lock, nobody takes what is half made for abandoned.
-        let _lock = lock::try_take(&self.roots, &id)?.ok_or_else(|| Error::system("two containers have one id"))?;
+        let _lock = lock::take(&self.roots, &id, || Ok(false))?;
         let mut undo = Undo {
             engine: self,
             id: &id,
@@ -93,7 +93,7 @@ impl Engine {
         files::write(&self.roots, &record)?;
         write_json(&self.roots.record(&id), &record)?;
         undo.armed = false;
-        lock::discard(self, &id)?;
+        lock::discard(&self.roots, &id)?;
         Ok(ContainerCreateResponse {
             id: id.clone(),
             warnings: Vec::new(),

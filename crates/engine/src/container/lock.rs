@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use errdefs::{ErrnoStep, Error, Kind, Result, Step};
 use rustix::fs::FlockOperation;
 
+use crate::Roots;
 use crate::paths::make_private;
-use crate::{Engine, Roots};
 
 /// How long a verb waits for another one (or for a monitor that is tearing down) to let go.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -79,10 +79,24 @@ pub fn take(roots: &Roots, id: &str, mut busy: impl FnMut() -> Result<bool>) -> 
     }
 }
 
-/// Gives the lock back, with everything live: the last act of whoever brought a container to rest.
-pub fn discard(engine: &Engine, id: &str) -> Result<()> {
-    match std::fs::remove_dir_all(engine.roots.live(id)) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).step("remove the container's live directory"),
+/// Gives the lock back, with everything live: the last act of whoever brought a container to rest. The lock goes last:
+/// from then on somebody else may have made it again, and what is there is theirs.
+pub fn discard(roots: &Roots, id: &str) -> Result<()> {
+    use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    let step = "remove the container's live directory";
+    let dir = roots.live(id);
+    let gone = |result: std::io::Result<()>| match result {
+        Err(e) if e.kind() != NotFound => Err(e).step(step),
         _ => Ok(()),
+    };
+    for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+        if entry.path() != roots.lock(id) {
+            gone(std::fs::remove_file(entry.path()))?;
+        }
+    }
+    gone(std::fs::remove_file(roots.lock(id)))?;
+    match std::fs::remove_dir(&dir) {
+        Err(e) if e.kind() == DirectoryNotEmpty => Ok(()),
+        other => gone(other),
     }
 }

@@ -83,11 +83,28 @@ pub fn wanted(body: &ContainerCreateBody) -> Result<Vec<Wanted>> {
 }
 
 fn add(list: &mut Vec<Wanted>, wanted: Wanted) -> Result<()> {
+    refuse_proc(&wanted)?;
+    if wanted.destination == "/" {
+        return Err(Error::invalid("invalid volume specification: destination can't be '/'"));
+    }
     if list.iter().any(|w| w.destination == wanted.destination) {
         return Err(Error::invalid(format!("Duplicate mount point: {}", wanted.destination)));
     }
     list.push(wanted);
     Ok(())
+}
+
+/// Whoever mounts over parts of `/proc` decides what the kernel's protections apply to (CVE-2023-27561 and its family); only
+/// what programs like lxcfs replace may be.
+fn refuse_proc(wanted: &Wanted) -> Result<()> {
+    let inside = wanted.destination == "/proc" || wanted.destination.starts_with("/proc/");
+    if !inside || runtime::REPLACEABLE_IN_PROC.contains(&wanted.destination.as_str()) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{:?} cannot be mounted because it is inside /proc",
+        wanted.destination
+    )))
 }
 
 fn plain(source: Source, destination: &str, writable: bool) -> Result<Wanted> {

@@ -51,7 +51,7 @@ impl Engine {
         // Without a document no monitor has begun with it: somebody is just about to start it.
         let began = live.is_some() || self.roots.document(id).exists();
         if !began {
-            return lock::discard(self, id);
+            return lock::discard(&self.roots, id);
         }
         let cgroup = Cgroup::at(&record.cgroup());
         cgroup.kill()?;
@@ -72,7 +72,7 @@ impl Engine {
         }
         match record.auto_remove() {
             true => self.erase(id, true),
-            false => lock::discard(self, id),
+            false => lock::discard(&self.roots, id),
         }
     }
 
@@ -98,7 +98,7 @@ impl Engine {
             return Ok(());
         };
         match self.roots.record(id).exists() {
-            true => lock::discard(self, id),
+            true => lock::discard(&self.roots, id),
             false => self.erase(id, true),
         }
     }

@@ -52,7 +52,7 @@ impl Engine {
                 _ => {}
             }
         }
-        lock::discard(self, id)
+        lock::discard(&self.roots, id)
     }
 
     /// What a monitor does last when its container was to go with its end. The caller's monitor holds the lock.

@@ -4,6 +4,7 @@
 //! Docker's (moby `oci/defaults.go`), except that every container has a user namespace of its own.
 
 mod capabilities;
+mod devices;
 mod limits;
 mod mounts;
 mod process;
@@ -98,7 +99,7 @@ fn linux(record: &Record, filter: Option<LinuxSeccomp>) -> Result<Linux> {
     linux.set_resources(Some(limits::resources(host)?));
     linux.set_sysctl(host.sysctls.clone().filter(|s| !s.is_empty()));
     linux.set_seccomp(filter);
-    linux.set_devices(None);
+    linux.set_devices(privileged(host).then(devices::all));
     linux.set_rootfs_propagation(None);
     let visible = privileged(host)
         || host
