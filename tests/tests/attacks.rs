@@ -140,7 +140,8 @@ fn layers_stay_where_they_are() {
     let outside = berth.path("outside");
     std::fs::create_dir(&outside).unwrap();
     std::fs::write(format!("{outside}/keep"), "kept").unwrap();
-    let cases: &[(&str, fn(&mut Tar, &str))] = &[
+    type Case = (&'static str, fn(&mut Tar, &str));
+    let cases: &[Case] = &[
         ("above", |tar, _| {
             tar.file("../../../../../../../../../../var/tmp/berth-pwned", 0o644, b"x")
         }),
