@@ -25,13 +25,20 @@ pub fn image(given: &Given) -> Result<u8> {
 
 fn of_type(given: &Given, typ: &str) -> Result<u8> {
     let engine = settings::engine()?;
+    let template = given.one("format").is_some_and(|format| format != "json");
     if !["", "container", "image", "volume"].contains(&typ) {
         return Err(Error::invalid(format!("unknown type: {typ:?}")));
     }
     let (mut documents, mut code) = (Vec::new(), 0);
     for name in &given.words {
         match find(&engine, name, typ, given.on("size")) {
-            Ok(document) => documents.push(document),
+            Ok(mut document) => {
+                // No key of the JSON, but a field to templates: `{{if .State.Health}}`.
+                if template && let Some(Value::Object(state)) = document.get_mut("State") {
+                    state.entry("Health").or_insert(Value::Null);
+                }
+                documents.push(document);
+            }
             Err(error) => {
                 output::complain(&error);
                 code = 1;
@@ -42,6 +49,20 @@ fn of_type(given: &Given, typ: &str) -> Result<u8> {
         listing::print_documents(given.one("format"), &documents)?;
     }
     Ok(code)
+}
+
+/// Docker's documents have a key for what was not set, too: scripts ask for `.HostConfig.PidMode` without looking first.
+fn fill_unset(document: &mut Value) -> Result<()> {
+    let unset: Value = serde_json::from_str(include_str!("unset.json")).step("read the settings that can be unset")?;
+    for (part, fields) in unset.as_object().into_iter().flatten() {
+        let (Some(Value::Object(there)), Value::Object(fields)) = (document.get_mut(part), fields) else {
+            continue;
+        };
+        for (key, value) in fields {
+            there.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    Ok(())
 }
 
 fn find(engine: &Engine, name: &str, typ: &str, size: bool) -> Result<Value> {
@@ -57,7 +78,9 @@ fn find(engine: &Engine, name: &str, typ: &str, size: bool) -> Result<Value> {
             })?;
             (found.size_rw, found.size_root_fs) = sizes.first().map_or((None, None), |c| (c.size_rw, c.size_root_fs));
         }
-        json(serde_json::to_value(found))
+        let mut document = json(serde_json::to_value(found))?;
+        fill_unset(&mut document)?;
+        Ok(document)
     };
     let attempts: [(&str, &dyn Fn() -> Result<Value>); 3] = [
         ("container", &container),
@@ -72,4 +95,20 @@ fn find(engine: &Engine, name: &str, typ: &str, size: bool) -> Result<Value> {
         }
     }
     Err(Error::not_found(format!("No such object: {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn what_was_not_set_has_a_key_and_what_was_set_stays() {
+        let mut document = json!({"HostConfig": {"PidMode": "host", "Memory": 5}, "Config": {"User": "www"}});
+        super::fill_unset(&mut document).unwrap();
+        let host = &document["HostConfig"];
+        assert_eq!((&host["PidMode"], &host["Memory"]), (&json!("host"), &json!(5)));
+        assert_eq!((&host["IpcMode"], host.get("Binds")), (&json!(""), Some(&json!(null))));
+        assert_eq!(document["Config"]["User"], "www");
+        assert!(document["Config"].get("Entrypoint").is_some());
+    }
 }

@@ -48,23 +48,28 @@ impl Scope {
                 }
             }
             Node::If(branches) => {
+                let depth = self.variables.len();
                 for (condition, body) in branches {
                     let holds = match condition {
-                        Some(pipeline) => truth(&self.pipeline(pipeline, dot)?),
+                        Some(pipeline) => truth(&self.condition(pipeline, dot)?),
                         None => true,
                     };
                     if holds {
-                        return self.block(body, dot);
+                        self.nodes(body, dot)?;
+                        break;
                     }
                 }
+                self.variables.truncate(depth);
             }
             Node::With(pipeline, body, otherwise) => {
-                let value = self.pipeline(pipeline, dot)?;
-                return if truth(&value) {
-                    self.block(body, &value)
+                let depth = self.variables.len();
+                let value = self.condition(pipeline, dot)?;
+                if truth(&value) {
+                    self.nodes(body, &value)?;
                 } else {
-                    self.block(otherwise, dot)
-                };
+                    self.nodes(otherwise, dot)?;
+                }
+                self.variables.truncate(depth);
             }
             Node::Range {
                 variables,
@@ -100,6 +105,14 @@ impl Scope {
         Ok(())
     }
 
+    /// A pipeline whose variable, if it sets one, is seen in what follows.
+    fn condition(&mut self, pipeline: &Pipeline, dot: &Value) -> Result<Value> {
+        let value = self.pipeline(pipeline, dot)?;
+        self.variables
+            .extend(pipeline.set.iter().map(|name| (name.clone(), value.clone())));
+        Ok(value)
+    }
+
     fn pipeline(&mut self, pipeline: &Pipeline, dot: &Value) -> Result<Value> {
         let mut last: Option<Value> = None;
         for command in &pipeline.commands {
@@ -111,14 +124,35 @@ impl Scope {
     fn command(&mut self, command: &[Operand], dot: &Value, piped: Option<Value>) -> Result<Value> {
         let (first, rest) = command.split_first().ok_or("missing value for command")?;
         if let Operand::Function(name) = first {
+            if ["and", "or"].contains(&name.as_str()) && !rest.is_empty() {
+                return self.first_that_decides(name == "or", rest, dot, piped);
+            }
             let mut arguments = rest.iter().map(|o| self.operand(o, dot)).collect::<Result<Vec<_>>>()?;
             arguments.extend(piped);
             return call(name, &arguments);
+        }
+        // The one method of Docker's rows that takes something: `{{.Label "name"}}`.
+        if let (Operand::Field(path), [name]) = (first, rest)
+            && path.as_slice() == ["Label"]
+        {
+            return label(dot, &self.operand(name, dot)?);
         }
         match rest.is_empty() && piped.is_none() {
             true => self.operand(first, dot),
             false => Err("can't give argument to non-function".into()),
         }
+    }
+
+    /// `and` and `or`: what comes after the one that decides is not looked at.
+    fn first_that_decides(&mut self, on: bool, all: &[Operand], dot: &Value, piped: Option<Value>) -> Result<Value> {
+        let mut last = Value::Null;
+        for operand in all {
+            last = self.operand(operand, dot)?;
+            if truth(&last) == on {
+                return Ok(last);
+            }
+        }
+        Ok(piped.unwrap_or(last))
     }
 
     fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Value> {
@@ -144,10 +178,27 @@ impl Scope {
     }
 }
 
+/// A label of a row of a list, where labels stand as `a=b,c=d`.
+fn label(row: &Value, name: &Value) -> Result<Value> {
+    let labels = row
+        .get("Labels")
+        .and_then(Value::as_str)
+        .ok_or("can't evaluate field Label")?;
+    let found = labels
+        .split(',')
+        .filter_map(|label| label.split_once('='))
+        .find(|(key, _)| name.as_str() == Some(key));
+    Ok(json!(found.map_or("", |(_, value)| value)))
+}
+
+/// Maps with keys of the user's own: one that is not there is no mistake.
+const MAPS: &[&str] = &["Labels", "Options", "Ports", "Networks", "Volumes", "Sysctls", "Tmpfs"];
+
 /// By the exact name, else by one that differs in case alone: Go's fields and the JSON's do.
 fn field(value: &Value, path: &[String]) -> Result<Value> {
     let mut at = value.clone();
-    for name in path {
+    for (place, name) in path.iter().enumerate() {
+        let open = place > 0 && MAPS.contains(&path[place - 1].as_str());
         at = match &at {
             Value::Object(map) => {
                 let found = map
@@ -155,6 +206,7 @@ fn field(value: &Value, path: &[String]) -> Result<Value> {
                     .or_else(|| map.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| v));
                 found
                     .cloned()
+                    .or(open.then_some(Value::Null))
                     .ok_or_else(|| format!("at <.{}>: map has no entry for key {name:?}", path.join(".")))?
             }
             Value::Null => return Err(format!("at <.{}>: nil data; no entry for key {name:?}", path.join("."))),

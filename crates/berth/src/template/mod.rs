@@ -48,6 +48,13 @@ mod tests {
     }
 
     #[test]
+    fn rows_have_labels_by_name() {
+        let row = json!({"Labels": "a=b,c=d=e"});
+        let fill = |text: &str| Template::parse(text).unwrap().fill(&row).unwrap();
+        assert_eq!(fill("{{.Label \"a\"}} {{.Label \"c\"}}|{{.Label \"x\"}}"), "b d=e|");
+    }
+
+    #[test]
     fn templates_are_gos() {
         let table = [
             ("{{.Id}}", "abc"),
@@ -75,6 +82,12 @@ mod tests {
             ("{{.Labels}}", "map[k:<v> x.y:1]"),
             ("{{range $k, $v := .Labels}}{{$k}}:{{$v}} {{end}}", "k:<v> x.y:1 "),
             ("{{split \"a,b\" \",\"}}", "[a b]"),
+            ("{{with $x := .Id}}{{$x}}{{end}}", "abc"),
+            ("{{if $x := .Id}}{{$x}}{{end}}", "abc"),
+            ("{{if and .N .N.Deeper}}y{{else}}n{{end}}{{or .N .Id}}", "nabc"),
+            ("{{.Labels.nosuch}}", "<no value>"),
+            ("{{.Label \"a\"}}", "ERROR"),
+            ("{{$x}}", "ERROR"),
             ("{{.State.Nosuch}}", "ERROR"),
             ("{{.Id", "ERROR"),
             ("{{nosuch .Id}}", "ERROR"),
