@@ -1,14 +1,13 @@
 //! A container's lock: whoever holds it may change what is live of the container; its monitor holds it while it lives.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
 use errdefs::{ErrnoStep, Error, Kind, Result, Step};
 use rustix::fs::FlockOperation;
 
 use crate::Roots;
-use crate::paths::make_private;
 
 /// How long a verb waits for another one (or for a monitor that is tearing down) to let go.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,7 +28,13 @@ pub fn held(roots: &Roots, id: &str) -> Result<bool> {
 /// Takes the lock if nobody has it; `None` if somebody does. Makes the live directory.
 pub fn try_take(roots: &Roots, id: &str) -> Result<Option<File>> {
     loop {
-        make_private(&roots.live(id))?;
+        // It may come and go between our calls: others try the lock, too.
+        match std::fs::DirBuilder::new().mode(0o700).create(roots.live(id)) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(e).step("make the container's live directory");
+            }
+            _ => {}
+        }
         let path = roots.lock(id);
         let file = match OpenOptions::new()
             .read(true)
