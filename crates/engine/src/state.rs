@@ -88,9 +88,9 @@ impl State {
         let version: i64 = db
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .map_err(database)?;
-        db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 64;")
+        db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 256;")
             .map_err(database)?;
-        // Closing would wait for the disk four times. The log is taken into the database every 64 pages instead: whoever
+        // Closing would wait for the disk four times. The log is taken into the database every 256 pages instead: whoever
         // opens first has to read it through.
         db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             .map_err(database)?;
