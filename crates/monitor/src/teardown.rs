@@ -6,6 +6,7 @@
 use engine::Engine;
 use engine::container::Ended;
 use engine::container::record::{now, write_json};
+use engine::container::remove::remove_files;
 use engine::link::Exit;
 use errdefs::{Error, Kind, Result};
 use runtime::cgroup::Cgroup;
@@ -37,6 +38,17 @@ impl Monitor {
         for client in &mut self.clients {
             client.finish(&exit);
         }
+        if self.record.auto_remove() && !self.has_volumes() {
+            // Nobody waits for this: a row without a record counts for nothing.
+            keep_error(
+                &mut errors,
+                Engine::open(self.roots.clone()).and_then(|e| e.forget(&self.record.id)),
+            );
+        }
+    }
+
+    fn has_volumes(&self) -> bool {
+        self.record.mounts.iter().any(|mount| mount.name.is_some())
     }
 
     /// After a start that failed: the container is as it was, but for the reason.
@@ -62,8 +74,12 @@ impl Monitor {
         engine::container::lock::discard(&self.roots, &self.record.id)
     }
 
-    /// `--rm`. Only now the database is opened: until its end a monitor has no need of it.
+    /// `--rm`. Only now the database is opened, and only if there are volumes to care for: until its end a monitor has no
+    /// need of it.
     fn remove_container(&self) -> Result<()> {
+        if !self.has_volumes() {
+            return remove_files(&self.roots, &self.record.id);
+        }
         Engine::open(self.roots.clone())?.remove_ended(&self.record.id)
     }
 }

@@ -116,7 +116,15 @@ impl Engine {
             created,
         };
         if let Some(name) = name {
-            return self.state.add_container(&row(name.into()), userns);
+            let add = || self.state.add_container(&row(name.into()), userns);
+            return add().or_else(|error| match error.kind() {
+                // Perhaps it was that of a container that is gone but for its row.
+                Kind::Conflict => {
+                    self.reap_half_made(&self.state.containers()?)?;
+                    add()
+                }
+                _ => Err(error),
+            });
         }
         for attempt in 0.. {
             match self.state.add_container(&row(names::generated(id, attempt)), userns) {

@@ -3,9 +3,9 @@
 use errdefs::{Error, Kind, Result, Step};
 
 use super::{lock, record::Record};
-use crate::Engine;
 use crate::container::LiveStatus;
 use crate::link::Request;
+use crate::{Engine, Roots};
 
 impl Engine {
     /// Removes a container; `force` kills it first, `volumes` takes its anonymous volumes along.
@@ -44,7 +44,7 @@ impl Engine {
             _ => {}
         }
         snapshot::remove_tree(&self.roots.container(id))?;
-        self.state.remove_container(id)?;
+        self.forget(id)?;
         for volume in record.iter().filter(|_| volumes).flat_map(|r| &r.anonymous_volumes) {
             match self.remove_volume(volume, false) {
                 // Somebody else uses it by now, or has removed it.
@@ -59,4 +59,17 @@ impl Engine {
     pub fn remove_ended(&self, id: &str) -> Result<()> {
         self.erase(id, true)
     }
+
+    /// Takes its name and its ids back; fine if they are.
+    pub fn forget(&self, id: &str) -> Result<()> {
+        self.state.remove_container(id)
+    }
+}
+
+/// The part of [`Engine::remove_ended`] that needs no database: everything but the row, which whoever comes next takes for
+/// that of an interrupted `rm`. Only for containers without volumes.
+pub fn remove_files(roots: &Roots, id: &str) -> Result<()> {
+    std::fs::remove_file(roots.record(id)).step("remove the container")?;
+    snapshot::remove_tree(&roots.container(id))?;
+    lock::discard(roots, id)
 }

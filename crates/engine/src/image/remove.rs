@@ -15,6 +15,7 @@ use crate::{Engine, models};
 impl Engine {
     /// Takes a name away, and the image with its last name; what happened, in Docker's form.
     pub fn remove_image(&self, name: &str, force: bool) -> Result<Vec<models::ImageDeleteResponseItem>> {
+        self.reap_half_made(&self.state.containers()?)?;
         let id = self.image_id(name)?;
         let names = self.names_of(&id)?;
         let asked = Reference::parse(name).ok();
