@@ -141,7 +141,8 @@ impl Engine {
     }
 }
 
-fn check_name(name: &str) -> Result<&str> {
+/// Docker's rule for names of volumes, and its words for what is none.
+pub(crate) fn check_name(name: &str) -> Result<&str> {
     let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.len() > 1
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));

@@ -281,17 +281,17 @@ impl Monitor {
                     self.hung_up_until = Some(Instant::now() + HANG_UP);
                 }
             }
-            Read::Bytes(n) => {
-                self.log.take(kind, &buffer[..n]);
-                for client in self
-                    .clients
-                    .iter_mut()
-                    .filter(|c| matches!(c.role, Role::Attached { .. }))
-                {
-                    client.push(kind, &buffer[..n]);
-                }
-            }
+            Read::Bytes(n) => self.hand_out(kind, &buffer[..n]),
         }
+    }
+
+    fn hand_out(&mut self, kind: FrameKind, bytes: &[u8]) {
+        self.log.take(kind, bytes);
+        let attached = |c: &&mut Client| matches!(c.role, Role::Attached { .. });
+        self.clients
+            .iter_mut()
+            .filter(attached)
+            .for_each(|c| c.push(kind, bytes));
     }
 
     fn serve(&mut self, number: u64, buffer: &mut [u8]) {
@@ -485,16 +485,7 @@ impl Monitor {
     fn drain(&mut self, kind: FrameKind, buffer: &mut [u8]) {
         while let Some(run) = &self.run {
             match run.streams.read(kind, buffer) {
-                Read::Bytes(n) => {
-                    self.log.take(kind, &buffer[..n]);
-                    for client in self
-                        .clients
-                        .iter_mut()
-                        .filter(|c| matches!(c.role, Role::Attached { .. }))
-                    {
-                        client.push(kind, &buffer[..n]);
-                    }
-                }
+                Read::Bytes(n) => self.hand_out(kind, &buffer[..n]),
                 Read::Later | Read::End => return,
             }
         }

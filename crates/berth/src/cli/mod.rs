@@ -156,6 +156,10 @@ impl Command {
 
     /// Flags that are known and do nothing yet.
     fn refuse(&self, given: &Given) -> Result<()> {
+        if given.has("disable-content-trust") && !given.on("disable-content-trust") {
+            let message = "--disable-content-trust=false: not supported yet";
+            return Err(Error::new(Kind::NotImplemented, message));
+        }
         for flag in self.flags.iter().copied().flatten().filter(|f| f.later) {
             if given.has(flag.long) {
                 return Err(Error::new(

@@ -449,7 +449,7 @@ pub const COMMANDS: &[Command] = &[
         Words::AtLeast(1),
         &[&[
             on("force", "Force removal of the image").short('f'),
-            on("no-prune", "Do not delete untagged parents"),
+            on("no-prune", "Do not delete untagged parents").later(),
             many("platform", "Remove only the given platform variant").later(),
         ]],
         images::rmi

@@ -5,6 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use bollard_stubs::models::{ContainerCreateBody, Mount, MountPoint, MountType};
 use errdefs::{Error, Result};
 
+use crate::volume::check_name as check_volume_name;
+
 /// A mount asked for, before volumes are looked up or made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
@@ -180,20 +182,6 @@ fn parse_bind(spec: &str) -> Result<Wanted> {
         propagation: propagation.into(),
         mode: mode.into(),
     })
-}
-
-/// Docker's rule, and its words, for what is no path and no name either.
-fn check_volume_name(name: &str) -> Result<&str> {
-    let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.len() > 1
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-    match good {
-        true => Ok(name),
-        false => Err(Error::invalid(format!(
-            "create {name}: \"{name}\" includes invalid characters for a local volume name, only \
-             \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
-        ))),
-    }
 }
 
 /// One of the structured mounts (`--mount`).
