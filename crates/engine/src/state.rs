@@ -11,6 +11,10 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 /// How long one front door waits for another's commit.
 const PATIENCE_MS: u32 = 30_000;
+/// Bytes in a page. Small, because whoever opens the database first reads its whole log, and a commit writes whole pages.
+const PAGE: u32 = 1024;
+/// Pages in the log before it is taken into the database, which waits for the disk.
+const LOG_PAGES: u32 = 256;
 /// Ids in one container's range.
 const RANGE: u32 = 65_536;
 /// Where ranges are: high, away from distributions' and systemd's own. The gap is around 2^31, which many programs
@@ -88,10 +92,11 @@ impl State {
         let version: i64 = db
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .map_err(database)?;
-        db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 256;")
-            .map_err(database)?;
-        // Closing would wait for the disk four times. The log is taken into the database every 256 pages instead: whoever
-        // opens first has to read it through.
+        db.execute_batch(&format!(
+            "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = {LOG_PAGES};"
+        ))
+        .map_err(database)?;
+        // Closing would wait for the disk four times. The log is taken into the database every so many pages instead.
         db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             .map_err(database)?;
         match version {
@@ -107,6 +112,9 @@ impl State {
     }
 
     fn make(db: &mut Connection) -> Result<()> {
+        // Counts only before anything is written.
+        db.execute_batch(&format!("PRAGMA page_size = {PAGE}"))
+            .map_err(database)?;
         // Two first commands at once: WAL is switched on by one of them, the other waits.
         let _: String = db
             .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))

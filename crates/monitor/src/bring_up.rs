@@ -26,7 +26,7 @@ pub struct BroughtUp {
 /// Sets the container up. On error nothing of it is left but its live directory.
 pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
     let layers = Store::open(&roots.layers())?;
-    let own = Writable::at(&roots.container(&record.id));
+    let own = Writable::at(&roots.container(&record.id), !record.auto_remove());
     let digests = digests(record)?;
     // Users are looked up in the container's files.
     let read = |path: &str| {
@@ -50,6 +50,7 @@ pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
         rootfs: Rootfs::Detached(&mut mount),
         stdio,
         init: record.host().init.unwrap_or(false),
+        gate: false,
     })?;
     warnings.append(&mut created.warnings);
     let streams = match created.console.take() {

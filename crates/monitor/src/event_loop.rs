@@ -10,6 +10,7 @@ use engine::container::{Live, LiveStatus, Record};
 use engine::link::{self, Answer, Exit, FrameKind, Request};
 use errdefs::{Error, Result, Step};
 use runtime::Created;
+use runtime::cgroup::Cgroup;
 use rustix::event::{PollFd, PollFlags};
 
 use crate::bring_up::{BroughtUp, bring_up};
@@ -48,6 +49,8 @@ pub struct Monitor {
     /// RFC 3339; of the last run.
     pub started_at: String,
     last: Option<Exit>,
+    /// Of the last run.
+    cgroup: Option<Cgroup>,
     log: Log,
     listener: Option<UnixListener>,
     next_client: u64,
@@ -88,6 +91,7 @@ impl Monitor {
             paused: false,
             started_at: String::new(),
             last: None,
+            cgroup: None,
             listener: None,
             next_client: 0,
             input: Vec::new(),
@@ -468,6 +472,7 @@ impl Monitor {
         let oom_killed = run.created.cgroup.oom_kills() > 0;
         // With the host's process ids others of its processes may still be there.
         let _ = run.created.cgroup.kill();
+        self.cgroup = Some(run.created.cgroup);
         let exit = Exit {
             code,
             oom_killed,
@@ -507,10 +512,16 @@ impl Monitor {
         None
     }
 
+    /// That of the last run; of one whose start failed whatever is there.
+    pub fn remove_cgroup(&mut self) -> Result<()> {
+        let cgroup = self.cgroup.take().unwrap_or_else(|| Cgroup::at(&self.record.cgroup()));
+        cgroup.remove()
+    }
+
     /// The next run; the last exit if there is to be none.
     fn begin_again(&mut self) -> Option<Exit> {
         self.restart_at = None;
-        let _ = runtime::cgroup::Cgroup::at(&self.record.cgroup()).remove();
+        let _ = self.remove_cgroup();
         if self.restart.forbidden {
             return Some(self.last.clone().unwrap_or_default());
         }

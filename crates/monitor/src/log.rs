@@ -18,7 +18,9 @@ const MAX_FILES: u32 = 5;
 
 /// The log of one container.
 pub struct Log {
-    /// `None` with the log driver `none`, or once writing has failed.
+    /// With the log driver `none` there is none.
+    wanted: bool,
+    /// Opened when there is something to write.
     file: Option<File>,
     path: PathBuf,
     size: u64,
@@ -29,23 +31,16 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens it; it is made when there is something to write.
+    /// It is made when there is something to write.
     pub fn new(path: &Path, record: &Record) -> Self {
         let config = record.host().log_config.as_ref();
         let option = |name: &str| config?.config.as_ref()?.get(name).cloned();
         let none = config.and_then(|c| c.typ.as_deref()) == Some("none");
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(path)
-            .ok()
-            .filter(|_| !none);
-        let size = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
         Log {
-            file,
+            wanted: !none,
+            file: None,
             path: path.to_owned(),
-            size,
+            size: 0,
             max_size: option("max-size").and_then(|s| bytes(&s)).unwrap_or(MAX_SIZE),
             max_files: option("max-file")
                 .and_then(|s| s.parse().ok())
@@ -57,7 +52,7 @@ impl Log {
 
     /// Takes output; whole lines are written.
     pub fn take(&mut self, kind: FrameKind, mut bytes: &[u8]) {
-        if self.file.is_none() {
+        if !self.wanted {
             return;
         }
         let index = usize::from(kind == FrameKind::Stderr);
@@ -81,7 +76,7 @@ impl Log {
     pub fn finish(&mut self) {
         for index in 0..2 {
             let line = std::mem::take(&mut self.partial[index]);
-            if !line.is_empty() && self.file.is_some() {
+            if !line.is_empty() {
                 self.write(index, &line, &now());
             }
         }
@@ -98,6 +93,9 @@ impl Log {
             return;
         };
         text.push(b'\n');
+        if self.file.is_none() {
+            self.open();
+        }
         if self.size > 0 && self.size + text.len() as u64 > self.max_size {
             self.rotate();
         }
@@ -121,13 +119,18 @@ impl Log {
         if self.max_files == 1 {
             let _ = std::fs::remove_file(&self.path);
         }
-        self.file = OpenOptions::new()
+        self.open();
+    }
+
+    /// Goes on with the file that is there.
+    fn open(&mut self) {
+        let opened = OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o640)
-            .open(&self.path)
-            .ok();
-        self.size = 0;
+            .open(&self.path);
+        self.file = opened.ok();
+        self.size = self.file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
     }
 }
 
@@ -154,9 +157,9 @@ mod tests {
 
     fn log(dir: &Path, max_size: u64, max_files: u32) -> Log {
         let path = dir.join("x.log");
-        let file = OpenOptions::new().append(true).create(true).open(&path).ok();
         Log {
-            file,
+            wanted: true,
+            file: None,
             path,
             size: 0,
             max_size,

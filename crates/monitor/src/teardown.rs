@@ -9,7 +9,6 @@ use engine::container::record::{now, write_json};
 use engine::container::remove::remove_files;
 use engine::link::Exit;
 use errdefs::{Error, Kind, Result};
-use runtime::cgroup::Cgroup;
 
 use crate::event_loop::Monitor;
 
@@ -18,7 +17,7 @@ impl Monitor {
     pub fn tear_down(&mut self, mut exit: Exit) {
         let started_at = std::mem::take(&mut self.started_at);
         let mut errors = Vec::new();
-        keep_error(&mut errors, Cgroup::at(&self.record.cgroup()).remove());
+        keep_error(&mut errors, self.remove_cgroup());
         let removal = match self.record.auto_remove() {
             true => self.remove_container(),
             false => {

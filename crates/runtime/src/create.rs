@@ -10,7 +10,7 @@ use rustix::mount::OpenTreeFlags;
 use rustix::process::{WaitId, WaitIdOptions};
 use sys::process::Forked;
 
-use crate::cgroup::{Cgroup, Membership};
+use crate::cgroup::Membership;
 use crate::init::Init;
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, set_limits, set_oom_score};
@@ -30,7 +30,7 @@ pub fn create(request: Create<'_>) -> Result<Created> {
     let mut rootfs = request.rootfs;
     let membership = Membership::make(request.spec)?;
     let cgroup = membership.cgroup.clone();
-    let bundle = request.bundle.to_owned();
+    let (bundle, gate) = (request.bundle.to_owned(), request.gate);
     let birth = Birth {
         spec: request.spec,
         plan,
@@ -39,8 +39,16 @@ pub fn create(request: Create<'_>) -> Result<Created> {
         reaper: request.init,
     };
     let result = birth.bear(&membership).and_then(|mut child| {
-        match child.bring_up(request.spec, process, namespaces, &membership, &mut rootfs, &bundle) {
-            Ok((console, warnings)) => Ok(child.into_created(console, cgroup.clone(), warnings)),
+        match child.bring_up(request.spec, process, namespaces, &membership, &mut rootfs, &bundle, gate) {
+            Ok((console, warnings)) => Ok(Created {
+                pid: child.pid,
+                pidfd: child.pidfd,
+                console,
+                cgroup: cgroup.clone(),
+                warnings,
+                init: Some(child.socket),
+                gate,
+            }),
             Err(error) => {
                 child.end();
                 Err(error)
@@ -129,6 +137,7 @@ impl Child {
         membership: &Membership,
         rootfs: &mut Rootfs<'_>,
         bundle: &std::path::Path,
+        gate: bool,
     ) -> Result<(Option<OwnedFd>, Vec<String>)> {
         membership.join(self.pid)?;
         let userns = if namespaces.user() {
@@ -139,22 +148,23 @@ impl Child {
         set_limits(self.pid, process.rlimits().as_deref().unwrap_or_default())?;
         set_oom_score(self.pid, process)?;
         let userns = userns.as_ref().map(|fd| fd.as_fd());
+        // Init has things to do that need no files, while the files are made ready here.
+        let mut told = self.socket.send(
+            &ToInit::Go {
+                joined: membership.joined(),
+            },
+            &[],
+        );
         let mut warnings = Vec::new();
         let mut descriptors = vec![match rootfs {
             Rootfs::Document => document_root(spec, bundle)?,
             Rootfs::Detached(mount) => mount(userns)?,
         }];
         descriptors.extend(mounts::prepare(spec, userns, &mut warnings)?);
-        let go = ToInit::Go {
-            descriptors: descriptors.len(),
-            joined: membership.joined(),
-        };
-        let told = self.socket.send(&go, &[]).and_then(|()| {
-            let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(|d| d.as_fd()).collect();
-            borrowed
-                .chunks(DESCRIPTORS)
-                .try_for_each(|chunk| self.socket.send(&ToInit::Descriptors, chunk))
-        });
+        told = told.and_then(|()| self.send_descriptors(&descriptors));
+        if !gate {
+            told = told.and_then(|()| self.socket.send(&ToInit::Execute, &[]));
+        }
         // If it could not be told it has failed before, and says why.
         match (self.socket.receive()?, told) {
             (Some((FromInit::Ready, mut fds)), Ok(())) => Ok((fds.pop(), warnings)),
@@ -164,6 +174,15 @@ impl Child {
                 "the container's first process was killed while it was set up",
             )),
         }
+    }
+
+    fn send_descriptors(&self, descriptors: &[OwnedFd]) -> Result<()> {
+        let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(|d| d.as_fd()).collect();
+        let mut left = borrowed.len();
+        borrowed.chunks(DESCRIPTORS).try_for_each(|chunk| {
+            left -= chunk.len();
+            self.socket.send(&ToInit::Descriptors { left }, chunk)
+        })
     }
 
     /// Writes both maps (user_namespaces(7)); the namespace.
@@ -187,17 +206,6 @@ impl Child {
     fn end(&self) {
         let _ = sys::process::pidfd_send_signal(self.pidfd.as_fd(), 9);
         let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
-    }
-
-    fn into_created(self, console: Option<OwnedFd>, cgroup: Cgroup, warnings: Vec<String>) -> Created {
-        Created {
-            pid: self.pid,
-            pidfd: self.pidfd,
-            console,
-            cgroup,
-            warnings,
-            gate: Some(self.socket),
-        }
     }
 }
 

@@ -36,7 +36,9 @@ impl Init<'_> {
 
     fn live(&self, stdio: Stdio) -> Result<std::convert::Infallible> {
         follow_parent()?;
-        let (mut descriptors, joined) = receive_descriptors(&self.parent)?;
+        let (ToInit::Go { joined }, _) = self.parent.expect()? else {
+            return Err(out_of_turn());
+        };
         if self.namespaces.user() {
             become_root()?;
         }
@@ -49,6 +51,7 @@ impl Init<'_> {
             sys::net::loopback_up().errno_step("set up the loopback interface")?;
         }
         rustix::process::umask(Mode::from_raw_mode(0));
+        let mut descriptors = receive_descriptors(&self.parent)?;
         let root = Root::attach(descriptors.remove(0))?;
         root.mount_all(self.spec, descriptors, &joined)?;
         devices::fill(&root, self.spec, self.namespaces.user())?;
@@ -137,20 +140,26 @@ fn follow_parent() -> Result<()> {
     sys::process::set_parent_death_signal(9).errno_step("follow the monitor's death")
 }
 
-/// Waits for the parent's word; the root, the bind sources, and the hierarchies that were joined.
-fn receive_descriptors(parent: &Socket) -> Result<(Vec<OwnedFd>, Vec<String>)> {
-    let (ToInit::Go { descriptors, joined }, _) = parent.expect()? else {
-        return Err(Error::system("the monitor said something that is no start"));
-    };
-    let mut list = Vec::with_capacity(descriptors);
-    while list.len() < descriptors {
-        let (_, fds): (ToInit, _) = parent.expect()?;
+/// The root and the bind sources.
+fn receive_descriptors(parent: &Socket) -> Result<Vec<OwnedFd>> {
+    let mut list = Vec::new();
+    loop {
+        let (ToInit::Descriptors { left }, fds) = parent.expect()? else {
+            return Err(out_of_turn());
+        };
         list.extend(fds);
+        if left == 0 {
+            break;
+        }
     }
-    if list.is_empty() {
-        return Err(Error::system("the root file system did not come"));
+    match list.is_empty() {
+        true => Err(Error::system("the root file system did not come")),
+        false => Ok(list),
     }
-    Ok((list, joined))
+}
+
+fn out_of_turn() -> Error {
+    Error::system("the monitor said something out of turn")
 }
 
 /// Root of the new user namespace. Until now we were nobody in it.
@@ -187,6 +196,6 @@ fn make_cwd(root: &Root, cwd: &Path) -> Result<()> {
 fn wait_at_gate(parent: &Socket) -> Result<()> {
     match parent.expect()? {
         (ToInit::Execute, _) => Ok(()),
-        _ => Err(Error::system("the monitor said something that is no start")),
+        _ => Err(out_of_turn()),
     }
 }

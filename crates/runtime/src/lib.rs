@@ -89,9 +89,12 @@ pub struct Create<'a> {
     pub stdio: Stdio,
     /// Run a minimal init (reaper, signal forwarder) as process 1 and the command as its child (`docker run --init`).
     pub init: bool,
+    /// Whether init waits for [`Created::start`] before it executes the command; else it goes on by itself, which saves
+    /// both of them a wait.
+    pub gate: bool,
 }
 
-/// A container whose init waits, fully set up, for the word to execute the command.
+/// A container that is fully set up, its init at the gate if there is one.
 pub struct Created {
     /// In the caller's pid namespace.
     pub pid: i32,
@@ -103,20 +106,23 @@ pub struct Created {
     pub cgroup: cgroup::Cgroup,
     /// What is not as asked for.
     pub warnings: Vec<String>,
-    gate: Option<sync::Socket>,
+    init: Option<sync::Socket>,
+    gate: bool,
 }
 
 impl Created {
     /// Lets init execute the command; returns once it did, or with the reason why not (kinds `CommandNotFound` and
     /// `CommandNotExecutable`, in Docker's words).
     pub fn start(&mut self) -> Result<()> {
-        let gate = self
-            .gate
+        let init = self
+            .init
             .take()
             .ok_or_else(|| errdefs::Error::conflict("the container was started already"))?;
-        gate.send(&sync::ToInit::Execute, &[])?;
+        if self.gate {
+            init.send(&sync::ToInit::Execute, &[])?;
+        }
         // The socket closes with the execve: nothing to read is the good news.
-        match gate.receive::<sync::FromInit>()? {
+        match init.receive::<sync::FromInit>()? {
             None => Ok(()),
             Some((sync::FromInit::Failed(wire), _)) => Err(wire.into()),
             Some((sync::FromInit::Ready, _)) => Err(errdefs::Error::system("init said twice that it is ready")),

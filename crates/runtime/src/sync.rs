@@ -3,10 +3,11 @@
 //! ```text
 //! parent                                         init
 //!   |  (writes id maps, joins cgroups, limits)    | waits
-//!   |-- Go { mounts } ------------------------->  |
+//!   |-- Go ------------------------------------>  | root of its namespaces; session, host name, loopback
+//!   |  (mounts layers, idmaps bind sources)       |
 //!   |-- Descriptors (root, bind sources) x n -->  | mounts, pivots, devices, terminal
 //!   |  <------------- Ready (+ terminal's master) |
-//!   |-- Execute ------------------------------->  | seccomp, user, capabilities, execve
+//!   |-- Execute (at once when there is no gate) ->| seccomp, user, capabilities, execve
 //!   |  <---- end of stream: executed, or Failed   |
 //! ```
 //!
@@ -27,20 +28,21 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// Descriptors in one message; the kernel's limit is 253.
 pub const DESCRIPTORS: usize = 64;
 /// No message is longer.
-const LIMIT: usize = 64 * 1024;
+const LIMIT: usize = 16 * 1024;
 
 /// To init.
 #[derive(Serialize, Deserialize)]
 pub enum ToInit {
-    /// The ids are mapped; so many descriptors follow: the root first, then the bind mounts in the document's order.
+    /// The ids are mapped, the limits are set.
     Go {
-        /// Their number.
-        descriptors: usize,
         /// The version 1 cgroup hierarchies that were joined, by controller.
         joined: Vec<String>,
     },
-    /// Some of the descriptors.
-    Descriptors,
+    /// Some of the descriptors: the root first, then the bind mounts in the document's order.
+    Descriptors {
+        /// How many are still to come.
+        left: usize,
+    },
     /// Execute the command.
     Execute,
 }

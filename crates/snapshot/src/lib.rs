@@ -15,6 +15,7 @@
 mod apply;
 mod find;
 mod mount;
+mod mount_points;
 mod store;
 mod tar;
 mod tree;

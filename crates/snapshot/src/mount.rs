@@ -10,13 +10,16 @@ use errdefs::{ErrnoStep, Error, Result, Step};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
-use crate::{Digest, Store};
+use crate::{Digest, Store, mount_points};
 
 /// A container's own changes: `DIR/upper` and `DIR/work`, owned by the container's first host id.
 #[derive(Clone, Debug)]
 pub struct Writable {
     /// The container's directory.
     pub dir: PathBuf,
+    /// Whether it has to be there after a power cut. If not, the kernel does not force it to disk when the container asks
+    /// for it (fsync) or ends (overlayfs' `volatile`, Linux 5.10).
+    pub lasting: bool,
 }
 
 impl Writable {
@@ -31,12 +34,24 @@ impl Writable {
             .step_with(|| format!("give {} to the container", upper.display()))?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&upper, mode).step_with(|| format!("set the mode of {}", upper.display()))?;
-        Ok(Writable { dir: dir.to_owned() })
+        Ok(Writable::at(dir, true))
     }
 
     /// Those made before.
-    pub fn at(dir: &Path) -> Self {
-        Writable { dir: dir.into() }
+    pub fn at(dir: &Path, lasting: bool) -> Self {
+        Writable {
+            dir: dir.into(),
+            lasting,
+        }
+    }
+
+    /// Takes away the mark by which overlayfs knows an upper side that may not have reached the disk. Since it was
+    /// written this kernel has been up, or the container would have been removed: nothing is lost.
+    fn forget_volatile(&self) -> Result<()> {
+        match std::fs::remove_dir_all(self.dir.join("work/work/incompat")) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).step("clear the overlay's work directory"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -70,11 +85,19 @@ impl Store {
             let root = clone_of(&lower[0]).errno_step("mount the layer")?;
             return Ok(Mounted { root, view: store });
         }
-        // overlayfs wants something below, and two of it if there is nothing above.
-        while lower.is_empty() || (own.is_none() && lower.len() < 2) {
-            let empty = self.dir.join("empty");
-            std::fs::create_dir_all(&empty).step("make an empty layer")?;
-            lower.push(format!("{below}/empty"));
+        match own {
+            Some(own) => {
+                own.forget_volatile()?;
+                lower.push(format!("{below}/{}", mount_points::provide(&self.dir)?));
+            }
+            None => {
+                // overlayfs wants two if there is nothing above.
+                while lower.len() < 2 {
+                    let empty = self.dir.join("empty");
+                    std::fs::create_dir_all(&empty).step("make an empty layer")?;
+                    lower.push(format!("{below}/empty"));
+                }
+            }
         }
         let root = overlay(&lower, own)
             .errno_step("mount the layers (overlay)")
@@ -133,6 +156,10 @@ fn overlay(lower: &[String], own: Option<&Writable>) -> rustix::io::Result<Owned
     if let Some(own) = own {
         rustix::mount::fsconfig_set_string(fd, "upperdir", own.dir.join("upper"))?;
         rustix::mount::fsconfig_set_string(fd, "workdir", own.dir.join("work"))?;
+        if !own.lasting {
+            // Older kernels do without.
+            let _ = rustix::mount::fsconfig_set_flag(fd, "volatile");
+        }
     }
     rustix::mount::fsconfig_create(fd)?;
     rustix::mount::fsmount(fd, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())

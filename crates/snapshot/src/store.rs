@@ -168,13 +168,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// A layer that is being unpacked: locked while its owner lives, gone unless it was renamed.
-struct Staging {
-    dir: PathBuf,
+pub(crate) struct Staging {
+    pub(crate) dir: PathBuf,
     _lock: File,
 }
 
 impl Staging {
-    fn new(store: &Path) -> Result<Self> {
+    pub(crate) fn new(store: &Path) -> Result<Self> {
         loop {
             let dir = store.join("staging").join(unique());
             match std::fs::DirBuilder::new().mode(0o700).create(&dir) {

@@ -160,10 +160,6 @@ impl Roots {
     pub fn document(&self, id: &str) -> PathBuf {
         self.live(id).join("config.json")
     }
-    /// What its monitor could not tell anybody.
-    pub fn monitor_log(&self, id: &str) -> PathBuf {
-        self.live(id).join("monitor.log")
-    }
 }
 
 /// Reads one JSON file; `None` if it is not there.

@@ -1,12 +1,13 @@
 //! Starting a container's monitor.
 
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use errdefs::{Error, Kind, Result, Step};
+use errdefs::{ErrnoStep, Error, Kind, Result, Step};
 
 use super::record::Record;
 use crate::link::{self, Answer, Attached, Request};
@@ -58,8 +59,7 @@ pub fn spawn(engine: &Engine, record: &Record, lock: File, attach: bool) -> Resu
         ours.shutdown(std::net::Shutdown::Write)
             .step("make a socket for the monitor")?;
     }
-    let log_path = engine.roots.monitor_log(&record.id);
-    let log = File::create(&log_path).step("make the monitor's log")?;
+    let mut words = memory_file()?;
     let program = Program::find(engine.monitor_program.as_deref(), record.ids.is_none());
     let child = Command::new(&program.path)
         .args(arguments::encode(&engine.roots, &record.id))
@@ -67,7 +67,7 @@ pub fn spawn(engine: &Engine, record: &Record, lock: File, attach: bool) -> Resu
         .current_dir("/")
         .stdin(Stdio::from(lock))
         .stdout(Stdio::from(OwnedFd::from(theirs)))
-        .stderr(Stdio::from(log))
+        .stderr(Stdio::from(words.try_clone().step("make the monitor's standard error")?))
         .spawn();
     child.step_with(|| format!("start the monitor ({})", program.path.display()))?;
     match link::answer(&ours) {
@@ -77,17 +77,24 @@ pub fn spawn(engine: &Engine, record: &Record, lock: File, attach: bool) -> Resu
             warnings,
         }),
         Ok(_) => Err(Error::system("the monitor gave an answer that fits no start")),
-        Err(e) if e.kind() == Kind::Unavailable => Err(died(&log_path, e)),
+        Err(e) if e.kind() == Kind::Unavailable => Err(died(&mut words, e)),
         Err(e) => Err(e),
     }
 }
 
+/// For what a monitor says that nobody is to hear but who waits for it: why it panicked.
+fn memory_file() -> Result<File> {
+    let made = rustix::fs::memfd_create(c"berth-monitor", rustix::fs::MemfdFlags::CLOEXEC);
+    Ok(made.errno_step("make the monitor's standard error")?.into())
+}
+
 /// A monitor that ended without an answer: its last words, if any.
-fn died(log: &Path, error: Error) -> Error {
-    let words = std::fs::read_to_string(log).unwrap_or_default();
-    match words.trim() {
+fn died(words: &mut File, error: Error) -> Error {
+    let mut text = String::new();
+    let _ = words.rewind().and_then(|()| words.read_to_string(&mut text));
+    match text.trim() {
         "" => Error::system("the container's monitor died before the container ran"),
-        words => Error::caused(format!("the container's monitor died: {words}"), error),
+        text => Error::caused(format!("the container's monitor died: {text}"), error),
     }
 }
 

@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Cgroup {
     /// Below each hierarchy's mount point, e.g. "/berth/ID".
     pub path: String,
+    /// Its directories, where whoever made them is the one that asks; else they are looked for.
+    #[serde(skip)]
+    made: Option<Vec<PathBuf>>,
 }
 
 /// A cgroup made for a new container, and which hierarchies its processes join.
@@ -69,6 +72,9 @@ impl Membership {
             v1::apply(hierarchy, &dir, resources)?;
             membership.v1.push((hierarchy.controllers.join(","), dir));
         }
+        let v2 = host.v2.iter().map(|root| cgroup.below(root));
+        let v1 = membership.v1.iter().map(|(_, dir)| dir.clone());
+        membership.cgroup.made = Some(v2.chain(v1).collect());
         Ok(membership)
     }
 
@@ -131,7 +137,10 @@ impl Entrance {
 impl Cgroup {
     /// At this path below each hierarchy's mount point.
     pub fn at(path: &str) -> Self {
-        Cgroup { path: path.into() }
+        Cgroup {
+            path: path.into(),
+            made: None,
+        }
     }
 
     fn below(&self, mount: &Path) -> PathBuf {
@@ -140,6 +149,9 @@ impl Cgroup {
 
     /// All directories of it that exist.
     fn directories(&self) -> Result<Vec<PathBuf>> {
+        if let Some(made) = &self.made {
+            return Ok(made.clone());
+        }
         let host = Host::get()?;
         let mounts = host.v2.iter().chain(host.v1.iter().map(|h| &h.mount));
         Ok(mounts
@@ -152,7 +164,9 @@ impl Cgroup {
     fn main(&self) -> Result<Option<PathBuf>> {
         let host = Host::get()?;
         let mount = host.v2.as_ref().or(host.find("freezer").map(|h| &h.mount));
-        Ok(mount.map(|m| self.below(m)).filter(|dir| dir.is_dir()))
+        Ok(mount
+            .map(|m| self.below(m))
+            .filter(|dir| self.made.is_some() || dir.is_dir()))
     }
 
     /// Applies changed limits (docker update).
