@@ -18,10 +18,15 @@ pub fn roots() -> Roots {
 
 /// The engine on these.
 pub fn engine() -> Result<Engine> {
-    Engine::open(roots()).map_err(|error| match error.kind() {
+    Engine::open(roots()).map_err(explain)
+}
+
+/// What is forbidden to others than root gets a hint.
+pub fn explain(error: errdefs::Error) -> errdefs::Error {
+    match error.kind() {
         errdefs::Kind::Forbidden if !rustix::process::geteuid().is_root() => error.hint("Berth needs root: try sudo"),
         _ => error,
-    })
+    }
 }
 
 /// A client with the credentials of `docker login`, and the proxies of the environment.

@@ -28,8 +28,6 @@ pub struct Engine {
     pub(crate) layers: snapshot::Store,
     /// Manifests and configurations by digest.
     pub(crate) content: ::image::content::Store,
-    /// What monitors are started with; our own program unless set.
-    pub(crate) monitor_program: Option<std::path::PathBuf>,
 }
 
 impl Engine {
@@ -40,7 +38,6 @@ impl Engine {
             state: state::State::open(&roots.database())?,
             layers: snapshot::Store::open(&roots.layers())?,
             content: ::image::content::Store::open(&roots.content())?,
-            monitor_program: None,
             roots,
         })
     }

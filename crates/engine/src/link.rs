@@ -12,8 +12,8 @@
 //!    |<-------------------------------- Answer::Exited  |
 //! ```
 //!
-//! A message is four bytes of length (big endian) and that much JSON. The first stream of `start` is the same
-//! protocol from the answer on: the monitor is born with it, so that no output can be missed.
+//! A message is four bytes of length (big endian) and that much JSON. The first stream is one that the monitor is born
+//! with: `Begin`, and then the same protocol, so that no output can be missed.
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -36,6 +36,11 @@ pub const FRAME_LIMIT: usize = 1 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
+    /// The first of all, from whoever started the monitor: the container is made, run it.
+    Begin {
+        /// As [`Request::Attach`] with input, before the first byte is written.
+        attach: bool,
+    },
     /// Stream output from now on, and take input if `stdin`.
     Attach {
         /// Whether this client's frames of input reach the container.

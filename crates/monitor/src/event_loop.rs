@@ -135,11 +135,10 @@ impl Monitor {
     }
 
     /// Answers whoever started us; if it asked to be attached it is the first client.
-    pub fn greet(&mut self, starter: &UnixStream, first: Option<Request>, warnings: Vec<String>) -> Result<()> {
+    pub fn greet(&mut self, starter: &UnixStream, attach: bool, warnings: Vec<String>) -> Result<()> {
         let pid = self.run.as_ref().map_or(0, |run| run.created.pid);
         // The starter may be gone already; the container runs all the same.
         let _ = link::send(starter.as_fd(), &Answer::Started { pid, warnings }, &[]);
-        let attach = matches!(first, Some(Request::Attach { .. }));
         if attach {
             let client = self.admit(starter.try_clone().step("keep the starter's socket")?);
             client.attach(true);
@@ -339,6 +338,7 @@ impl Monitor {
 
     fn handle(&mut self, client: &mut Client, request: Request, fds: Vec<std::os::fd::OwnedFd>) {
         let answer = match request {
+            Request::Begin { .. } => Err(Error::conflict("the container was started already")),
             Request::Attach { stdin } => {
                 client.answer(&Answer::Done, &[]);
                 return client.attach(stdin);

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! engine.start                 monitor                                  container
-//!      |-- spawn ----------------> adopt: lock, socket to the starter
-//!      |                           bring up: spec, cgroup, clone3 ------> init waits at the gate
+//!      |-- Monitor::start -------> adopt: lock, socket to the starter
+//!      |-- Begin ----------------> bring up: spec, cgroup, clone3 ------> init waits at the gate
 //!      |                           listen on monitor.sock
 //!      |                           open the gate -----------------------> execve
 //!      |<-- Started or Failed ---- write state.json
@@ -26,7 +26,6 @@ mod output;
 mod restart;
 mod teardown;
 
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use engine::Roots;
@@ -60,13 +59,18 @@ pub fn run(roots: Roots, id: &str) -> i32 {
 
 /// The whole life, in order.
 fn live(roots: Roots, id: &str, starter: &UnixStream) -> Result<()> {
+    let attach = match link::receive(std::os::fd::AsFd::as_fd(starter))? {
+        Some((Request::Begin { attach }, _)) => attach,
+        Some(_) => return Err(Error::invalid("a monitor is told to begin first")),
+        // The container was not made after all.
+        None => return Ok(()),
+    };
     let record: Record =
         read_json(&roots.record(id))?.ok_or_else(|| Error::not_found(format!("No such container: {id}")))?;
-    let first: Option<(Request, Vec<OwnedFd>)> = link::receive(std::os::fd::AsFd::as_fd(starter))?;
     let mut monitor = Monitor::new(roots, record)?;
     monitor.listen()?;
     match monitor.start() {
-        Ok(warnings) => monitor.greet(starter, first.map(|(request, _)| request), warnings)?,
+        Ok(warnings) => monitor.greet(starter, attach, warnings)?,
         Err(error) => {
             monitor.tear_down_unstarted(&error);
             return Err(error);

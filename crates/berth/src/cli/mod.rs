@@ -54,8 +54,27 @@ pub struct Command {
 }
 
 impl Command {
-    /// For clap: parsing, help, completion.
+    /// For clap, with all flags: help and completion.
     pub fn build(&self) -> clap::Command {
+        self.build_with(|_| true)
+    }
+
+    /// For parsing these arguments: without the flags that cannot be meant. `run` has a hundred, and to build them takes
+    /// as long as to set up the container's root.
+    fn build_for(&self, arguments: &[OsString]) -> clap::Command {
+        let texts: Vec<_> = arguments.iter().map(|a| a.to_string_lossy()).collect();
+        if texts.iter().any(|text| text == "--help") {
+            return self.build();
+        }
+        self.build_with(|flag| {
+            texts.iter().any(|text| match text.strip_prefix("--") {
+                Some(long) => long.split('=').next() == Some(flag.long),
+                None => text.starts_with('-') && flag.short.is_some_and(|letter| text.contains(letter)),
+            })
+        })
+    }
+
+    fn build_with(&self, wanted: impl Fn(&Flag) -> bool) -> clap::Command {
         let mut command = clap::Command::new(self.name)
             .about(self.about)
             .override_usage(format!("berth {} {}", self.name, self.usage))
@@ -67,7 +86,7 @@ impl Command {
                     .action(clap::ArgAction::Help)
                     .help("Print usage"),
             );
-        for flag in self.flags.iter().copied().flatten() {
+        for flag in self.flags.iter().copied().flatten().filter(|f| wanted(f)) {
             command = command.arg(flag.build());
         }
         if self.words != Words::None {
@@ -98,7 +117,7 @@ impl Command {
 
     /// What the user said.
     pub fn parse(&self, arguments: &[OsString]) -> Result<Parsed> {
-        let matches = self.build().no_binary_name(true).try_get_matches_from(arguments);
+        let matches = self.build_for(arguments).no_binary_name(true).try_get_matches_from(arguments);
         let matches = match matches {
             Ok(matches) => matches,
             Err(e) if e.kind() == ErrorKind::DisplayHelp => return Ok(Parsed::Help(e.render().ansi().to_string())),

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use engine::Engine;
+use engine::container::spawn::Monitor;
 use engine::image::Platform;
 use errdefs::{Error, Kind, Result, Step};
 
@@ -19,25 +20,19 @@ pub fn run(given: &Given) -> Result<u8> {
         return Err(Error::invalid("the input device is not a TTY"));
     }
     let asked = translate::body(given, detached)?;
+    let mut monitor = Monitor::ahead(&settings::roots(), &asked.body).map_err(settings::explain)?;
     let engine = settings::engine()?;
-    let id = make(&engine, given, asked)?;
-    if detached {
-        engine
-            .start(&id, false)?
-            .into_iter()
-            .flat_map(|a| a.warnings)
-            .for_each(|w| output::note(&format!("WARNING: {w}")));
-        output::say(&format!("{id}\n"));
-        return Ok(0);
-    }
-    let signals = terminal::signals()?;
-    let attached = engine
-        .start(&id, true)?
-        .ok_or_else(|| Error::system("the container was started and not attached to"))?;
+    let id = make(&engine, given, asked, Some(&monitor))?;
+    let signals = if detached { None } else { Some(terminal::signals()?) };
+    let attached = monitor.begin(!detached, tty)?;
     attached
         .warnings
         .iter()
         .for_each(|w| output::note(&format!("WARNING: {w}")));
+    let Some(signals) = signals else {
+        output::say(&format!("{id}\n"));
+        return Ok(0);
+    };
     let proxy = !given.has("sig-proxy") || given.on("sig-proxy");
     let signal = |number: i32| _ = engine.kill(&id, &number.to_string());
     let signal: Option<&dyn Fn(i32)> = if proxy { Some(&signal) } else { None };
@@ -76,15 +71,15 @@ pub fn ended(engine: &Engine, id: &str, ended: Ended) -> Result<u8> {
 pub fn create(given: &Given) -> Result<u8> {
     let asked = translate::body(given, false)?;
     let engine = settings::engine()?;
-    let id = make(&engine, given, asked)?;
+    let id = make(&engine, given, asked, None)?;
     output::say(&format!("{id}\n"));
     Ok(0)
 }
 
 /// The container's id, in the file of `--cidfile`, too. That is made first: a container whose id nobody learns is no use.
-fn make(engine: &Engine, given: &Given, asked: Asked) -> Result<String> {
+fn make(engine: &Engine, given: &Given, asked: Asked, monitor: Option<&Monitor>) -> Result<String> {
     let Some(path) = given.one("cidfile") else {
-        return make_container(engine, given, asked);
+        return make_container(engine, given, asked, monitor);
     };
     let mut file = match std::fs::File::create_new(path) {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -94,7 +89,7 @@ fn make(engine: &Engine, given: &Given, asked: Asked) -> Result<String> {
         }
         made => made.step_with(|| format!("failed to create the container ID file {path}"))?,
     };
-    let made = make_container(engine, given, asked);
+    let made = make_container(engine, given, asked, monitor);
     match &made {
         Ok(id) => file
             .write_all(id.as_bytes())
@@ -105,7 +100,7 @@ fn make(engine: &Engine, given: &Given, asked: Asked) -> Result<String> {
 }
 
 /// The container's id. Pulls the image if it is not there, as `--pull` says.
-fn make_container(engine: &Engine, given: &Given, asked: Asked) -> Result<String> {
+fn make_container(engine: &Engine, given: &Given, asked: Asked, monitor: Option<&Monitor>) -> Result<String> {
     let platform = given.one("platform").map(Platform::parse).transpose()?;
     let image = &given.words[0];
     let policy = given.one("pull").unwrap_or("missing");
@@ -119,7 +114,11 @@ fn make_container(engine: &Engine, given: &Given, asked: Asked) -> Result<String
             )));
         }
     }
-    let create = || engine.create(given.one("name"), &asked.body, platform.as_ref());
+    let (name, body, wanted) = (given.one("name"), &asked.body, platform.as_ref());
+    let create = || match monitor {
+        Some(monitor) => engine.create_for(monitor, name, body, wanted),
+        None => engine.create(name, body, wanted),
+    };
     let created = match create() {
         Err(e)
             if e.kind() == Kind::NotFound && policy == "missing" && missing_image(engine, image, platform.as_ref()) =>

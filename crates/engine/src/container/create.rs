@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::mounts::{Source, Wanted, wanted};
 use super::record::{Record, now, write_json};
+use super::spawn::Monitor;
 use super::{files, lock, merge, names, refuse};
 use crate::image::Image;
 use crate::paths::make_private;
@@ -34,6 +35,27 @@ impl Engine {
         body: &ContainerCreateBody,
         platform: Option<&Platform>,
     ) -> Result<ContainerCreateResponse> {
+        self.check_and_make(None, name, body, platform)
+    }
+
+    /// As [`Engine::create`], for a monitor that was started ahead; it is still to be told to begin.
+    pub fn create_for(
+        &self,
+        monitor: &Monitor,
+        name: Option<&str>,
+        body: &ContainerCreateBody,
+        platform: Option<&Platform>,
+    ) -> Result<ContainerCreateResponse> {
+        self.check_and_make(Some(monitor), name, body, platform)
+    }
+
+    fn check_and_make(
+        &self,
+        monitor: Option<&Monitor>,
+        name: Option<&str>,
+        body: &ContainerCreateBody,
+        platform: Option<&Platform>,
+    ) -> Result<ContainerCreateResponse> {
         let name = name.map(names::check).transpose()?;
         refuse::refuse_unsupported(body)?;
         let reference = body.image.as_deref().filter(|i| !i.is_empty());
@@ -44,33 +66,41 @@ impl Engine {
         check(&mut body)?;
         let wanted = wanted(&body)?;
         self.reap_some(REAP_AT_MOST)?;
-        self.make(name, body, &image, &wanted)
+        if let Some(monitor) = monitor {
+            return self.make(monitor.id(), name, body, &image, &wanted);
+        }
+        let id = names::new_id()?;
+        // As long as we hold its lock, nobody takes what is half made for abandoned.
+        let _lock = lock::take(&self.roots, &id, || Ok(false))?;
+        let made = self.make(&id, name, body, &image, &wanted)?;
+        lock::discard(&self.roots, &id)?;
+        Ok(made)
     }
+
+    /// The caller holds the lock.
 
     fn make(
         &self,
+        id: &str,
         name: Option<&str>,
         mut body: ContainerCreateBody,
         image: &Image,
         wanted: &[Wanted],
     ) -> Result<ContainerCreateResponse> {
-        let id = names::new_id()?;
         if body.hostname.as_deref().is_none_or(str::is_empty) {
-            body.hostname = Some(default_hostname(&body, &id));
+            body.hostname = Some(default_hostname(&body, id));
         }
         let host_users = body.host_config.as_ref().is_some_and(spec::host_users);
-        // As long as we hold its lock, nobody takes what is half made for abandoned.
-        let _lock = lock::take(&self.roots, &id, || Ok(false))?;
         let mut undo = Undo {
             engine: self,
-            id: &id,
+            id,
             volumes: Vec::new(),
             armed: true,
         };
-        make_private(&self.roots.container(&id))?;
-        let ids = self.register(&id, name, &image.id, !host_users)?;
+        make_private(&self.roots.container(id))?;
+        let ids = self.register(id, name, &image.id, !host_users)?;
         let mut record = Record {
-            id: id.clone(),
+            id: id.into(),
             created: now(),
             image: image.id.clone(),
             layers: image.layers.iter().map(|l| l.to_string()).collect(),
@@ -80,7 +110,7 @@ impl Engine {
             body,
         };
         let first = record.ids.map_or(0, |range| range.first);
-        snapshot::Writable::create(&self.roots.container(&id), first, first)?;
+        snapshot::Writable::create(&self.roots.container(id), first, first)?;
         for wanted in wanted {
             let point = self.provide(wanted, &image.layers, &mut undo.volumes)?;
             record.mounts.push(point);
@@ -88,14 +118,13 @@ impl Engine {
         record.anonymous_volumes.clone_from(&undo.volumes);
         let used: Vec<String> = record.mounts.iter().filter_map(|m| m.name.clone()).collect();
         if !used.is_empty() {
-            self.state.use_volumes(&id, &used)?;
+            self.state.use_volumes(id, &used)?;
         }
         files::write(&self.roots, &record)?;
-        write_json(&self.roots.record(&id), &record)?;
+        write_json(&self.roots.record(id), &record)?;
         undo.armed = false;
-        lock::discard(&self.roots, &id)?;
         Ok(ContainerCreateResponse {
-            id: id.clone(),
+            id: id.into(),
             warnings: Vec::new(),
         })
     }

@@ -1,14 +1,14 @@
 //! `start`, `attach`, `stop`, `kill`, `restart`, `pause`, `wait`, `rename`.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use errdefs::{Error, Kind, Result};
 
 use super::record::{LiveStatus, read_json};
 use super::status::{Status, status};
-use super::{lock, names, spawn};
+use super::spawn::Monitor;
+use super::{lock, names};
 use crate::link::{self, Answer, Attached, Exit, Request};
 use crate::signal;
 use crate::state::ContainerRow;
@@ -29,11 +29,6 @@ pub enum WaitCondition {
 }
 
 impl Engine {
-    /// The program that monitors are started with; our own unless set.
-    pub fn set_monitor_program(&mut self, path: PathBuf) {
-        self.monitor_program = Some(path);
-    }
-
     /// By name, id or id prefix, in Docker's words when it is not there.
     pub fn find(&self, name: &str) -> Result<ContainerRow> {
         self.state.find_container(name.strip_prefix('/').unwrap_or(name))
@@ -59,8 +54,8 @@ impl Engine {
             drop(lock);
             return self.start(&record.id, attach);
         }
-        let attached = spawn::spawn(self, &record, lock, attach)?;
-        Ok(Some(attached))
+        let mut monitor = Monitor::start(&self.roots, &record.id, lock, record.ids.is_none())?;
+        monitor.begin(attach, record.tty()).map(Some)
     }
 
     /// Connects to a running container. Kind `Conflict` when it does not run.

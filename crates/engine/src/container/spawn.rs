@@ -1,17 +1,19 @@
 //! Starting a container's monitor.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
+use bollard_stubs::models::ContainerCreateBody;
 use errdefs::{ErrnoStep, Error, Kind, Result, Step};
 
-use super::record::Record;
+use super::{lock, names};
 use crate::link::{self, Answer, Attached, Request};
-use crate::{Engine, Roots};
+use crate::{Roots, spec};
 
 /// The argument list of a monitor, after the program's name: the two sides of it stand here, side by side.
 pub mod arguments {
@@ -48,37 +50,76 @@ pub mod arguments {
     }
 }
 
-/// Starts the monitor of `record`'s container and waits until the container runs. The monitor is born with the lock as
-/// its standard input (held as long as any copy of that descriptor is open, which is as long as it lives) and a socket
-/// as its standard output.
-pub fn spawn(engine: &Engine, record: &Record, lock: File, attach: bool) -> Result<Attached> {
-    let (ours, theirs) = UnixStream::pair().step("make a socket for the monitor")?;
-    if attach {
-        link::send(std::os::fd::AsFd::as_fd(&ours), &Request::Attach { stdin: true }, &[])?;
-    } else {
-        ours.shutdown(std::net::Shutdown::Write)
-            .step("make a socket for the monitor")?;
+/// A monitor that was started, and waits to be told that its container is made.
+pub struct Monitor {
+    roots: Roots,
+    id: String,
+    /// Ours, until the monitor is alone with it.
+    lock: Option<File>,
+    socket: UnixStream,
+    words: File,
+    /// Kept: the kernel may not have read it yet.
+    _program: Program,
+}
+
+impl Monitor {
+    /// Starts the monitor of a container that is still to be made (`body`), under a new id: the making and the beginning
+    /// of a process take equally long, and need not take turns. Dropped, it leaves nothing.
+    pub fn ahead(roots: &Roots, body: &ContainerCreateBody) -> Result<Self> {
+        roots.make()?;
+        let id = names::new_id()?;
+        let lock = lock::take(roots, &id, || Ok(false))?;
+        let lock = lock.ok_or_else(|| Error::conflict(format!("container {id} is busy")))?;
+        let host_root = body.host_config.as_ref().is_some_and(spec::host_users);
+        Monitor::start(roots, &id, lock, host_root)
     }
-    let mut words = memory_file()?;
-    let program = Program::find(engine.monitor_program.as_deref(), record.ids.is_none());
-    let child = Command::new(&program.path)
-        .args(arguments::encode(&engine.roots, &record.id))
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::from(lock))
-        .stdout(Stdio::from(OwnedFd::from(theirs)))
-        .stderr(Stdio::from(words.try_clone().step("make the monitor's standard error")?))
-        .spawn();
-    child.step_with(|| format!("start the monitor ({})", program.path.display()))?;
-    match link::answer(&ours) {
-        Ok((Answer::Started { warnings, .. }, _)) => Ok(Attached {
+
+    /// Starts a monitor. It is born with the lock as its standard input (held as long as any copy of that descriptor is
+    /// open, which is as long as it lives) and a socket as its standard output.
+    pub(super) fn start(roots: &Roots, id: &str, lock: File, host_root: bool) -> Result<Self> {
+        let (ours, theirs) = UnixStream::pair().step("make a socket for the monitor")?;
+        let words = memory_file()?;
+        let program = Program::new(roots, id, host_root)?;
+        let streams = [lock.as_fd(), theirs.as_fd(), words.as_fd()];
+        program.program.start(streams).errno_step("start the monitor")?;
+        Ok(Monitor {
+            roots: roots.clone(),
+            id: id.into(),
+            lock: Some(lock),
             socket: ours,
-            tty: record.tty(),
-            warnings,
-        }),
-        Ok(_) => Err(Error::system("the monitor gave an answer that fits no start")),
-        Err(e) if e.kind() == Kind::Unavailable => Err(died(&mut words, e)),
-        Err(e) => Err(e),
+            words,
+            _program: program,
+        })
+    }
+
+    /// Of its container.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Has it run the container, and waits until that runs.
+    pub fn begin(&mut self, attach: bool, tty: bool) -> Result<Attached> {
+        let told = link::send(self.socket.as_fd(), &Request::Begin { attach }, &[]);
+        self.lock = None;
+        match told.and_then(|()| link::answer(&self.socket)) {
+            Ok((Answer::Started { warnings, .. }, _)) => Ok(Attached {
+                socket: self.socket.try_clone().step("keep the monitor's socket")?,
+                tty,
+                warnings,
+            }),
+            Ok(_) => Err(Error::system("the monitor gave an answer that fits no start")),
+            Err(e) if e.kind() == Kind::Unavailable => Err(died(&mut self.words, e)),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            // It hears the end of its socket, and goes. What cannot be removed is found by `reap`.
+            let _ = lock::discard(&self.roots, &self.id);
+        }
     }
 }
 
@@ -98,27 +139,35 @@ fn died(words: &mut File, error: Error) -> Error {
     }
 }
 
-/// The program to start monitors with. For a container whose root is the host's it is a read-only view of our own file:
-/// nobody who gets hold of it through `/proc/PID/exe` can write to it (CVE-2019-5736). Root of a user namespace of its own
-/// cannot write to it anyway.
+/// Our own program, as a monitor. For a container whose root is the host's it is a read-only view of our file: nobody who
+/// gets hold of it through `/proc/PID/exe` can write to it (CVE-2019-5736). Root of a user namespace of its own cannot
+/// write to it anyway.
 struct Program {
-    path: PathBuf,
+    program: sys::process::Program,
     _view: Option<OwnedFd>,
 }
 
 impl Program {
-    fn find(set: Option<&Path>, guarded: bool) -> Self {
-        let original = set.unwrap_or(Path::new("/proc/self/exe"));
-        match guarded.then(|| sys::mount::read_only_view(original)) {
-            Some(Ok(view)) => Program {
-                path: format!("/proc/self/fd/{}", view.as_raw_fd()).into(),
-                _view: Some(view),
+    fn new(roots: &Roots, id: &str, host_root: bool) -> Result<Self> {
+        let own = "/proc/self/exe";
+        let view = if host_root {
+            sys::mount::read_only_view(Path::new(own)).ok()
+        } else {
+            None
+        };
+        let path = view
+            .as_ref()
+            .map_or(own.to_owned(), |view| format!("/proc/self/fd/{}", view.as_raw_fd()));
+        let text = |text: &[u8]| CString::new(text).step("a zero byte in a path");
+        let rest = arguments::encode(roots, id);
+        let names = std::iter::once(text(b"berth")).chain(rest.iter().map(|a| text(a.as_bytes())));
+        Ok(Program {
+            program: sys::process::Program {
+                path: text(path.as_bytes())?,
+                arguments: names.collect::<Result<_>>()?,
             },
-            Some(Err(_)) | None => Program {
-                path: original.into(),
-                _view: None,
-            },
-        }
+            _view: view,
+        })
     }
 }
 
