@@ -13,8 +13,10 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 const PATIENCE_MS: u32 = 30_000;
 /// Bytes in a page. Small, because whoever opens the database first reads its whole log, and a commit writes whole pages.
 const PAGE: u32 = 1024;
-/// Pages in the log before it is taken into the database, which waits for the disk.
-const LOG_PAGES: u32 = 256;
+/// Pages in the log before it is taken into the database, which waits for the disk: when somebody waits for us, and when
+/// nobody does.
+const LOG_PAGES: u32 = 512;
+const LOG_PAGES_AT_LEISURE: u32 = 64;
 /// Ids in one container's range.
 const RANGE: u32 = 65_536;
 /// Where ranges are: high, away from distributions' and systemd's own. The gap is around 2^31, which many programs
@@ -92,11 +94,9 @@ impl State {
         let version: i64 = db
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .map_err(database)?;
-        db.execute_batch(&format!(
-            "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = {LOG_PAGES};"
-        ))
-        .map_err(database)?;
-        // Closing would wait for the disk four times. The log is taken into the database every so many pages instead.
+        // Taking the log in waits for the disk, at closing four times: `take_log_in` says when that is done.
+        db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0;")
+            .map_err(database)?;
         db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             .map_err(database)?;
         match version {
@@ -108,7 +108,9 @@ impl State {
                 )));
             }
         }
-        Ok(State { db })
+        let state = State { db };
+        state.take_log_in(LOG_PAGES)?;
+        Ok(state)
     }
 
     fn make(db: &mut Connection) -> Result<()> {
@@ -166,6 +168,24 @@ impl State {
             .map_err(database)?;
             Ok(ids)
         })
+    }
+
+    /// To be called when nobody waits for us.
+    pub fn tidy(&self) -> Result<()> {
+        self.take_log_in(LOG_PAGES_AT_LEISURE)
+    }
+
+    /// Takes a log of more pages into the database and begins it anew, unless others are at work: whoever opens next has
+    /// to read it through.
+    fn take_log_in(&self, pages: u32) -> Result<()> {
+        let path = self.db.path().map(|path| format!("{path}-wal")).unwrap_or_default();
+        if std::fs::metadata(path).is_ok_and(|log| log.len() > u64::from(pages * PAGE)) {
+            let patience = |ms: u32| self.db.busy_timeout(std::time::Duration::from_millis(ms.into()));
+            patience(0).map_err(database)?;
+            let taken = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            patience(PATIENCE_MS).and(taken).map_err(database)?;
+        }
+        Ok(())
     }
 
     /// Also frees its ids and volume references; fine if it is gone.

@@ -59,6 +59,7 @@ pub fn run(roots: Roots, id: &str) -> i32 {
 
 /// The whole life, in order.
 fn live(roots: Roots, id: &str, starter: &UnixStream) -> Result<()> {
+    engine::spec::get_ready();
     let attach = match link::receive(std::os::fd::AsFd::as_fd(starter))? {
         Some((Request::Begin { attach }, _)) => attach,
         Some(_) => return Err(Error::invalid("a monitor is told to begin first")),

@@ -130,7 +130,11 @@ impl Log {
             .mode(0o640)
             .open(&self.path);
         self.file = opened.ok();
-        self.size = self.file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
+        self.size = self
+            .file
+            .as_ref()
+            .and_then(|f| f.metadata().ok())
+            .map_or(0, |m| m.len());
     }
 }
 

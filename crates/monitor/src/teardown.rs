@@ -6,9 +6,10 @@
 use engine::Engine;
 use engine::container::Ended;
 use engine::container::record::{now, write_json};
-use engine::container::remove::remove_files;
+use engine::container::remove::remove_from_sight;
 use engine::link::Exit;
 use errdefs::{Error, Kind, Result};
+use snapshot::Doomed;
 
 use crate::event_loop::Monitor;
 
@@ -18,8 +19,9 @@ impl Monitor {
         let started_at = std::mem::take(&mut self.started_at);
         let mut errors = Vec::new();
         keep_error(&mut errors, self.remove_cgroup());
+        let mut doomed = None;
         let removal = match self.record.auto_remove() {
-            true => self.remove_container(),
+            true => self.remove_container().map(|files| doomed = files),
             false => {
                 if !errors.is_empty() {
                     exit.error.get_or_insert_default().push_str(&errors.join("; "));
@@ -37,11 +39,13 @@ impl Monitor {
         for client in &mut self.clients {
             client.finish(&exit);
         }
-        if self.record.auto_remove() && !self.has_volumes() {
-            // Nobody waits for this: a row without a record counts for nothing.
+        if doomed.is_some() {
+            // Nobody waits for the rest: a row without a record counts for nothing, and the files are out of sight.
+            self.clients.clear();
+            drop(doomed);
             keep_error(
                 &mut errors,
-                Engine::open(self.roots.clone()).and_then(|e| e.forget(&self.record.id)),
+                Engine::open(self.roots.clone()).and_then(|e| e.forget_at_leisure(&self.record.id)),
             );
         }
     }
@@ -75,11 +79,12 @@ impl Monitor {
 
     /// `--rm`. Only now the database is opened, and only if there are volumes to care for: until its end a monitor has no
     /// need of it.
-    fn remove_container(&self) -> Result<()> {
+    fn remove_container(&self) -> Result<Option<Doomed>> {
         if !self.has_volumes() {
-            return remove_files(&self.roots, &self.record.id);
+            return remove_from_sight(&self.roots, &self.record.id).map(Some);
         }
-        Engine::open(self.roots.clone())?.remove_ended(&self.record.id)
+        let engine = Engine::open(self.roots.clone())?;
+        engine.remove_ended(&self.record.id).map(|()| None)
     }
 }
 

@@ -20,12 +20,7 @@ use crate::{Create, Created, Rootfs, Stdio, mounts};
 /// Sets up a container up to, but without, executing its command. On error nothing is left behind.
 /// The caller must be single-threaded.
 pub fn create(request: Create<'_>) -> Result<Created> {
-    let process = request
-        .spec
-        .process()
-        .as_ref()
-        .ok_or_else(|| Error::invalid("the document has no process"))?;
-    let plan = Plan::new(request.spec, process)?;
+    let plan = Plan::new(request.spec, process_of(request.spec)?)?;
     let namespaces = Namespaces::of(request.spec)?;
     let mut rootfs = request.rootfs;
     let membership = Membership::make(request.spec)?;
@@ -39,7 +34,7 @@ pub fn create(request: Create<'_>) -> Result<Created> {
         reaper: request.init,
     };
     let result = birth.bear(&membership).and_then(|mut child| {
-        match child.bring_up(request.spec, process, namespaces, &membership, &mut rootfs, &bundle, gate) {
+        match child.bring_up(request.spec, namespaces, &membership, &mut rootfs, &bundle, gate) {
             Ok((console, warnings)) => Ok(Created {
                 pid: child.pid,
                 pidfd: child.pidfd,
@@ -59,6 +54,11 @@ pub fn create(request: Create<'_>) -> Result<Created> {
         // The error that is told is the first one; a cgroup that stays is found by its path.
         let _ = cgroup.remove();
     })
+}
+
+fn process_of(spec: &Spec) -> Result<&Process> {
+    let process = spec.process().as_ref();
+    process.ok_or_else(|| Error::invalid("the document has no process"))
 }
 
 /// Everything init gets.
@@ -132,7 +132,6 @@ impl Child {
     fn bring_up(
         &mut self,
         spec: &Spec,
-        process: &Process,
         namespaces: Namespaces,
         membership: &Membership,
         rootfs: &mut Rootfs<'_>,
@@ -145,6 +144,7 @@ impl Child {
         } else {
             None
         };
+        let process = process_of(spec)?;
         set_limits(self.pid, process.rlimits().as_deref().unwrap_or_default())?;
         set_oom_score(self.pid, process)?;
         let userns = userns.as_ref().map(|fd| fd.as_fd());

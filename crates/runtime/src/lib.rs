@@ -44,6 +44,13 @@ pub const REPLACEABLE_IN_PROC: &[&str] = &[
     "/proc/slabinfo",
 ];
 
+/// Does what does not depend on the container, for a caller that waits to be told about it: the host's cgroups are looked
+/// up, and the filter of a container with these capabilities is compiled. What fails will fail again, and be told then.
+pub fn get_ready(capabilities: &[oci::Capability]) {
+    let _ = cgroup::look_up();
+    let _ = seccomp::compile_ahead(seccomp::default_profile(capabilities));
+}
+
 /// Where the container's root comes from.
 pub enum Rootfs<'a> {
     /// `root.path` of the document, relative to the bundle.

@@ -22,5 +22,5 @@ mod tree;
 
 pub use mount::{Mounted, Writable};
 pub use oci_spec::image::Digest;
-pub use store::{Layer, Store};
+pub use store::{Doomed, Layer, Store};
 pub use tree::{copy_tree, remove_tree};

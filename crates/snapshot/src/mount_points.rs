@@ -37,7 +37,11 @@ fn fill(fs: &Path) -> std::io::Result<()> {
     directory(fs)?;
     DIRECTORIES.iter().try_for_each(|name| directory(&fs.join(name)))?;
     for name in FILES {
-        File::options().write(true).create_new(true).mode(0o644).open(fs.join(name))?;
+        File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(fs.join(name))?;
     }
     // Old programs read it (mount(8)).
     symlink("/proc/mounts", fs.join("etc/mtab"))

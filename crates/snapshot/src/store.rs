@@ -142,6 +142,20 @@ impl Store {
         }
     }
 
+    /// Takes a directory on the store's file system out of sight at once; its tree is removed when the value is dropped, and
+    /// by `sweep` if we are killed before.
+    pub fn doom(&self, dir: &Path) -> Result<Doomed> {
+        let step = || format!("remove {}", dir.display());
+        let lock = File::open(dir).step_with(step)?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).errno_step(step())?;
+        let aside = self.dir.join("staging").join(unique());
+        std::fs::rename(dir, &aside).step_with(step)?;
+        Ok(Doomed(Staging {
+            dir: aside,
+            _lock: lock,
+        }))
+    }
+
     /// Removes what an interrupted `apply` or `remove` left (staging directories without a live owner's lock).
     pub fn sweep(&self) -> Result<()> {
         for entry in std::fs::read_dir(self.dir.join("staging"))
@@ -201,6 +215,9 @@ impl Drop for Staging {
         let _ = remove_tree(&self.dir);
     }
 }
+
+/// A directory tree that is out of sight, and goes.
+pub struct Doomed(#[expect(dead_code, reason = "kept for its end")] Staging);
 
 /// Feeds the recipe to the reader, and everything to the output.
 struct Rebuild<'a> {

@@ -185,9 +185,9 @@ impl Program {
         }
         // SAFETY: no memory is passed but the strings and lists made above, which are terminated.
         unsafe {
-            let placed = (0u32..3).zip(streams).all(|(number, stream)| {
-                syscall!(Sysno::dup3, stream.as_raw_fd(), number, 0).is_ok()
-            });
+            let placed = (0u32..3)
+                .zip(streams)
+                .all(|(number, stream)| syscall!(Sysno::dup3, stream.as_raw_fd(), number, 0).is_ok());
             if placed && syscall!(Sysno::chdir, c"/".as_ptr()).is_ok() {
                 let _ = syscall!(
                     Sysno::execve,

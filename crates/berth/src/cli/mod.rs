@@ -117,7 +117,10 @@ impl Command {
 
     /// What the user said.
     pub fn parse(&self, arguments: &[OsString]) -> Result<Parsed> {
-        let matches = self.build_for(arguments).no_binary_name(true).try_get_matches_from(arguments);
+        let matches = self
+            .build_for(arguments)
+            .no_binary_name(true)
+            .try_get_matches_from(arguments);
         let matches = match matches {
             Ok(matches) => matches,
             Err(e) if e.kind() == ErrorKind::DisplayHelp => return Ok(Parsed::Help(e.render().ansi().to_string())),

@@ -78,7 +78,6 @@ impl Engine {
     }
 
     /// The caller holds the lock.
-
     fn make(
         &self,
         id: &str,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use errdefs::{Error, Kind, Result};
 
 use super::record::{LiveStatus, read_json};
-use super::status::{Status, status};
 use super::spawn::Monitor;
+use super::status::{Status, status};
 use super::{lock, names};
 use crate::link::{self, Answer, Attached, Exit, Request};
 use crate::signal;

@@ -30,7 +30,8 @@ impl Engine {
             // `None`: somebody has started it since.
             let running = || Ok(self.roots.live_state(&row.id).exists());
             if let Some(_lock) = lock::take(&self.roots, &row.id, running)? {
-                return self.erase(&row.id, volumes);
+                self.erase(&row.id, volumes)?;
+                return self.state.tidy();
             }
         }
     }
@@ -60,16 +61,23 @@ impl Engine {
         self.erase(id, true)
     }
 
+    /// The last thing that a monitor does, when nobody waits for it any more.
+    pub fn forget_at_leisure(&self, id: &str) -> Result<()> {
+        self.forget(id)?;
+        self.state.tidy()
+    }
+
     /// Takes its name and its ids back; fine if they are.
     pub fn forget(&self, id: &str) -> Result<()> {
         self.state.remove_container(id)
     }
 }
 
-/// The part of [`Engine::remove_ended`] that needs no database: everything but the row, which whoever comes next takes for
-/// that of an interrupted `rm`. Only for containers without volumes.
-pub fn remove_files(roots: &Roots, id: &str) -> Result<()> {
-    std::fs::remove_file(roots.record(id)).step("remove the container")?;
-    snapshot::remove_tree(&roots.container(id))?;
-    lock::discard(roots, id)
+/// The part of [`Engine::remove_ended`] that somebody may wait for, and that needs no database: from now on the container
+/// is not there. Its row goes with [`Engine::forget_at_leisure`], or counts as that of an interrupted `rm`; its files go
+/// with the value returned. Only for containers without volumes.
+pub fn remove_from_sight(roots: &Roots, id: &str) -> Result<snapshot::Doomed> {
+    let doomed = snapshot::Store::open(&roots.layers())?.doom(&roots.container(id))?;
+    lock::discard(roots, id)?;
+    Ok(doomed)
 }

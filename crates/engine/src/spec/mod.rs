@@ -63,6 +63,13 @@ pub fn build(roots: &Roots, record: &Record, read: &ReadFile<'_>) -> Result<Buil
     Ok(Built { spec, warnings })
 }
 
+/// What most containers need is made ready, for a monitor that waits to begin.
+pub fn get_ready() {
+    if let Ok(caps) = capabilities::capabilities(&HostConfig::default()) {
+        runtime::get_ready(&caps);
+    }
+}
+
 /// All capabilities, all devices, no filter, the host's users.
 pub fn privileged(host: &HostConfig) -> bool {
     host.privileged.unwrap_or(false)

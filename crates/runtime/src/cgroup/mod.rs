@@ -31,6 +31,11 @@ pub struct Cgroup {
     made: Option<Vec<PathBuf>>,
 }
 
+/// Looks up, once, which hierarchies the host has.
+pub(crate) fn look_up() -> Result<()> {
+    Host::get().map(drop)
+}
+
 /// A cgroup made for a new container, and which hierarchies its processes join.
 pub(crate) struct Membership {
     pub cgroup: Cgroup,

@@ -7,6 +7,7 @@ mod bpf;
 mod default;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use errdefs::{Error, Kind, Result};
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag};
@@ -91,8 +92,28 @@ pub(crate) struct Verdict {
     otherwise: Option<u32>,
 }
 
-/// The program for a document's filter, and the flags for installing it.
-pub fn compile(filter: &LinuxSeccomp) -> Result<(Vec<Instruction>, u32)> {
+/// A program, and the flags for installing it.
+type Compiled = (Vec<Instruction>, u32);
+
+/// A filter that was compiled before it was asked for.
+static AHEAD: Mutex<Option<(LinuxSeccomp, Compiled)>> = Mutex::new(None);
+
+/// Compiles a filter that is likely to be asked for next.
+pub fn compile_ahead(filter: LinuxSeccomp) -> Result<()> {
+    let compiled = compile_now(&filter)?;
+    *AHEAD.lock().unwrap_or_else(PoisonError::into_inner) = Some((filter, compiled));
+    Ok(())
+}
+
+/// The program for a document's filter.
+pub fn compile(filter: &LinuxSeccomp) -> Result<Compiled> {
+    match AHEAD.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some((ahead, compiled)) if ahead == *filter => Ok(compiled),
+        _ => compile_now(filter),
+    }
+}
+
+fn compile_now(filter: &LinuxSeccomp) -> Result<Compiled> {
     if filter.listener_path().is_some() {
         return Err(Error::new(
             Kind::NotImplemented,
