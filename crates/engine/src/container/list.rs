@@ -46,6 +46,7 @@ impl Engine {
         }
         let rows = self.state.containers()?;
         self.reap_half_made(&rows)?;
+        self.layers.sweep()?;
         let limit = if options.latest { Some(1) } else { options.last };
         let by_state = options.filters.iter().any(|(n, _)| n == "status" || n == "exited");
         let everything = options.all || limit.is_some() || by_state;

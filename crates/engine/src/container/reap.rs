@@ -10,14 +10,8 @@ use crate::link::Exit;
 use crate::state::ContainerRow;
 
 impl Engine {
-    /// Brings every container whose monitor is dead to rest, and removes what interrupted commands left half made.
-    pub fn reap(&self) -> Result<()> {
-        self.reap_some(usize::MAX)?;
-        self.reap_half_made(&self.state.containers()?)?;
-        self.layers.sweep()
-    }
-
-    /// Looks at no more than `limit` live containers.
+    /// Brings containers whose monitor is dead to rest, and removes the files of those that are gone. Looks at no more than
+    /// `limit` live containers.
     pub(crate) fn reap_some(&self, limit: usize) -> Result<()> {
         let entries = std::fs::read_dir(&self.roots.run).step("look for containers without a monitor")?;
         for entry in entries.flatten().take(limit) {
@@ -27,7 +21,7 @@ impl Engine {
                 self.reap_one(id)?;
             }
         }
-        Ok(())
+        self.layers.sweep()
     }
 
     /// Brings one container to rest, if its monitor is dead and nobody else is about to.
