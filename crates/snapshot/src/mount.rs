@@ -7,8 +7,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use errdefs::{ErrnoStep, Error, Result, Step};
+use linux_raw_sys::general::{CLONE_FS, CLONE_NEWNS, MS_PRIVATE};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use crate::{Digest, Store, mount_points};
 
@@ -71,44 +73,39 @@ impl Store {
         if let Some(missing) = layers.iter().find(|l| !self.has(l)) {
             return Err(Error::not_found(format!("layer {missing} is not there")).hint("pull the image again"));
         }
-        let store = self.view(userns)?;
-        let below = format!("/proc/self/fd/{}", store.as_raw_fd());
-        let mut lower: Vec<String> = layers
-            .iter()
-            .rev()
-            .map(|l| format!("{below}/{}/fs", l.digest()))
-            .collect();
+        let view = self.view(userns)?;
+        let mut lower: Vec<String> = layers.iter().rev().map(|l| format!("{}/fs", l.digest())).collect();
         // A layer that comes twice is wholly covered by its upper self, and overlayfs refuses to see it again.
         let mut seen = std::collections::HashSet::new();
         lower.retain(|dir| seen.insert(dir.clone()));
-        if own.is_none() && lower.len() == 1 {
-            let root = clone_of(&lower[0]).errno_step("mount the layer")?;
-            return Ok(Mounted { root, view: store });
-        }
         match own {
-            Some(own) => {
-                own.forget_volatile()?;
-                lower.push(format!("{below}/{}", mount_points::provide(&self.dir)?));
+            Some(_) => lower.push(mount_points::provide(&self.dir)?.into()),
+            // overlayfs wants two if there is nothing above.
+            None if lower.len() < 2 => {
+                std::fs::create_dir_all(self.dir.join("empty")).step("make an empty layer")?;
+                lower.resize(2, "empty".into());
             }
-            None => {
-                // overlayfs wants two if there is nothing above.
-                while lower.len() < 2 {
-                    let empty = self.dir.join("empty");
-                    std::fs::create_dir_all(&empty).step("make an empty layer")?;
-                    lower.push(format!("{below}/empty"));
-                }
-            }
+            None => {}
         }
-        let root = overlay(&lower, own)
-            .errno_step("mount the layers (overlay)")
-            .map_err(|error| match error.errno() {
-                Some(19) => error.hint("this kernel has no overlayfs: load the module overlay"),
-                Some(22) if userns.is_some() => {
-                    error.hint("overlayfs takes idmapped layers from Linux 5.19 on; --userns=host does without")
-                }
-                _ => error,
-            })?;
-        Ok(Mounted { root, view: store })
+        let root = match overlay(
+            &format!("/proc/self/fd/{}/", view.as_raw_fd()),
+            &lower,
+            own,
+            Lower::OneByOne,
+        ) {
+            Err(error) if error.errno() == Some(22) => attached(view.as_fd(), &self.dir, || {
+                overlay("", &lower, own, Lower::OneByOne).or_else(|_| overlay("", &lower, own, Lower::AtOnce))
+            })?,
+            done => done,
+        };
+        let root = root.map_err(|error| match error.errno() {
+            Some(19) => error.hint("this kernel has no overlayfs: load the module overlay"),
+            Some(22) if userns.is_some() => {
+                error.hint("overlayfs takes idmapped layers from Linux 5.19 on; --userns=host does without")
+            }
+            _ => error,
+        })?;
+        Ok(Mounted { root, view })
     }
 
     /// The store's directory as a mount of its own, seen through a user namespace.
@@ -136,22 +133,53 @@ impl Store {
     }
 }
 
-fn clone_of(path: &str) -> rustix::io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    rustix::mount::open_tree(rustix::fs::CWD, path, flags)
+/// Before Linux 6.15 layers have to be attached somewhere. Does something while the store's view is attached over the
+/// store itself, and is the working directory; only the thread that does it can see that.
+fn attached<T: Send>(view: BorrowedFd<'_>, place: &Path, work: impl FnOnce() -> T + Send) -> Result<T> {
+    let inside = || -> Result<T> {
+        let step = "attach the layers";
+        sys::process::unshare((CLONE_FS | CLONE_NEWNS).into()).errno_step(step)?;
+        let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).errno_step(step)?;
+        sys::mount::set_attributes(root.as_fd(), true, 0, 0, MS_PRIVATE.into(), None).errno_step(step)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rustix::mount::move_mount(view, "", rustix::fs::CWD, place, flags).errno_step(step)?;
+        rustix::process::chdir(place).errno_step(step)?;
+        Ok(work())
+    };
+    let done = std::thread::scope(|scope| scope.spawn(inside).join());
+    done.unwrap_or_else(|_| Err(Error::system("attaching the layers failed")))
 }
 
-fn overlay(lower: &[String], own: Option<&Writable>) -> rustix::io::Result<OwnedFd> {
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let fd = context.as_fd();
+/// How overlayfs is told the layers.
+#[derive(Clone, Copy)]
+enum Lower {
+    /// Linux 6.8.
+    OneByOne,
+    /// Before that. All of them fit into a page.
+    AtOnce,
+}
+
+/// Layers (the uppermost first), each with the same words before its name, and a container's own above them.
+fn overlay(before: &str, lower: &[String], own: Option<&Writable>, way: Lower) -> Result<OwnedFd> {
+    let step = "mount the layers (overlay)";
+    // Also what an attempt that failed left.
+    own.map_or(Ok(()), Writable::forget_volatile)?;
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).errno_step(step)?;
+    let lower: Vec<String> = lower.iter().map(|dir| format!("{before}{dir}")).collect();
+    if let Err(errno) = configure(context.as_fd(), &lower, own, way) {
+        let step = complaint(&context).map_or(step.into(), |words| format!("mount the layers ({words})"));
+        return Err(errno).errno_step(step);
+    }
+    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).errno_step(step)
+}
+
+fn configure(fd: BorrowedFd<'_>, lower: &[String], own: Option<&Writable>, way: Lower) -> rustix::io::Result<()> {
     rustix::mount::fsconfig_set_string(fd, "source", "overlay")?;
-    // Linux 6.8 takes layers one by one; before that all of them in one string.
-    match rustix::mount::fsconfig_set_string(fd, "lowerdir+", &lower[0]) {
-        Ok(()) => lower[1..]
+    match way {
+        Lower::OneByOne => lower
             .iter()
             .try_for_each(|dir| rustix::mount::fsconfig_set_string(fd, "lowerdir+", dir))?,
-        Err(Errno::INVAL) => rustix::mount::fsconfig_set_string(fd, "lowerdir", lower.join(":"))?,
-        Err(e) => return Err(e),
+        Lower::AtOnce => rustix::mount::fsconfig_set_string(fd, "lowerdir", lower.join(":"))?,
     }
     if let Some(own) = own {
         rustix::mount::fsconfig_set_string(fd, "upperdir", own.dir.join("upper"))?;
@@ -161,8 +189,18 @@ fn overlay(lower: &[String], own: Option<&Writable>) -> rustix::io::Result<Owned
             let _ = rustix::mount::fsconfig_set_flag(fd, "volatile");
         }
     }
-    rustix::mount::fsconfig_create(fd)?;
-    rustix::mount::fsmount(fd, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    rustix::mount::fsconfig_create(fd)
+}
+
+/// What the file system says about its last error: the context is read, a message at a time ("e overlay: ...").
+fn complaint(context: &OwnedFd) -> Option<String> {
+    let mut last = None;
+    let mut buffer = [0u8; 1024];
+    while let Ok(read @ 1..) = rustix::io::read(context, &mut buffer) {
+        let text = String::from_utf8_lossy(&buffer[..read]).trim().to_owned();
+        last = text.strip_prefix("e ").map(String::from).or(last);
+    }
+    last
 }
 
 #[cfg(test)]
