@@ -150,7 +150,7 @@ impl Error {
 
     /// Adds what the user can do about it; a hint that is there already stays.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        if self.find_hint().is_none() {
+        if self.given_hint().is_none() {
             self.0.hint = Some(hint.into());
         }
         self
@@ -166,9 +166,14 @@ impl Error {
         self.0.errno
     }
 
-    /// The hint of this error or of a cause below it.
+    /// The hint of this error or of a cause below it; what a call that the kernel does not know means, if there is none.
     pub fn find_hint(&self) -> Option<&str> {
-        let below = || self.0.source.as_ref()?.downcast_ref::<Error>()?.find_hint();
+        let unknown = || (self.errno() == Some(ENOSYS)).then_some(TOO_OLD);
+        self.given_hint().or_else(unknown)
+    }
+
+    fn given_hint(&self) -> Option<&str> {
+        let below = || self.0.source.as_ref()?.downcast_ref::<Error>()?.given_hint();
         self.0.hint.as_deref().or_else(below)
     }
 
@@ -247,6 +252,9 @@ impl From<Wire> for Error {
         }))
     }
 }
+
+const ENOSYS: i32 = 38;
+const TOO_OLD: &str = "this kernel is too old for it, or was built without it: Berth runs on Linux 5.19 and newer";
 
 /// Names the step at which a call failed.
 pub trait Step<T> {
