@@ -3,6 +3,7 @@
 //! Each module wraps what belongs together; every block says why it is sound. What rustix has, callers take from there.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod idmap;
 pub mod mount;
 pub mod net;

@@ -72,32 +72,22 @@ fn cpu(host: &HostConfig) -> Option<LinuxCpu> {
     Some(cpu)
 }
 
-/// Docker's rules (moby `oci/defaults.go`), or one that allows everything.
+/// Everything, or what every container may use and the console.
 fn device_rules(all: bool) -> Vec<LinuxDeviceCgroup> {
-    use runtime::oci::LinuxDeviceType::{A, B, C};
-    let rule = |allow, typ, major, minor, access: &str| {
+    use runtime::oci::LinuxDeviceType::{A, C};
+    let rule = |allow, typ, major, minor| {
         let mut rule = LinuxDeviceCgroup::default();
         rule.set_allow(allow);
         rule.set_typ(Some(typ));
         rule.set_major(major);
         rule.set_minor(minor);
-        rule.set_access(Some(access.to_owned()));
+        rule.set_access(Some("rwm".to_owned()));
         rule
     };
-    if all {
-        return vec![rule(true, A, None, None, "rwm")];
+    match all {
+        true => vec![rule(true, A, None, None)],
+        false => vec![rule(false, A, None, None), rule(true, C, Some(5), Some(1))],
     }
-    let mut rules = vec![
-        rule(false, A, None, None, "rwm"),
-        rule(true, C, None, None, "m"),
-        rule(true, B, None, None, "m"),
-    ];
-    // null, zero, full, random, urandom, tty, console, ptmx, pts
-    for (major, minor) in [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)] {
-        rules.push(rule(true, C, Some(major), Some(minor), "rwm"));
-    }
-    rules.push(rule(true, C, Some(136), None, "rwm"));
-    rules
 }
 
 /// What makes no sense is refused when the container is made, in Docker's words.

@@ -4,6 +4,7 @@
 //! and it can be killed and frozen as a whole. Version 1 hierarchies are joined only when a limit needs them, because
 //! moving a process there makes the kernel wait for all processors (10 ms and more).
 
+mod devices;
 mod host;
 mod v1;
 mod v2;
@@ -69,7 +70,9 @@ impl Membership {
             let dir = cgroup.below(root);
             make(&dir)?;
             v2::apply(root, &dir, resources, host)?;
-            membership.v2 = Some(File::open(&dir).step("open the cgroup")?);
+            let opened = File::open(&dir).step("open the cgroup")?;
+            restrict_devices(&opened, resources, true)?;
+            membership.v2 = Some(opened);
         }
         for hierarchy in v1::needed(resources, host)? {
             let dir = cgroup.below(&hierarchy.mount);
@@ -179,6 +182,8 @@ impl Cgroup {
         let host = Host::get()?;
         if let Some(root) = &host.v2 {
             v2::apply(root, &self.below(root), resources, host)?;
+            let opened = File::open(self.below(root)).step("open the cgroup")?;
+            restrict_devices(&opened, resources, false)?;
         }
         for hierarchy in v1::needed(resources, host)? {
             let dir = self.below(&hierarchy.mount);
@@ -228,6 +233,17 @@ impl Cgroup {
         }
     }
 
+    /// Whether its processes are frozen.
+    pub fn frozen(&self) -> bool {
+        let Ok(host) = Host::get() else { return false };
+        let (mount, file, wanted) = match (&host.v2, host.find("freezer")) {
+            (Some(root), _) => (root, "cgroup.freeze", "1"),
+            (None, Some(hierarchy)) => (&hierarchy.mount, "freezer.state", "FROZEN"),
+            (None, None) => return false,
+        };
+        std::fs::read_to_string(self.below(mount).join(file)).is_ok_and(|text| text.trim() == wanted)
+    }
+
     /// Process ids in it and below.
     pub fn pids(&self) -> Result<Vec<i32>> {
         self.main()?.map_or(Ok(Vec::new()), |dir| pids_below(&dir))
@@ -267,6 +283,15 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+}
+
+/// In version 2.
+fn restrict_devices(cgroup: &File, resources: &LinuxResources, is_new: bool) -> Result<()> {
+    let rules = devices::complete(resources.devices().as_deref());
+    match rules.is_empty() {
+        true => Ok(()),
+        false => devices::enforce(cgroup.as_fd(), &rules, is_new),
     }
 }
 

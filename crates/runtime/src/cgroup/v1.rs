@@ -7,7 +7,7 @@ use errdefs::{Error, Result, Step};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
 use super::host::{Hierarchy, Host};
-use super::{missing, write};
+use super::{devices, missing, write};
 
 /// The hierarchies that these limits need and version 2 does not serve. Without version 2 there is always one, so that
 /// the container can be frozen and killed as a whole.
@@ -21,7 +21,11 @@ pub fn needed<'a>(resources: &LinuxResources, host: &'a Host) -> Result<Vec<&'a 
         ),
         ("cpuset", cpu.is_some_and(|c| c.cpus().is_some() || c.mems().is_some())),
         ("pids", resources.pids().is_some()),
-        ("devices", resources.devices().as_ref().is_some_and(|d| !allow_all(d))),
+        // Version 2 has programs for them: no process needs to be moved.
+        (
+            "devices",
+            host.v2.is_none() && !devices::complete(resources.devices().as_deref()).is_empty(),
+        ),
         ("freezer", host.v2.is_none()),
     ];
     let mut list: Vec<&Hierarchy> = Vec::new();
@@ -31,10 +35,6 @@ pub fn needed<'a>(resources: &LinuxResources, host: &'a Host) -> Result<Vec<&'a 
         list.extend(hierarchy.filter(|h| !list.contains(h)));
     }
     Ok(list)
-}
-
-fn allow_all(rules: &[LinuxDeviceCgroup]) -> bool {
-    rules.iter().all(|r| r.allow())
 }
 
 /// Writes the limits of one hierarchy.
@@ -54,7 +54,7 @@ pub fn apply(hierarchy: &Hierarchy, dir: &Path, resources: &LinuxResources) -> R
                     write(&dir.join("pids.max"), &limit)?;
                 }
             }
-            "devices" => devices(dir, resources.devices().as_deref().unwrap_or_default())?,
+            "devices" => restrict_devices(dir, &devices::complete(resources.devices().as_deref()))?,
             _ => {}
         }
     }
@@ -127,7 +127,7 @@ fn cpuset(mount: &Path, dir: &Path, resources: &LinuxResources) -> Result<()> {
     }
 }
 
-fn devices(dir: &Path, rules: &[LinuxDeviceCgroup]) -> Result<()> {
+fn restrict_devices(dir: &Path, rules: &[LinuxDeviceCgroup]) -> Result<()> {
     for rule in rules {
         let number = |n: Option<i64>| n.filter(|n| *n >= 0).map_or("*".to_owned(), |n| n.to_string());
         let kind = match rule.typ() {
