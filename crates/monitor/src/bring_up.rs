@@ -8,7 +8,7 @@ use engine::container::Record;
 use engine::container::record::write_json;
 use engine::spec::{self, Built};
 use errdefs::{ErrnoStep, Result};
-use runtime::{Create, Created, Rootfs, Stdio, create};
+use runtime::{Create, Created, Life, Rootfs, Stdio, create};
 use rustix::fs::{Gid, OFlags, Uid};
 use snapshot::{Digest, Store, Writable};
 
@@ -50,7 +50,9 @@ pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
         rootfs: Rootfs::Detached(&mut mount),
         stdio,
         init: record.host().init.unwrap_or(false),
-        gate: false,
+        life: Life::WithCaller,
+        preserved: 0,
+        state: None,
     })?;
     warnings.append(&mut created.warnings);
     let streams = match created.console.take() {

@@ -121,7 +121,7 @@ impl Monitor {
             warnings,
             view,
         } = bring_up(&self.roots, &self.record)?;
-        created.start()?;
+        created.started()?;
         self.started_at = now();
         self.view = view;
         self.run = Some(Run {

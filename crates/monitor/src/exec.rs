@@ -63,6 +63,8 @@ impl Monitor {
             process: &request.process,
             stdio,
             cgroup: &run.created.cgroup,
+            outlives: false,
+            preserved: 0,
         })?;
         Ok((process.pid, process.pidfd, process.console))
     }

@@ -5,7 +5,7 @@ use oci_spec::runtime::{Capability, LinuxCapabilities};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 /// Names by number.
-const NUMBERS: &[Capability] = {
+pub const NUMBERS: &[Capability] = {
     use Capability::*;
     &[
         Chown,

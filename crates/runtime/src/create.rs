@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use errdefs::{ErrnoStep, Error, Result, Step};
 use linux_raw_sys::general::MS_PRIVATE;
-use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
+use oci_spec::runtime::{ContainerState, LinuxIdMapping, Process, Spec, State};
 use rustix::mount::OpenTreeFlags;
 use rustix::process::{WaitId, WaitIdOptions};
 use sys::process::Forked;
@@ -15,41 +16,54 @@ use crate::init::Init;
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, set_limits, set_oom_score};
 use crate::sync::{DESCRIPTORS, FromInit, Socket, ToInit};
-use crate::{Create, Created, Rootfs, Stdio, mounts};
+use crate::{Create, Created, Life, Rootfs, Stdio, hooks, mounts};
 
 /// Sets up a container up to, but without, executing its command. On error nothing is left behind.
 /// The caller must be single-threaded.
 pub fn create(request: Create<'_>) -> Result<Created> {
-    let plan = Plan::new(request.spec, process_of(request.spec)?)?;
+    let (follows, door) = match request.life {
+        Life::WithCaller => (true, None),
+        Life::OfItsOwn { door } => (false, door),
+    };
+    let plan = Plan::new(request.spec, process_of(request.spec)?, follows)?;
     let namespaces = Namespaces::of(request.spec)?;
     let mut rootfs = request.rootfs;
     let membership = Membership::make(request.spec)?;
     let cgroup = membership.cgroup.clone();
-    let (bundle, gate) = (request.bundle.to_owned(), request.gate);
+    let parent = Parent {
+        spec: request.spec,
+        bundle: request.bundle,
+        namespaces: &namespaces,
+        waits: door.is_some(),
+        state: request.state,
+    };
     let birth = Birth {
         spec: request.spec,
         plan,
-        namespaces,
+        namespaces: namespaces.clone(),
         stdio: request.stdio,
         reaper: request.init,
+        door,
+        preserved: request.preserved,
+        state: request.state,
     };
-    let result = birth.bear(&membership).and_then(|mut child| {
-        match child.bring_up(request.spec, namespaces, &membership, &mut rootfs, &bundle, gate) {
-            Ok((console, warnings)) => Ok(Created {
-                pid: child.pid,
-                pidfd: child.pidfd,
-                console,
-                cgroup: cgroup.clone(),
-                warnings,
-                init: Some(child.socket),
-                gate,
-            }),
-            Err(error) => {
-                child.end();
-                Err(error)
-            }
-        }
-    });
+    let result =
+        birth
+            .bear(&membership)
+            .and_then(|mut child| match child.bring_up(&parent, &membership, &mut rootfs) {
+                Ok((console, warnings)) => Ok(Created {
+                    pid: child.pid,
+                    pidfd: child.pidfd,
+                    console,
+                    cgroup: cgroup.clone(),
+                    warnings,
+                    init: (!parent.waits).then_some(child.socket),
+                }),
+                Err(error) => {
+                    child.end();
+                    Err(error)
+                }
+            });
     result.inspect_err(|_| {
         // The error that is told is the first one; a cgroup that stays is found by its path.
         let _ = cgroup.remove();
@@ -68,13 +82,28 @@ struct Birth<'a> {
     namespaces: Namespaces,
     stdio: Stdio,
     reaper: bool,
+    door: Option<OwnedFd>,
+    preserved: u32,
+    state: Option<&'a State>,
+}
+
+/// What the parent's half of the set-up needs.
+struct Parent<'a> {
+    spec: &'a Spec,
+    bundle: &'a Path,
+    namespaces: &'a Namespaces,
+    /// Init waits at a door.
+    waits: bool,
+    state: Option<&'a State>,
 }
 
 impl Birth<'_> {
     /// The one clone3.
     fn bear(self, membership: &Membership) -> Result<Child> {
         let (ours, theirs) = Socket::pair()?;
-        let forked = sys::process::clone3(self.namespaces.for_clone(), membership.directory());
+        let namespaces = self.namespaces.clone();
+        let make = || sys::process::clone3(namespaces.for_clone(), membership.directory());
+        let (forked, back) = namespaces.enter_others(self.spec, make)?;
         let forked = forked
             .errno_step("make the container's first process (clone3)")
             .map_err(hint_for_clone)?;
@@ -87,6 +116,9 @@ impl Birth<'_> {
                     namespaces,
                     stdio,
                     reaper,
+                    door,
+                    preserved,
+                    state,
                 } = self;
                 Init {
                     spec,
@@ -95,14 +127,26 @@ impl Birth<'_> {
                     stdio,
                     parent: theirs,
                     reaper,
+                    door,
+                    preserved,
+                    state,
                 }
                 .run()
             }
-            Forked::Parent { pid, pidfd } => Ok(Child {
-                pid,
-                pidfd,
-                socket: ours,
-            }),
+            Forked::Parent { pid, pidfd } => {
+                let child = Child {
+                    pid,
+                    pidfd,
+                    socket: ours,
+                };
+                match back {
+                    Ok(()) => Ok(child),
+                    Err(error) => {
+                        child.end();
+                        Err(error)
+                    }
+                }
+            }
         }
     }
 }
@@ -131,15 +175,13 @@ impl Child {
     /// The parent's half of the set-up, until init says that it is ready.
     fn bring_up(
         &mut self,
-        spec: &Spec,
-        namespaces: Namespaces,
+        parent: &Parent<'_>,
         membership: &Membership,
         rootfs: &mut Rootfs<'_>,
-        bundle: &std::path::Path,
-        gate: bool,
     ) -> Result<(Option<OwnedFd>, Vec<String>)> {
+        let spec = parent.spec;
         membership.join(self.pid)?;
-        let userns = if namespaces.user() {
+        let userns = if parent.namespaces.user() {
             Some(self.map_ids(spec)?)
         } else {
             None
@@ -151,18 +193,20 @@ impl Child {
         // Init has things to do that need no files, while the files are made ready here.
         let mut told = self.socket.send(
             &ToInit::Go {
+                pid: self.pid,
                 joined: membership.joined(),
             },
             &[],
         );
         let mut warnings = Vec::new();
         let mut descriptors = vec![match rootfs {
-            Rootfs::Document => document_root(spec, bundle)?,
+            Rootfs::Document => document_root(spec, parent.bundle)?,
             Rootfs::Detached(mount) => mount(userns)?,
         }];
         descriptors.extend(mounts::prepare(spec, userns, &mut warnings)?);
+        self.hooks(parent)?;
         told = told.and_then(|()| self.send_descriptors(&descriptors));
-        if !gate {
+        if !parent.waits {
             told = told.and_then(|()| self.socket.send(&ToInit::Execute, &[]));
         }
         // If it could not be told it has failed before, and says why.
@@ -174,6 +218,18 @@ impl Child {
                 "the container's first process was killed while it was set up",
             )),
         }
+    }
+
+    /// Hooks that run in the caller's namespaces, once the container's are there.
+    fn hooks(&self, parent: &Parent<'_>) -> Result<()> {
+        let (Some(all), Some(state)) = (parent.spec.hooks(), parent.state) else {
+            return Ok(());
+        };
+        let mut state = state.clone();
+        state.set_pid(Some(self.pid)).set_status(ContainerState::Creating);
+        #[allow(deprecated)]
+        hooks::run("prestart", all.prestart().as_deref(), &state)?;
+        hooks::run("createRuntime", all.create_runtime().as_deref(), &state)
     }
 
     fn send_descriptors(&self, descriptors: &[OwnedFd]) -> Result<()> {
@@ -210,7 +266,7 @@ impl Child {
 }
 
 /// `root.path`, as a detached mount of its own.
-fn document_root(spec: &Spec, bundle: &std::path::Path) -> Result<OwnedFd> {
+fn document_root(spec: &Spec, bundle: &Path) -> Result<OwnedFd> {
     let root = spec
         .root()
         .as_ref()

@@ -16,16 +16,23 @@ use crate::{Exec, Execed, Stdio, cgroup};
 /// Starts a process inside a running container and returns once it executed its command. The caller is its parent, and
 /// single-threaded.
 pub fn exec(request: Exec<'_>) -> Result<Execed> {
-    let plan = Plan::new(request.spec, request.process)?;
+    let plan = Plan::new(request.spec, request.process, !request.outlives)?;
     let namespaces = Namespaces::of(request.spec)?;
     let entrance = cgroup::Entrance::open(request.cgroup)?;
     let (ours, theirs) = Socket::pair()?;
     let terminal = matches!(request.stdio, Stdio::Terminal { .. });
-    let (forked, back) = in_pid_namespace(&request, namespaces, || sys::process::clone3(0, entrance.directory()))?;
+    let (forked, back) = in_pid_namespace(&request, &namespaces, || sys::process::clone3(0, entrance.directory()))?;
     match forked.errno_step("make a process in the container (clone3)")? {
         Forked::Child => {
             drop(ours);
-            let Err(error) = live(&request.pidfd, namespaces, request.stdio, &plan, &theirs);
+            let Err(error) = live(
+                &request.pidfd,
+                &namespaces,
+                request.stdio,
+                &plan,
+                &theirs,
+                request.preserved,
+            );
             theirs.send_failure(&error);
             sys::process::exit_now(error.kind().exit_code().into())
         }
@@ -70,7 +77,7 @@ fn follow(socket: &Socket, terminal: bool) -> Result<Option<OwnedFd>> {
 /// whether our later children do, too (in a child made by `make` it has no meaning).
 fn in_pid_namespace<T>(
     request: &Exec<'_>,
-    namespaces: Namespaces,
+    namespaces: &Namespaces,
     make: impl FnOnce() -> T,
 ) -> Result<(T, Result<()>)> {
     if !namespaces.pid() {
@@ -86,10 +93,11 @@ fn in_pid_namespace<T>(
 /// The child's life.
 fn live(
     container: &impl AsFd,
-    namespaces: Namespaces,
+    namespaces: &Namespaces,
     stdio: Stdio,
     plan: &Plan,
     parent: &Socket,
+    preserved: u32,
 ) -> Result<std::convert::Infallible> {
     sys::process::set_dumpable(false).errno_step("hide from others")?;
     match parent.expect()? {
@@ -111,7 +119,7 @@ fn live(
     if let Some(master) = take_streams(stdio, plan.uid())? {
         parent.send(&FromInit::Ready, &[master.as_fd()])?;
     }
-    sys::process::close_on_exec_from(3).errno_step("close descriptors")?;
+    sys::process::close_on_exec_from(3 + preserved).errno_step("close descriptors")?;
     sys::signal::reset();
     plan.drop_privileges()?;
     Err(plan.command.execute())

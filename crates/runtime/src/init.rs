@@ -5,14 +5,14 @@ use std::path::Path;
 
 use errdefs::{ErrnoStep, Error, Result, Step};
 use linux_raw_sys::general::CLONE_NEWCGROUP;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{ContainerState, Hook, Hooks, Spec, State};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, take_streams};
 use crate::rootfs::Root;
 use crate::sync::{FromInit, Socket, ToInit};
-use crate::{Stdio, devices, reaper};
+use crate::{Stdio, devices, hooks, reaper};
 
 /// What init is born with: a copy of its parent's memory, and these.
 pub struct Init<'a> {
@@ -23,6 +23,12 @@ pub struct Init<'a> {
     pub parent: Socket,
     /// A reaper stays as process 1.
     pub reaper: bool,
+    /// Where it waits before it executes the command.
+    pub door: Option<OwnedFd>,
+    /// So many descriptors, from 3 on, are the command's.
+    pub preserved: u32,
+    /// For hooks.
+    pub state: Option<&'a State>,
 }
 
 impl Init<'_> {
@@ -34,13 +40,15 @@ impl Init<'_> {
         sys::process::exit_now(error.kind().exit_code().into())
     }
 
-    fn live(&self, stdio: Stdio) -> Result<std::convert::Infallible> {
-        follow_parent()?;
-        let (ToInit::Go { joined }, _) = self.parent.expect()? else {
+    fn live(&mut self, stdio: Stdio) -> Result<std::convert::Infallible> {
+        self.plan.follow_parent()?;
+        let (ToInit::Go { pid, joined }, _) = self.parent.expect()? else {
             return Err(out_of_turn());
         };
         if self.namespaces.user() {
             become_root()?;
+            // The change of user took it away.
+            self.plan.follow_parent()?;
         }
         own_session()?;
         if self.namespaces.cgroup() {
@@ -57,6 +65,7 @@ impl Init<'_> {
         devices::fill(&root, self.spec, self.namespaces.user())?;
         root.link_mtab()?;
         make_cwd(&root, &self.plan.cwd)?;
+        self.hooks(pid, "createContainer", Hooks::create_container)?;
         root.pivot()?;
         // The descriptor is of the root's mount itself, which is the process's root now.
         self.set_sysctls()?;
@@ -73,14 +82,28 @@ impl Init<'_> {
         self.parent.send(&FromInit::Ready, &master)?;
         drop(master);
         drop(console);
+        if let Some(door) = self.door.take() {
+            self.parent = Socket::accept(&door)?;
+        }
         wait_at_gate(&self.parent)?;
-        sys::process::close_on_exec_from(3).errno_step("close descriptors")?;
+        self.hooks(pid, "startContainer", Hooks::start_container)?;
+        sys::process::close_on_exec_from(3 + self.preserved).errno_step("close descriptors")?;
         if self.reaper {
             reaper::split()?;
         }
         sys::signal::reset();
         self.plan.drop_privileges()?;
         Err(self.plan.command.execute())
+    }
+
+    /// Hooks that run in the container's namespaces.
+    fn hooks(&self, pid: i32, kind: &str, of: fn(&Hooks) -> &Option<Vec<Hook>>) -> Result<()> {
+        let (Some(hooks), Some(state)) = (self.spec.hooks(), self.state) else {
+            return Ok(());
+        };
+        let mut state = state.clone();
+        state.set_pid(Some(pid)).set_status(ContainerState::Creating);
+        hooks::run(kind, of(hooks).as_deref(), &state)
     }
 
     fn name_host(&self) -> Result<()> {
@@ -135,11 +158,6 @@ fn namespaced(name: &str) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
-/// A container does not outlive its monitor.
-fn follow_parent() -> Result<()> {
-    sys::process::set_parent_death_signal(9).errno_step("follow the monitor's death")
-}
-
 /// The root and the bind sources.
 fn receive_descriptors(parent: &Socket) -> Result<Vec<OwnedFd>> {
     let mut list = Vec::new();
@@ -167,9 +185,7 @@ fn become_root() -> Result<()> {
     let (uid, gid) = (Uid::ROOT, Gid::ROOT);
     rustix::thread::set_thread_groups(&[]).errno_step("become the container's root")?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).errno_step("become the container's root")?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).errno_step("become the container's root")?;
-    // The change of user took it away.
-    follow_parent()
+    rustix::thread::set_thread_res_uid(uid, uid, uid).errno_step("become the container's root")
 }
 
 /// Away from the monitor's session and its keys; nobody who gets into the pid namespace may look into us meanwhile.

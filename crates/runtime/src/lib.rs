@@ -1,7 +1,7 @@
 //! An OCI runtime document to a process and back: namespaces, root file system, cgroup, capabilities, seccomp.
 //!
-//! Knows no image, no network driver, no Docker word. [`create`] makes a container with one clone3; its child waits,
-//! fully set up, for [`Created::start`]. What the two tell each other stands in [`sync`], the child's life in [`init`].
+//! Knows no image, no network driver, no Docker word. [`create`] makes a container with one clone3; its child sets
+//! itself up, and waits at a door if there is one. What the two tell each other stands in [`sync`], the child's life in [`init`].
 //!
 //! Architecture invariant: the caller is single-threaded. The child of a clone without shared memory may then run
 //! ordinary code until it executes the command.
@@ -13,6 +13,7 @@ mod command;
 mod create;
 mod devices;
 mod exec;
+pub mod hooks;
 mod init;
 mod mounts;
 mod namespaces;
@@ -43,6 +44,19 @@ pub const REPLACEABLE_IN_PROC: &[&str] = &[
     "/proc/loadavg",
     "/proc/slabinfo",
 ];
+
+/// The capabilities that can be given, by name.
+pub fn known_capabilities() -> Vec<String> {
+    capabilities::NUMBERS
+        .iter()
+        .map(|c| format!("CAP_{}", c.to_string().trim_start_matches("CAP_")))
+        .collect()
+}
+
+/// The mount options that are not a file system's own.
+pub fn known_mount_options() -> Vec<&'static str> {
+    options::known()
+}
 
 /// Does what does not depend on the container, for a caller that waits to be told about it: the host's cgroups are looked
 /// up, and the filter of a container with these capabilities is compiled. What fails will fail again, and be told then.
@@ -96,12 +110,49 @@ pub struct Create<'a> {
     pub stdio: Stdio,
     /// Run a minimal init (reaper, signal forwarder) as process 1 and the command as its child (`docker run --init`).
     pub init: bool,
-    /// Whether init waits for [`Created::start`] before it executes the command; else it goes on by itself, which saves
-    /// both of them a wait.
-    pub gate: bool,
+    /// When the command begins, and whom it outlives.
+    pub life: Life,
+    /// So many of the caller's descriptors, from 3 on, are the command's.
+    pub preserved: u32,
+    /// For hooks: what is known of the container but its process and status.
+    pub state: Option<&'a oci::State>,
 }
 
-/// A container that is fully set up, its init at the gate if there is one.
+/// When a container's command begins, and whom it outlives.
+pub enum Life {
+    /// It begins at once, and dies with the caller.
+    WithCaller,
+    /// It outlives the caller. With a door (a listening socket of the kind that [`door`] makes) its init waits there until
+    /// somebody knocks.
+    OfItsOwn {
+        /// Without one the command begins at once.
+        door: Option<OwnedFd>,
+    },
+}
+
+/// A socket for init to wait at.
+pub fn door(path: &Path) -> Result<OwnedFd> {
+    sync::Socket::listen(path)
+}
+
+/// Lets the init at this door execute the command; returns once it did, or with the reason why not (kinds
+/// `CommandNotFound` and `CommandNotExecutable`, in Docker's words).
+pub fn knock(path: &Path) -> Result<()> {
+    let init = sync::Socket::connect(path)?;
+    init.send(&sync::ToInit::Execute, &[])?;
+    outcome(&init)
+}
+
+/// The socket closes with the execve: nothing to read is the good news.
+fn outcome(init: &sync::Socket) -> Result<()> {
+    match init.receive::<sync::FromInit>()? {
+        None => Ok(()),
+        Some((sync::FromInit::Failed(wire), _)) => Err(wire.into()),
+        Some((sync::FromInit::Ready, _)) => Err(errdefs::Error::system("init said twice that it is ready")),
+    }
+}
+
+/// A container that is fully set up.
 pub struct Created {
     /// In the caller's pid namespace.
     pub pid: i32,
@@ -114,26 +165,13 @@ pub struct Created {
     /// What is not as asked for.
     pub warnings: Vec<String>,
     init: Option<sync::Socket>,
-    gate: bool,
 }
 
 impl Created {
-    /// Lets init execute the command; returns once it did, or with the reason why not (kinds `CommandNotFound` and
-    /// `CommandNotExecutable`, in Docker's words).
-    pub fn start(&mut self) -> Result<()> {
-        let init = self
-            .init
-            .take()
-            .ok_or_else(|| errdefs::Error::conflict("the container was started already"))?;
-        if self.gate {
-            init.send(&sync::ToInit::Execute, &[])?;
-        }
-        // The socket closes with the execve: nothing to read is the good news.
-        match init.receive::<sync::FromInit>()? {
-            None => Ok(()),
-            Some((sync::FromInit::Failed(wire), _)) => Err(wire.into()),
-            Some((sync::FromInit::Ready, _)) => Err(errdefs::Error::system("init said twice that it is ready")),
-        }
+    /// Without a door: waits until the command executes; the reason if it does not, as [`knock`].
+    pub fn started(&mut self) -> Result<()> {
+        let init = self.init.take();
+        init.map_or(Ok(()), |init| outcome(&init))
     }
 }
 
@@ -151,6 +189,10 @@ pub struct Exec<'a> {
     pub stdio: Stdio,
     /// The container's.
     pub cgroup: &'a cgroup::Cgroup,
+    /// Whether it outlives the caller.
+    pub outlives: bool,
+    /// So many of the caller's descriptors, from 3 on, are the process's.
+    pub preserved: u32,
 }
 
 /// What [`exec`] started.

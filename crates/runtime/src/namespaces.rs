@@ -1,72 +1,155 @@
-//! The document's namespaces as the kernel's flags.
+//! The document's namespaces: those of its own as the kernel's flags, and those of others to join.
 
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use errdefs::{ErrnoStep, Error, Kind, Result, Step};
 use linux_raw_sys::general::{
-    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS,
+    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER, CLONE_NEWUTS,
 };
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 
-use errdefs::{Error, Kind, Result};
-
-/// Which namespaces of its own the container has.
-#[derive(Clone, Copy, Debug, Default)]
+/// Which namespaces the container has, other than its caller's.
+#[derive(Clone, Debug, Default)]
 pub struct Namespaces {
-    flags: u64,
+    /// Of its own.
+    own: u64,
+    /// Of others, by their files.
+    joined: Vec<(u64, PathBuf)>,
 }
 
 impl Namespaces {
-    /// Those of the document. Joining namespaces by path is refused by name.
+    /// Those of the document.
     pub fn of(spec: &Spec) -> Result<Self> {
         let list: &[LinuxNamespace] = spec
             .linux()
             .as_ref()
             .and_then(|l| l.namespaces().as_deref())
             .unwrap_or_default();
-        let mut flags = 0;
+        let mut found = Namespaces::default();
         for namespace in list {
             let typ = namespace.typ();
-            if namespace.path().is_some() || typ == LinuxNamespaceType::Time {
-                let message = format!("a {typ} namespace that exists already or is for time: not supported yet");
-                return Err(Error::new(Kind::NotImplemented, message));
+            if found.has(flag(typ)) {
+                return Err(Error::invalid(format!("linux.namespaces: {typ} is there twice")));
             }
-            flags |= flag(typ);
+            match namespace.path() {
+                None => found.own |= flag(typ),
+                Some(path) if matches!(typ, LinuxNamespaceType::User | LinuxNamespaceType::Mount) => {
+                    return Err(Error::new(
+                        Kind::NotImplemented,
+                        format!(
+                            "linux.namespaces: joining the {typ} namespace {}: not supported yet",
+                            path.display()
+                        ),
+                    ));
+                }
+                Some(path) => found.joined.push((flag(typ), path.clone())),
+            }
         }
-        if flags & u64::from(CLONE_NEWNS) == 0 {
-            return Err(Error::invalid("a container needs a mount namespace of its own"));
+        if found.own & u64::from(CLONE_NEWNS) == 0 {
+            return Err(Error::invalid(
+                "linux.namespaces: a container needs a mount namespace of its own",
+            ));
         }
-        Ok(Namespaces { flags })
+        Ok(found)
     }
 
     /// For clone3. Not the cgroup namespace: its root is where its maker is, so that init makes it once it is in its
-    /// cgroup.
-    pub fn for_clone(self) -> u64 {
-        self.flags & !u64::from(CLONE_NEWCGROUP)
+    /// cgroup. Not the time namespace: its clocks are set before anybody is in it.
+    pub fn for_clone(&self) -> u64 {
+        self.own & !u64::from(CLONE_NEWCGROUP | CLONE_NEWTIME)
     }
 
     /// For setns into the container: all but the pid namespace, which only children enter.
-    pub fn for_join(self) -> u64 {
-        self.flags & !u64::from(CLONE_NEWPID)
+    pub fn for_join(&self) -> u64 {
+        let all = self.joined.iter().fold(self.own, |all, (flag, _)| all | flag);
+        all & !u64::from(CLONE_NEWPID)
+    }
+
+    fn has(&self, flag: u64) -> bool {
+        self.own & flag != 0 || self.joined.iter().any(|(joined, _)| *joined == flag)
+    }
+
+    fn makes(&self, flag: u32) -> bool {
+        self.own & u64::from(flag) != 0
     }
 
     /// Users of its own.
-    pub fn user(self) -> bool {
-        self.flags & u64::from(CLONE_NEWUSER) != 0
+    pub fn user(&self) -> bool {
+        self.makes(CLONE_NEWUSER)
     }
-    /// Processes of its own.
-    pub fn pid(self) -> bool {
-        self.flags & u64::from(CLONE_NEWPID) != 0
+    /// Processes other than its caller's.
+    pub fn pid(&self) -> bool {
+        self.has(CLONE_NEWPID.into())
     }
     /// A network of its own.
-    pub fn network(self) -> bool {
-        self.flags & u64::from(CLONE_NEWNET) != 0
+    pub fn network(&self) -> bool {
+        self.makes(CLONE_NEWNET)
     }
     /// A host name of its own.
-    pub fn uts(self) -> bool {
-        self.flags & u64::from(CLONE_NEWUTS) != 0
+    pub fn uts(&self) -> bool {
+        self.makes(CLONE_NEWUTS)
     }
     /// A view of cgroups of its own.
-    pub fn cgroup(self) -> bool {
-        self.flags & u64::from(CLONE_NEWCGROUP) != 0
+    pub fn cgroup(&self) -> bool {
+        self.makes(CLONE_NEWCGROUP)
     }
+
+    /// What `make` makes is born in the namespaces of others that the container joins, and in its time namespace. We come
+    /// back afterwards; whether that went well is the second result (in a child made by `make` it has no meaning).
+    pub fn enter_others<T>(&self, spec: &Spec, make: impl FnOnce() -> T) -> Result<(T, Result<()>)> {
+        let mut ways_back = Vec::new();
+        for (flag, path) in &self.joined {
+            let step = || format!("join the namespace {}", path.display());
+            let own = File::open(own_file(*flag)).step("open our own namespace")?;
+            let theirs = File::open(path).step_with(step)?;
+            sys::process::setns(theirs.as_fd(), *flag).errno_step(step())?;
+            ways_back.push((own, *flag));
+        }
+        if self.makes(CLONE_NEWTIME) {
+            let own = File::open(own_file(CLONE_NEWTIME.into())).step("open our own namespace")?;
+            sys::process::unshare(CLONE_NEWTIME.into()).errno_step("make a time namespace")?;
+            set_clocks(spec)?;
+            ways_back.push((own, CLONE_NEWTIME.into()));
+        }
+        let made = make();
+        let back = ways_back.into_iter().rev().try_for_each(|(own, flag)| {
+            sys::process::setns(own.as_fd(), flag).errno_step("go back to our own namespace")
+        });
+        Ok((made, back))
+    }
+}
+
+/// time_namespaces(7): offsets of the clocks that the container's processes see.
+fn set_clocks(spec: &Spec) -> Result<()> {
+    let offsets = spec.linux().iter().flat_map(|l| l.time_offsets().iter().flatten());
+    let text: String = offsets
+        .map(|(clock, offset)| {
+            let (seconds, nanoseconds) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+            format!("{clock} {seconds} {nanoseconds}\n")
+        })
+        .collect();
+    match text.as_str() {
+        "" => Ok(()),
+        text => std::fs::write("/proc/self/timens_offsets", text).step("set the time namespace's clocks"),
+    }
+}
+
+/// Where our own namespace of a kind is found; children's, for those that only children enter.
+fn own_file(flag: u64) -> &'static str {
+    const FILES: &[(u32, &str)] = &[
+        (CLONE_NEWPID, "/proc/self/ns/pid_for_children"),
+        (CLONE_NEWTIME, "/proc/self/ns/time_for_children"),
+        (CLONE_NEWIPC, "/proc/self/ns/ipc"),
+        (CLONE_NEWUTS, "/proc/self/ns/uts"),
+        (CLONE_NEWNET, "/proc/self/ns/net"),
+        (CLONE_NEWCGROUP, "/proc/self/ns/cgroup"),
+    ];
+    FILES
+        .iter()
+        .find(|(f, _)| u64::from(*f) == flag)
+        .map_or("/proc/self/ns/mnt", |(_, file)| file)
 }
 
 fn flag(typ: LinuxNamespaceType) -> u64 {
@@ -78,6 +161,6 @@ fn flag(typ: LinuxNamespaceType) -> u64 {
         LinuxNamespaceType::Uts => CLONE_NEWUTS,
         LinuxNamespaceType::Network => CLONE_NEWNET,
         LinuxNamespaceType::Cgroup => CLONE_NEWCGROUP,
-        LinuxNamespaceType::Time => 0,
+        LinuxNamespaceType::Time => CLONE_NEWTIME,
     })
 }

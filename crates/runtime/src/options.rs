@@ -69,6 +69,15 @@ const PROPAGATION: &[(&str, u32)] = &[
     ("unbindable", MS_UNBINDABLE),
 ];
 
+/// All words that are acted on here.
+pub fn known() -> Vec<&'static str> {
+    let mut words: Vec<&'static str> = TABLE.iter().map(|row| row.0).collect();
+    words.extend(PROPAGATION.iter().map(|(word, _)| *word));
+    words.extend(["bind", "rbind", "idmap", "ridmap", "rro"]);
+    words.sort_unstable();
+    words
+}
+
 impl Options {
     /// Sorts the words; one that nobody here knows is the file system's.
     pub fn parse(words: &[String]) -> Self {

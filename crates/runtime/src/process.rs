@@ -24,13 +24,15 @@ pub struct Plan {
     gid: u32,
     groups: Vec<u32>,
     umask: Option<u32>,
+    /// Whether it dies with its parent.
+    pub follows: bool,
     /// Working directory.
     pub cwd: std::path::PathBuf,
 }
 
 impl Plan {
     /// Of a process of this container.
-    pub fn new(spec: &Spec, process: &Process) -> Result<Self> {
+    pub fn new(spec: &Spec, process: &Process, follows: bool) -> Result<Self> {
         let arguments = process.args().as_deref().unwrap_or_default();
         let environment = process.env().as_deref().unwrap_or_default();
         let filter = spec.linux().as_ref().and_then(|l| l.seccomp().as_ref());
@@ -44,6 +46,7 @@ impl Plan {
             gid: user.gid(),
             groups: user.additional_gids().clone().unwrap_or_default(),
             umask: user.umask(),
+            follows,
             cwd: process.cwd().clone(),
         })
     }
@@ -73,7 +76,7 @@ impl Plan {
         rustix::thread::set_keep_capabilities(false).errno_step("keep the capabilities")?;
         self.sets.apply()?;
         // The change of user took it away.
-        sys::process::set_parent_death_signal(9).errno_step("follow the monitor's death")?;
+        self.follow_parent()?;
         if let Some(umask) = self.umask {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
         }
@@ -83,6 +86,14 @@ impl Plan {
             self.install_filter()?;
         }
         Ok(())
+    }
+
+    /// A change of user takes this away: it is to be said again.
+    pub fn follow_parent(&self) -> Result<()> {
+        match self.follows {
+            true => sys::process::set_parent_death_signal(9).errno_step("follow the parent's death"),
+            false => Ok(()),
+        }
     }
 
     fn install_filter(&self) -> Result<()> {

@@ -7,21 +7,25 @@
 //!   |  (mounts layers, idmaps bind sources)       |
 //!   |-- Descriptors (root, bind sources) x n -->  | mounts, pivots, devices, terminal
 //!   |  <------------- Ready (+ terminal's master) |
-//!   |-- Execute (at once when there is no gate) ->| seccomp, user, capabilities, execve
+//!   |-- Execute ------------------------------->  | seccomp, user, capabilities, execve
 //!   |  <---- end of stream: executed, or Failed   |
 //! ```
+//!
+//! Execute comes at once, unless there is a door: then it comes from whoever knocks, who also hears how it went.
 //!
 //! At any point init may send `Failed` and exit. A process added by exec gets nothing and sends `Ready` only with a
 //! terminal.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use errdefs::{ErrnoStep, Error, Result, Step, Wire};
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -35,6 +39,8 @@ const LIMIT: usize = 16 * 1024;
 pub enum ToInit {
     /// The ids are mapped, the limits are set.
     Go {
+        /// Init's own number, as its parent sees it.
+        pid: i32,
         /// The version 1 cgroup hierarchies that were joined, by controller.
         joined: Vec<String>,
     },
@@ -66,6 +72,35 @@ impl Socket {
         let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .errno_step("make a socket for init")?;
         Ok((Socket(a), Socket(b)))
+    }
+
+    /// At a path of any length: a socket's own name is short.
+    pub fn listen(path: &Path) -> Result<OwnedFd> {
+        let step = "make the door of the container's init";
+        let socket = seqpacket(step)?;
+        let (_dir, address) = address(path, step)?;
+        rustix::net::bind(&socket, &address).errno_step(step)?;
+        rustix::net::listen(&socket, 1).errno_step(step)?;
+        Ok(socket)
+    }
+
+    /// To one that listens.
+    pub fn connect(path: &Path) -> Result<Self> {
+        let step = "knock at the door of the container's init";
+        let socket = seqpacket(step)?;
+        let (_dir, address) = address(path, step)?;
+        rustix::net::connect(&socket, &address).errno_step(step)?;
+        Ok(Socket(socket))
+    }
+
+    /// Whoever connects first.
+    pub fn accept(door: &OwnedFd) -> Result<Self> {
+        loop {
+            match rustix::net::accept_with(door, SocketFlags::CLOEXEC) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => return other.map(Socket).errno_step("wait at the door"),
+            }
+        }
     }
 
     /// Sends one message with descriptors.
@@ -123,4 +158,17 @@ impl Socket {
     pub fn send_failure(&self, error: &Error) {
         let _ = self.send(&FromInit::Failed(error.to_wire()), &[]);
     }
+}
+
+fn seqpacket(step: &'static str) -> Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).errno_step(step)
+}
+
+/// The address of a socket in a directory that is held open.
+fn address(path: &Path, step: &'static str) -> Result<(OwnedFd, SocketAddrUnix)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(path.parent().unwrap_or(Path::new("/")), flags, Mode::empty()).errno_step(step)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())).errno_step(step)?;
+    Ok((dir, address))
 }
