@@ -8,6 +8,7 @@
 mod cli;
 mod commands;
 mod format;
+mod oci;
 mod output;
 mod settings;
 mod template;
@@ -22,7 +23,7 @@ use errdefs::{Error, Kind, Result};
 use cli::table::{COMMANDS, LATER};
 
 fn main() -> ExitCode {
-    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     if let Some((roots, id)) = engine::container::spawn::arguments::decode(&arguments) {
         return ExitCode::from(monitor::run(roots, &id) as u8);
     }
@@ -30,7 +31,10 @@ fn main() -> ExitCode {
         return ExitCode::from(commands::tour::inside());
     }
     if called_as() == "runc" {
-        arguments.insert(0, "oci".into());
+        return ExitCode::from(oci::run(&arguments));
+    }
+    if arguments.first().is_some_and(|a| a == "oci") {
+        return ExitCode::from(oci::run(&arguments[1..]));
     }
     let code = dispatch(&arguments).unwrap_or_else(|error| fail(&error, &arguments));
     ExitCode::from(code)

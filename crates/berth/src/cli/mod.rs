@@ -35,8 +35,11 @@ pub enum Parsed {
     Given(Given),
 }
 
+/// Who does a command; the exit code.
+pub type Run = fn(&Given) -> Result<u8>;
+
 /// One command.
-pub struct Command {
+pub struct Command<R = Run> {
     /// As typed: `run`, `volume ls`.
     pub name: &'static str,
     /// Other spellings.
@@ -49,11 +52,24 @@ pub struct Command {
     pub words: Words,
     /// Its flags, by group.
     pub flags: &'static [&'static [Flag]],
-    /// Does it; the exit code.
-    pub run: fn(&Given) -> Result<u8>,
+    /// Does it.
+    pub run: R,
 }
 
 impl Command {
+    /// Parses and does it.
+    pub fn call(&self, arguments: &[OsString]) -> Result<u8> {
+        match self.parse(arguments)? {
+            Parsed::Help(text) => {
+                crate::output::say(&text);
+                Ok(0)
+            }
+            Parsed::Given(given) => (self.run)(&given),
+        }
+    }
+}
+
+impl<R> Command<R> {
     /// For clap, with all flags: help and completion.
     pub fn build(&self) -> clap::Command {
         self.build_with(|_| true)
@@ -102,17 +118,6 @@ impl Command {
             });
         }
         command
-    }
-
-    /// Parses and does it.
-    pub fn call(&self, arguments: &[OsString]) -> Result<u8> {
-        match self.parse(arguments)? {
-            Parsed::Help(text) => {
-                crate::output::say(&text);
-                Ok(0)
-            }
-            Parsed::Given(given) => (self.run)(&given),
-        }
     }
 
     /// What the user said.

@@ -614,5 +614,4 @@ pub const LATER: &[&str] = &[
     "update",
     "volume",
     "api",
-    "oci",
 ];

@@ -16,20 +16,25 @@ impl Engine {
             return Err(Error::conflict(format!("container {} is not running", record.id)));
         }
         let pids = Cgroup::at(&record.cgroup()).pids()?;
-        let mut command = Command::new("ps");
-        match args {
-            [] => command.arg("-ef"),
-            args => command.args(args),
-        };
-        let output = command.output().step("run ps on the host")?;
-        if !output.status.success() {
-            return Err(Error::invalid(format!(
-                "ps: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            )));
-        }
-        select(&String::from_utf8_lossy(&output.stdout), &pids)
+        processes(&pids, args)
     }
+}
+
+/// The rows of `ps` with these arguments (`-ef` unless given) that are of these processes.
+pub fn processes(pids: &[i32], args: &[String]) -> Result<ContainerTopResponse> {
+    let mut command = Command::new("ps");
+    match args {
+        [] => command.arg("-ef"),
+        args => command.args(args),
+    };
+    let output = command.output().step("run ps on the host")?;
+    if !output.status.success() {
+        return Err(Error::invalid(format!(
+            "ps: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )));
+    }
+    select(&String::from_utf8_lossy(&output.stdout), pids)
 }
 
 /// The title row and the rows of these processes; the last column may have blanks.

@@ -1,0 +1,182 @@
+//! `create` and `run`: a bundle to a container.
+
+use std::path::{Path, PathBuf};
+
+use errdefs::{Error, Kind, Result, Step};
+use runtime::{Create, Created, Life, Rootfs, hooks, oci};
+
+use super::state::{Saved, Status, base_state};
+use super::{Host, lifecycle, streams, write_pid};
+use crate::cli::flag::Given;
+
+/// No document is larger.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
+
+/// Sets a container up; its init waits at the door.
+pub fn create(host: &Host, given: &Given) -> Result<u8> {
+    make(host, given, true, true).map(|_| 0)
+}
+
+/// Sets a container up and executes its command at once; its exit code, unless detached.
+pub fn run(host: &Host, given: &Given) -> Result<u8> {
+    let id = &given.words[0];
+    let detached = given.on("detach");
+    // From the beginning, so that none is lost.
+    let signals = if detached { None } else { Some(streams::signals()?) };
+    let (saved, mut created) = make(host, given, false, detached)?;
+    let ran = created
+        .started()
+        .and_then(|()| hooks::run("poststart", poststart(&saved), &saved.state(Status::Running)?));
+    if let Err(error) = ran {
+        lifecycle::remove(host, &saved)?;
+        return Err(error);
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let code = streams::follow(&created.pidfd, created.console.as_ref(), &signals)?;
+    if !given.on("keep") {
+        lifecycle::remove(host, &host.load(id)?)?;
+    }
+    Ok(code)
+}
+
+/// The hooks that run after the command was started.
+pub fn poststart(saved: &Saved) -> Option<&[oci::Hook]> {
+    saved
+        .spec
+        .hooks()
+        .as_ref()
+        .and_then(|hooks| hooks.poststart().as_deref())
+}
+
+fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Saved, Created)> {
+    let id = &given.words[0];
+    let bundle = std::path::absolute(given.one("bundle").unwrap_or(".")).step("find the bundle")?;
+    let preserved = streams::preserved(given)?;
+    let mut spec = document(&bundle)?;
+    let terminal = spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
+    let console = streams::Console::new(given, terminal, detached)?;
+    place_cgroup(&mut spec, id);
+    let dir = host.claim(id)?;
+    let made = (|| {
+        let door = if waits {
+            Some(runtime::door(&dir.join("door"))?)
+        } else {
+            None
+        };
+        let state = base_state(id, &bundle, &spec)?;
+        let mut created = runtime::create(Create {
+            id,
+            spec: &spec,
+            bundle: &bundle,
+            rootfs: Rootfs::Document,
+            stdio: console.stdio(spec.process().as_ref()),
+            init: false,
+            life: Life::OfItsOwn { door },
+            preserved,
+            state: Some(&state),
+        })?;
+        let saved = Saved::new(id, &bundle, created.pid, created.cgroup.clone(), spec);
+        let kept = host
+            .save(&saved)
+            .and_then(|()| console.hand_over(&mut created.console))
+            .and_then(|()| write_pid(given, created.pid));
+        match kept {
+            Ok(()) => Ok((saved, created)),
+            Err(error) => {
+                lifecycle::remove(host, &saved)?;
+                Err(error)
+            }
+        }
+    })();
+    made.inspect_err(|_| {
+        // Best effort: the error that is told is the first one.
+        let _ = std::fs::remove_dir_all(&dir);
+    })
+}
+
+/// The bundle's config.json, checked for what the kernel would not refuse by itself.
+fn document(bundle: &Path) -> Result<oci::Spec> {
+    let path = bundle.join("config.json");
+    let size = std::fs::metadata(&path).map_or(0, |m| m.len());
+    if size > DOCUMENT_LIMIT {
+        return Err(Error::invalid(format!(
+            "{} is larger than {DOCUMENT_LIMIT} bytes",
+            path.display()
+        )));
+    }
+    let text = std::fs::read(&path).step_with(|| format!("read {}", path.display()))?;
+    let spec: oci::Spec = serde_json::from_slice(&text).map_err(|e| {
+        Error::invalid(format!("{}: {e}", path.display())).hint("the runtime specification says what may stand there")
+    })?;
+    if !spec.version().starts_with("1.") {
+        return Err(Error::invalid(format!(
+            "ociVersion: {:?} is not supported: 1.x is",
+            spec.version()
+        )));
+    }
+    let Some(root) = spec.root() else {
+        return Err(Error::invalid("root: a container needs a root file system"));
+    };
+    let rootfs = bundle.join(root.path());
+    if !rootfs.is_dir() {
+        return Err(Error::not_found(format!(
+            "root.path: no such directory: {}",
+            rootfs.display()
+        )));
+    }
+    let process = spec
+        .process()
+        .as_ref()
+        .ok_or_else(|| Error::invalid("process: a container needs one"))?;
+    if !process.cwd().is_absolute() {
+        return Err(Error::invalid(format!(
+            "process.cwd: {:?} is not an absolute path",
+            process.cwd()
+        )));
+    }
+    refuse_unsupported(&spec)?;
+    Ok(spec)
+}
+
+/// What would be ignored is refused, by its place in the document.
+fn refuse_unsupported(spec: &oci::Spec) -> Result<()> {
+    let linux = spec.linux().as_ref();
+    let process = spec.process().as_ref();
+    let asked = [
+        ("linux.intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
+        ("linux.personality", linux.is_some_and(|l| l.personality().is_some())),
+        (
+            "linux.mountLabel",
+            linux.is_some_and(|l| l.mount_label().as_deref().is_some_and(|t| !t.is_empty())),
+        ),
+        (
+            "process.selinuxLabel",
+            process.is_some_and(|p| p.selinux_label().as_deref().is_some_and(|t| !t.is_empty())),
+        ),
+        (
+            "process.apparmorProfile",
+            process.is_some_and(|p| p.apparmor_profile().as_deref().is_some_and(|t| !t.is_empty())),
+        ),
+        ("process.scheduler", process.is_some_and(|p| p.scheduler().is_some())),
+        ("process.ioPriority", process.is_some_and(|p| p.io_priority().is_some())),
+        (
+            "process.execCPUAffinity",
+            process.is_some_and(|p| p.exec_cpu_affinity().is_some()),
+        ),
+    ];
+    match asked.iter().find(|(_, asked)| *asked) {
+        Some((what, _)) => Err(Error::new(Kind::NotImplemented, format!("{what}: not supported yet"))),
+        None => Ok(()),
+    }
+}
+
+/// A container that names no cgroup gets one of its own name.
+fn place_cgroup(spec: &mut oci::Spec, id: &str) {
+    let mut linux = spec.linux().clone().unwrap_or_default();
+    let path = match linux.cgroups_path() {
+        Some(path) if !path.as_os_str().is_empty() => Path::new("/").join(path),
+        _ => PathBuf::from("/").join(id),
+    };
+    linux.set_cgroups_path(Some(path));
+    spec.set_linux(Some(linux));
+}

@@ -1,0 +1,180 @@
+//! `state`, `list`, `ps`, `features`, `spec`.
+
+use std::path::Path;
+
+use errdefs::{Error, Result, Step};
+use serde_json::{Value, json};
+
+use super::Host;
+use super::state::{SPECIFICATION, Saved, Status};
+use crate::cli::flag::Given;
+use crate::output;
+
+/// One container, as the specification and runc say.
+fn describe(saved: &Saved, status: Status) -> Value {
+    let rootfs = saved.spec.root().as_ref().map(|root| saved.bundle.join(root.path()));
+    let mut value = json!({
+        "ociVersion": SPECIFICATION,
+        "id": saved.id,
+        "pid": if status == Status::Stopped { 0 } else { saved.pid },
+        "status": status.name(),
+        "bundle": saved.bundle,
+        "rootfs": rootfs,
+        "created": saved.created,
+        "owner": "",
+    });
+    if let Some(annotations) = saved.spec.annotations().as_ref().filter(|a| !a.is_empty()) {
+        value["annotations"] = json!(annotations);
+    }
+    value
+}
+
+/// Says what is known of a container.
+pub fn state(host: &Host, given: &Given) -> Result<u8> {
+    let saved = host.load(&given.words[0])?;
+    let value = describe(&saved, host.status(&saved)?);
+    output::say(&format!("{value:#}\n"));
+    Ok(0)
+}
+
+/// All containers.
+pub fn list(host: &Host, given: &Given) -> Result<u8> {
+    let all = host.all()?;
+    if given.on("quiet") {
+        all.iter().for_each(|saved| output::say(&format!("{}\n", saved.id)));
+        return Ok(0);
+    }
+    let mut values = Vec::new();
+    for saved in &all {
+        values.push(describe(saved, host.status(saved)?));
+    }
+    match given.one("format").unwrap_or("table") {
+        "json" => output::say(&format!("{}\n", Value::from(values))),
+        "table" => {
+            let titles = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
+            let mut rows = vec![titles.map(String::from).to_vec()];
+            for value in &values {
+                let text = |key: &str| match &value[key] {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                rows.push(["id", "pid", "status", "bundle", "created", "owner"].map(text).to_vec());
+            }
+            output::say(&output::table(&rows));
+        }
+        other => return Err(Error::invalid(format!("invalid format option: {other}"))),
+    }
+    Ok(0)
+}
+
+/// A container's processes.
+pub fn ps(host: &Host, given: &Given) -> Result<u8> {
+    let saved = host.load(&given.words[0])?;
+    let pids = saved.cgroup.pids()?;
+    match given.one("format").unwrap_or("table") {
+        "json" => output::say(&format!("{}\n", json!(pids))),
+        "table" => {
+            let top = engine::container::top::processes(&pids, &given.words[1..])?;
+            let rows: Vec<Vec<String>> = top
+                .titles
+                .into_iter()
+                .chain(top.processes.unwrap_or_default())
+                .collect();
+            output::say(&output::table(&rows));
+        }
+        other => return Err(Error::invalid(format!("invalid format option: {other}"))),
+    }
+    Ok(0)
+}
+
+/// What this runtime can (runtime specification, "Features").
+pub fn features(_: &Host, _: &Given) -> Result<u8> {
+    let capabilities: Vec<String> = runtime::known_capabilities();
+    let value = json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": SPECIFICATION,
+        "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+        "mountOptions": runtime::known_mount_options(),
+        "linux": {
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
+            "capabilities": capabilities,
+            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
+            "seccomp": {
+                "enabled": true,
+                "actions": [
+                    "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
+                    "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
+                ],
+                "operators": [
+                    "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
+                    "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE",
+                ],
+                "archs": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
+                "knownFlags": [
+                    "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG",
+                ],
+            },
+            "apparmor": { "enabled": false },
+            "selinux": { "enabled": false },
+            "intelRdt": { "enabled": false },
+            "mountExtensions": { "idmap": { "enabled": true } },
+        },
+        "annotations": { "org.berth.version": env!("CARGO_PKG_VERSION") },
+    });
+    output::say(&format!("{value:#}\n"));
+    Ok(0)
+}
+
+/// Writes an example.
+pub fn spec(_: &Host, given: &Given) -> Result<u8> {
+    let path = Path::new(given.one("bundle").unwrap_or(".")).join("config.json");
+    let mut example: Value = serde_json::from_str(include_str!("example.json")).step("read the example")?;
+    if given.on("rootless") {
+        for_a_user(&mut example);
+    }
+    let file = std::fs::File::create_new(&path);
+    if file
+        .as_ref()
+        .is_err_and(|e| e.kind() == std::io::ErrorKind::AlreadyExists)
+    {
+        return Err(Error::conflict(format!(
+            "file {} exists: remove it first",
+            path.display()
+        )));
+    }
+    let step = || format!("write {}", path.display());
+    let text = format!("{example:#}\n");
+    file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
+        .step_with(step)?;
+    Ok(0)
+}
+
+/// A user namespace in which the caller is root, and nothing that the host's root is needed for.
+fn for_a_user(example: &mut Value) {
+    let id = |host: u32| json!([{ "containerID": 0, "hostID": host, "size": 1 }]);
+    let linux = &mut example["linux"];
+    linux["uidMappings"] = id(rustix::process::geteuid().as_raw());
+    linux["gidMappings"] = id(rustix::process::getegid().as_raw());
+    if let Some(resources) = linux.as_object_mut() {
+        resources.remove("resources");
+    }
+    if let Some(namespaces) = linux["namespaces"].as_array_mut() {
+        namespaces.retain(|n| n["type"] != "network");
+        namespaces.push(json!({ "type": "user" }));
+    }
+    let bind = json!({
+        "destination": "/sys", "type": "none", "source": "/sys",
+        "options": ["rbind", "nosuid", "noexec", "nodev", "ro"],
+    });
+    if let Some(mounts) = example["mounts"].as_array_mut() {
+        mounts.retain(|m| m["destination"] != "/sys/fs/cgroup");
+        for mount in mounts {
+            if mount["destination"] == "/sys" {
+                *mount = bind.clone();
+            }
+            if let Some(options) = mount["options"].as_array_mut() {
+                options.retain(|o| !o.as_str().is_some_and(|o| o.starts_with("gid=")));
+            }
+        }
+    }
+}

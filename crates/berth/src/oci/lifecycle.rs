@@ -1,0 +1,189 @@
+//! `start`, `kill`, `pause`, `resume`, `update`, `delete`.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use errdefs::{Error, Result, Step};
+use runtime::{hooks, oci};
+
+use super::create::poststart;
+use super::state::{Saved, Status, wrong_state};
+use super::{Host, output};
+use crate::cli::flag::Given;
+
+/// How long a killed container is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Opens the door.
+pub fn start(host: &Host, given: &Given) -> Result<u8> {
+    let saved = host.load(&given.words[0])?;
+    match host.status(&saved)? {
+        Status::Created => {}
+        Status::Stopped => return Err(wrong_state("cannot start a container that has stopped")),
+        Status::Running | Status::Paused => return Err(wrong_state("cannot start an already running container")),
+    }
+    let door = host.door(&saved.id)?;
+    let outcome = runtime::knock(&door);
+    // Whoever comes next finds a container that was started, however that went.
+    let _ = std::fs::remove_file(&door);
+    outcome?;
+    hooks::run("poststart", poststart(&saved), &saved.state(Status::Running)?)?;
+    Ok(0)
+}
+
+/// Sends a signal.
+pub fn kill(host: &Host, given: &Given) -> Result<u8> {
+    let saved = host.load(&given.words[0])?;
+    let signal = engine::signal::parse(given.words.get(1).map_or("TERM", String::as_str))?;
+    if given.on("all") {
+        for pid in saved.cgroup.pids()? {
+            // It may have ended meanwhile.
+            let _ = sys::process::kill(pid, signal);
+        }
+        return Ok(0);
+    }
+    if !saved.alive() {
+        return Err(wrong_state("container not running"));
+    }
+    sys::process::kill(saved.pid, signal).step("send the signal")?;
+    // A frozen process does not die.
+    if signal == 9 && saved.cgroup.frozen() {
+        saved.cgroup.freeze(false)?;
+    }
+    Ok(0)
+}
+
+/// Freezes.
+pub fn pause(host: &Host, given: &Given) -> Result<u8> {
+    freeze(host, given, true)
+}
+
+/// Thaws.
+pub fn resume(host: &Host, given: &Given) -> Result<u8> {
+    freeze(host, given, false)
+}
+
+fn freeze(host: &Host, given: &Given, frozen: bool) -> Result<u8> {
+    let saved = host.load(&given.words[0])?;
+    match (host.status(&saved)?, frozen) {
+        (Status::Running | Status::Created, true) | (Status::Paused, false) => saved.cgroup.freeze(frozen)?,
+        (_, true) => return Err(wrong_state("container not running or created")),
+        (_, false) => return Err(wrong_state("container not paused")),
+    }
+    Ok(0)
+}
+
+/// Changes limits.
+pub fn update(host: &Host, given: &Given) -> Result<u8> {
+    let saved = host.load(&given.words[0])?;
+    if host.status(&saved)? == Status::Stopped {
+        return Err(wrong_state("container not running"));
+    }
+    let mut resources = match given.one("resources") {
+        Some(path) => read_resources(path)?,
+        None => oci::LinuxResources::default(),
+    };
+    let mut memory = resources.memory().unwrap_or_default();
+    if let Some(bytes) = given.number("memory")? {
+        memory.set_limit(Some(bytes));
+    }
+    if let Some(bytes) = given.number("memory-reservation")? {
+        memory.set_reservation(Some(bytes));
+    }
+    if let Some(bytes) = given.number("memory-swap")? {
+        memory.set_swap(Some(bytes));
+    }
+    if memory != oci::LinuxMemory::default() {
+        resources.set_memory(Some(memory));
+    }
+    let mut cpu = resources.cpu().clone().unwrap_or_default();
+    let positive = |name: &str| -> Result<Option<u64>> {
+        let number = given.number(name)?;
+        let bad = || Error::invalid(format!("--{name}: a number that is not negative is needed"));
+        number.map(|n| u64::try_from(n).map_err(|_| bad())).transpose()
+    };
+    if let Some(period) = positive("cpu-period")? {
+        cpu.set_period(Some(period));
+    }
+    if let Some(quota) = given.number("cpu-quota")? {
+        cpu.set_quota(Some(quota));
+    }
+    if let Some(shares) = positive("cpu-share")? {
+        cpu.set_shares(Some(shares));
+    }
+    if let Some(cpus) = given.one("cpuset-cpus") {
+        cpu.set_cpus(Some(cpus.into()));
+    }
+    if let Some(nodes) = given.one("cpuset-mems") {
+        cpu.set_mems(Some(nodes.into()));
+    }
+    if cpu != oci::LinuxCpu::default() {
+        resources.set_cpu(Some(cpu));
+    }
+    if let Some(limit) = given.number("pids-limit")? {
+        let mut pids = oci::LinuxPids::default();
+        pids.set_limit(limit);
+        resources.set_pids(Some(pids));
+    }
+    saved.cgroup.apply(&resources)?;
+    Ok(0)
+}
+
+fn read_resources(path: &str) -> Result<oci::LinuxResources> {
+    let mut text = Vec::new();
+    match path {
+        "-" => std::io::stdin().read_to_end(&mut text).map(drop),
+        path => std::fs::read(path).map(|bytes| text = bytes),
+    }
+    .step_with(|| format!("read the resources from {path}"))?;
+    serde_json::from_slice(&text).step_with(|| format!("read the resources from {path}"))
+}
+
+/// Takes everything of a container away.
+pub fn delete(host: &Host, given: &Given) -> Result<u8> {
+    let (id, force) = (&given.words[0], given.on("force"));
+    let saved = match host.load(id) {
+        Err(error) if error.kind() == errdefs::Kind::NotFound => {
+            // Perhaps whoever was making it was killed.
+            let _ = std::fs::remove_dir_all(host.dir(id)?);
+            return if force { Ok(0) } else { Err(error) };
+        }
+        loaded => loaded?,
+    };
+    match host.status(&saved)? {
+        status @ (Status::Running | Status::Paused) if !force => Err(wrong_state(format!(
+            "cannot delete container {id} that is not stopped: {}",
+            status.name()
+        ))),
+        _ => remove(host, &saved).map(|()| 0),
+    }
+}
+
+/// Kills what is left of a container, removes its cgroup and its state, and runs its last hooks; goes on after an error.
+pub fn remove(host: &Host, saved: &Saved) -> Result<()> {
+    if saved.cgroup.frozen() {
+        saved.cgroup.freeze(false)?;
+    }
+    if saved.alive() {
+        // Not by the cgroup alone: nobody promises that it is the container's own.
+        let _ = sys::process::kill(saved.pid, 9);
+        let deadline = Instant::now() + PATIENCE;
+        while saved.alive() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    saved.cgroup.kill()?;
+    let cgroup = saved.cgroup.remove();
+    let dir = host.dir(&saved.id)?;
+    std::fs::remove_dir_all(&dir).step_with(|| format!("remove {}", dir.display()))?;
+    let poststop = saved
+        .spec
+        .hooks()
+        .as_ref()
+        .and_then(|hooks| hooks.poststop().as_deref());
+    if let Err(error) = hooks::run("poststop", poststop, &saved.state(Status::Stopped)?) {
+        // The specification: logged, and the rest goes on.
+        output::note(&format!("berth: {error}"));
+    }
+    cgroup
+}
