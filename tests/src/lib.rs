@@ -3,6 +3,7 @@
 //! Every test has its own data and run directories, so that all of them run at once. They need root and a real kernel;
 //! what they need besides is installed by `scripts/test`, and what is missing fails the test.
 
+pub mod machine;
 pub mod registry;
 pub mod terminal;
 

@@ -1,0 +1,205 @@
+//! A machine of its own, with another kernel or other control groups: QEMU, one of the kernels of `scripts/kernels`, and
+//! nothing on it but busybox and Berth.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{Ran, busybox, fixtures, program};
+
+/// Emulated processors are slow, and the tests beside it are busy, too.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Runs before the script: file systems, modules, and a root that can be left (pivot_root(2) cannot leave the first one).
+const INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t tmpfs -o mode=755 root /root
+cd /
+/bin/busybox cp -a bin modules script busybox.tar setup /root/
+/bin/busybox mkdir /root/proc /root/dev /root/sys /root/tmp /root/run /root/etc
+/bin/busybox mount --move /dev /root/dev
+/bin/busybox umount /proc
+exec /bin/busybox switch_root /root /setup
+"#;
+
+const SETUP: &str = r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mkdir -p /dev/pts /dev/shm /var /root /usr
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+for module in /modules/*; do insmod $module || echo "insmod $module failed" > /dev/console; done
+mount -t ext4 /dev/vda /var
+mkdir -p /var/tmp
+ip link set lo up
+CGROUPS
+stty -F /dev/ttyS1 raw
+sh /script < /dev/null > /dev/ttyS1 2>&1
+echo "exit:$?" > /dev/ttyS1
+sync
+poweroff -f
+"#;
+
+/// How the machine's control groups are mounted.
+#[derive(Clone, Copy)]
+pub enum Cgroups {
+    /// Version 2 alone, as on today's distributions.
+    V2,
+    /// Version 1 alone.
+    V1,
+}
+
+impl Cgroups {
+    fn mounts(self) -> &'static str {
+        match self {
+            Cgroups::V2 => "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+            Cgroups::V1 => {
+                "mount -t tmpfs cgroups /sys/fs/cgroup; for c in cpu memory pids devices freezer cpuset; do \
+                 mkdir /sys/fs/cgroup/$c; mount -t cgroup -o $c cgroup /sys/fs/cgroup/$c || rmdir /sys/fs/cgroup/$c; done"
+            }
+        }
+    }
+}
+
+/// Runs a shell script on a machine with the kernel of a suite of Debian. `berth` is on its path, the image that most
+/// tests use is `/busybox.tar`, and its standard output and error are one.
+pub fn run(suite: &str, cgroups: Cgroups, script: &str) -> Ran {
+    let kernel = fixtures().join("kernels").join(suite);
+    assert!(kernel.is_dir(), "{} is not there: scripts/kernels", kernel.display());
+    let work = tempfile::Builder::new()
+        .prefix("berth-machine-")
+        .tempdir_in("/var/tmp")
+        .expect("a directory");
+    let path = |name: &str| work.path().join(name);
+    std::fs::write(path("initramfs"), initramfs(&kernel, work.path(), cgroups, script)).expect("write the initramfs");
+    let disk = std::fs::File::create(path("disk")).expect("make a disk");
+    disk.set_len(1 << 30).expect("make a disk");
+    let formatted = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4"])
+        .arg(path("disk"))
+        .status();
+    assert!(formatted.expect("e2fsprogs is installed").success());
+    let mut machine = Command::new("qemu-system-x86_64")
+        .args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-smp", "1"])
+        .args(["-display", "none", "-nic", "none", "-no-reboot", "-monitor", "none"])
+        .args(["-append", "console=ttyS0 quiet panic=-1 rdinit=/init"])
+        .arg("-kernel")
+        .arg(kernel.join("vmlinuz"))
+        .arg("-initrd")
+        .arg(path("initramfs"))
+        .args([
+            "-drive",
+            &format!("file={},format=raw,if=virtio", path("disk").display()),
+        ])
+        .args(["-serial", &format!("file:{}", path("console").display())])
+        .args(["-serial", &format!("file:{}", path("out").display())])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("qemu-system-x86 is installed");
+    let deadline = Instant::now() + PATIENCE;
+    while machine.try_wait().expect("wait for the machine").is_none() {
+        if Instant::now() > deadline {
+            machine.kill().expect("stop the machine");
+            machine.wait().expect("wait for the machine");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let text = |name: &str| String::from_utf8_lossy(&std::fs::read(path(name)).unwrap_or_default()).replace('\r', "");
+    let out = text("out");
+    let Some((out, code)) = out.trim_end().rsplit_once("exit:") else {
+        panic!("the machine died: {out}\n--- console:\n{}", text("console"));
+    };
+    Ran {
+        code: code.parse().expect("an exit code"),
+        out: out.trim_end().to_owned(),
+        err: text("console"),
+    }
+}
+
+fn initramfs(kernel: &Path, work: &Path, cgroups: Cgroups, script: &str) -> Vec<u8> {
+    let small = work.join("berth");
+    let stripped = Command::new("strip").arg("-o").arg(&small).arg(program()).status();
+    assert!(stripped.expect("strip is installed").success());
+    let read = |path: &Path| std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut archive = Archive::default();
+    for dir in ["bin", "proc", "dev", "root", "modules"] {
+        archive.directory(dir);
+    }
+    archive.file("init", INIT.as_bytes());
+    archive.file("setup", SETUP.replace("CGROUPS", cgroups.mounts()).as_bytes());
+    archive.file("script", script.as_bytes());
+    archive.file("bin/busybox", &read(Path::new("/bin/busybox")));
+    archive.file("bin/berth", &read(&small));
+    archive.file("busybox.tar", &busybox());
+    let mut modules: Vec<_> = std::fs::read_dir(kernel.join("modules"))
+        .unwrap()
+        .flatten()
+        .map(|e| e.path())
+        .collect();
+    modules.sort();
+    for module in modules {
+        archive.file(
+            &format!("modules/{}", module.file_name().unwrap().display()),
+            &read(&module),
+        );
+    }
+    archive.finish()
+}
+
+/// cpio, in the kernel's form (Documentation/driver-api/early-userspace/buffer-format.rst).
+#[derive(Default)]
+struct Archive {
+    bytes: Vec<u8>,
+    entries: u32,
+}
+
+impl Archive {
+    fn directory(&mut self, name: &str) {
+        self.entry(name, 0o040_755, b"");
+    }
+
+    fn file(&mut self, name: &str, content: &[u8]) {
+        self.entry(name, 0o100_755, content);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.entry("TRAILER!!!", 0, b"");
+        self.bytes
+    }
+
+    fn entry(&mut self, name: &str, mode: u32, content: &[u8]) {
+        self.entries += 1;
+        // inode, mode, owner, group, links, time, size, device twice, special device twice, length of the name, checksum
+        let fields = [
+            self.entries,
+            mode,
+            0,
+            0,
+            1,
+            0,
+            content.len() as u32,
+            0,
+            0,
+            0,
+            0,
+            name.len() as u32 + 1,
+            0,
+        ];
+        self.bytes.extend_from_slice(b"070701");
+        for field in fields {
+            self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
+        }
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.push(0);
+        self.pad();
+        self.bytes.extend_from_slice(content);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+}
