@@ -199,9 +199,12 @@ impl Staging {
                 }
                 other => other.step("make a directory for the layer")?,
             }
-            let lock = File::open(&dir).step("lock the new layer")?;
-            rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).errno_step("lock the new layer")?;
-            // A sweep may have come between the two.
+            // A sweep may come in between: it holds the lock, or has removed the directory.
+            let lock = match File::open(&dir) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                opened => opened.step("lock the new layer")?,
+            };
+            rustix::fs::flock(&lock, FlockOperation::LockExclusive).errno_step("lock the new layer")?;
             if dir.exists() {
                 return Ok(Staging { dir, _lock: lock });
             }
