@@ -211,6 +211,34 @@ fn layers_stay_where_they_are() {
     }
 }
 
+/// Device nodes that come with a layer or a bind mount: they are there, and give nothing.
+#[test]
+fn devices_of_an_image_cannot_be_used() {
+    let berth = Berth::new();
+    let shell = |line: &str| {
+        let status = std::process::Command::new("sh").args(["-ec", line]).status().unwrap();
+        assert!(status.success(), "{line}");
+    };
+    let (fs, tar) = (berth.path("fs"), berth.path("fs.tar"));
+    // Major 1 is memory (11: the kernel's log), major 7 loop devices.
+    shell(&format!(
+        "mkdir {fs}; tar -C {fs} -xf {}; mknod -m 666 {fs}/log c 1 11; mknod -m 666 {fs}/disk b 7 0; tar -C {fs} -cf {tar} .",
+        berth.path("busybox.tar")
+    ));
+    berth.run(&["import", &tar, "devices:1"]).ok();
+    let bind = format!("{fs}:/bound");
+    for flags in [&[][..], &["--userns", "host"]] {
+        for dir in ["", "/bound"] {
+            let script = format!("cd {dir}/; stat -c %F:%t:%T log disk; cat log; cat disk; (: > log); true");
+            let image = ["-v", &bind, "devices:1", "sh", "-c", &script];
+            let ran = berth.run(&[&["run", "--rm", "--network", "none"], flags, &image].concat());
+            assert_eq!(ran.out, "character special file:1:b\nblock special file:7:0", "{ran:?}");
+            let refused = ["ermission denied", "not permitted"].map(|words| ran.err.matches(words).count());
+            assert_eq!(refused.iter().sum::<usize>(), 3, "{dir:?} {flags:?} {ran:?}");
+        }
+    }
+}
+
 /// CVE-2021-41190, CVE-2024-3727: digests and names in archives and manifests that are paths.
 #[test]
 fn digests_and_names_are_no_paths() {

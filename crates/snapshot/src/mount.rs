@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use errdefs::{ErrnoStep, Error, Result, Step};
-use linux_raw_sys::general::{CLONE_FS, CLONE_NEWNS, MS_PRIVATE};
+use linux_raw_sys::general::{CLONE_FS, CLONE_NEWNS, MOUNT_ATTR_NODEV, MS_PRIVATE};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
@@ -105,6 +105,11 @@ impl Store {
             }
             _ => error,
         })?;
+        if userns.is_some() {
+            // Overlayfs is the host's: nodes of an image would be devices.
+            sys::mount::set_attributes(root.as_fd(), false, MOUNT_ATTR_NODEV.into(), 0, 0, None)
+                .errno_step("forbid the devices of the image")?;
+        }
         Ok(Mounted { root, view })
     }
 

@@ -4,7 +4,7 @@ use bollard_stubs::models::HostConfig;
 use errdefs::{Error, Result};
 use runtime::oci::{LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxPids, LinuxResources};
 
-use super::{host_users, privileged};
+use super::privileged;
 
 /// Docker's smallest: less and the C library cannot start.
 const LEAST_MEMORY: i64 = 6 << 20;
@@ -26,8 +26,8 @@ pub fn resources(host: &HostConfig) -> Result<LinuxResources> {
         block.set_weight(Some(weight));
         resources.set_block_io(Some(block));
     }
-    // In a user namespace of its own nobody can make or open a device that is not there: no rules are needed.
-    resources.set_devices(host_users(host).then(|| device_rules(privileged(host))));
+    // Also in a user namespace of its own: nodes may come with an image, a volume, or a bind mount.
+    resources.set_devices(Some(device_rules(privileged(host))));
     Ok(resources)
 }
 
