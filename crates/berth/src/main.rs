@@ -73,7 +73,7 @@ fn dispatch(arguments: &[OsString]) -> Result<u8> {
         } else {
             name
         };
-        return Err(Error::new(Kind::NotImplemented, format!("{what}: not supported yet")));
+        return Err(Error::not_yet(what));
     }
     let what = if first.starts_with('-') {
         "unknown flag"
@@ -97,7 +97,7 @@ fn fail(error: &Error, arguments: &[OsString]) -> u8 {
             .find_hint()
             .is_some_and(|h| h.starts_with("see 'berth ") && h != "see 'berth --help'");
     match error.kind() {
-        Kind::CommandNotFound | Kind::CommandNotExecutable => error.kind().exit_code(),
+        Kind::CommandNotFound | Kind::CommandNotExecutable | Kind::Usage => error.kind().exit_code(),
         // A container that is not there or does not run: exec says 1, as Docker does.
         Kind::NotFound | Kind::Conflict if command == "exec" => 1,
         _ if starts.contains(&command) || usage => error.kind().exit_code(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use engine::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig};
-use errdefs::{Error, Kind, Result, Step};
+use errdefs::{Error, Result, Step};
 
 use crate::cli::flag::Given;
 use crate::terminal;
@@ -144,10 +144,7 @@ fn network(given: &Given, notes: &mut Vec<String>) -> Result<String> {
             Ok("none".into())
         }
         [one] if one == "none" || one == "host" => Ok(one.clone()),
-        [one, ..] => Err(
-            Error::new(Kind::NotImplemented, format!("--network {one}: not supported yet"))
-                .hint("none and host are there"),
-        ),
+        [one, ..] => Err(Error::not_yet(format_args!("--network {one}")).hint("none and host are there")),
     }
 }
 
@@ -248,10 +245,7 @@ fn log_config(given: &Given) -> Result<Option<HostConfigLogConfig>> {
         .flat_map(|o| o.keys())
         .find(|k| !["max-size", "max-file"].contains(&k.as_str()))
     {
-        return Err(Error::new(
-            Kind::NotImplemented,
-            format!("--log-opt {unknown}: not supported yet"),
-        ));
+        return Err(Error::not_yet(format_args!("--log-opt {unknown}")));
     }
     let driver = given.one("log-driver").map(String::from);
     Ok((driver.is_some() || options.is_some()).then_some(HostConfigLogConfig {

@@ -1,7 +1,7 @@
 //! Named volumes: directories that outlive containers.
 
 use bollard_stubs::models::{Volume, VolumeCreateRequest, VolumeScopeEnum};
-use errdefs::{Error, Kind, Result, Step};
+use errdefs::{Error, Result, Step};
 use rusqlite::OptionalExtension;
 
 use crate::container::names::new_id;
@@ -17,16 +17,10 @@ impl Engine {
             None => new_id()?,
         };
         if let Some(driver) = request.driver.as_deref().filter(|d| !d.is_empty() && *d != "local") {
-            return Err(Error::new(
-                Kind::NotImplemented,
-                format!("the volume driver {driver:?}: not supported yet"),
-            ));
+            return Err(Error::not_yet(format_args!("the volume driver {driver:?}")));
         }
         if request.driver_opts.as_ref().is_some_and(|o| !o.is_empty()) {
-            return Err(Error::new(
-                Kind::NotImplemented,
-                "options of the local volume driver: not supported yet",
-            ));
+            return Err(Error::not_yet("options of the local volume driver"));
         }
         if let Some(volume) = self.find_volume(&name)? {
             return Ok(volume);

@@ -19,6 +19,8 @@ pub enum Kind {
     NotFound,
     /// The request is malformed or contradicts itself.
     Invalid,
+    /// The command line has too few or too many words, or lacks its terminal.
+    Usage,
     /// The request clashes with the object's present state or with another object.
     Conflict,
     /// The caller has not shown who it is.
@@ -48,7 +50,7 @@ impl Kind {
     pub fn http_status(self) -> u16 {
         match self {
             Kind::NotModified => 304,
-            Kind::Invalid | Kind::CommandNotFound | Kind::CommandNotExecutable => 400,
+            Kind::Invalid | Kind::Usage | Kind::CommandNotFound | Kind::CommandNotExecutable => 400,
             Kind::Unauthorized => 401,
             Kind::Forbidden => 403,
             Kind::NotFound => 404,
@@ -64,6 +66,7 @@ impl Kind {
         match self {
             Kind::CommandNotFound => 127,
             Kind::CommandNotExecutable => 126,
+            Kind::Usage => 1,
             _ => 125,
         }
     }
@@ -117,6 +120,11 @@ impl Error {
     /// `Kind::Conflict`.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(Kind::Conflict, message)
+    }
+
+    /// `Kind::NotImplemented`: "WHAT: not supported yet".
+    pub fn not_yet(what: impl std::fmt::Display) -> Self {
+        Self::new(Kind::NotImplemented, format!("{what}: not supported yet"))
     }
 
     /// `Kind::System`.

@@ -1,4 +1,4 @@
-//! From a record to a container whose init waits at the gate.
+//! From a record to a container that executes its command as soon as it is set up.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -1,17 +1,16 @@
 //! The parent of one container: brings it up, keeps its output, answers front doors, waits, restarts or tears down.
 //!
 //! ```text
-//! engine.start                 monitor                                  container
-//!      |-- Monitor::start -------> adopt: lock, socket to the starter
-//!      |-- Begin ----------------> bring up: spec, cgroup, clone3 ------> init waits at the gate
-//!      |                           listen on monitor.sock
-//!      |                           open the gate -----------------------> execve
+//! engine                       monitor                                  container
+//!      |-- Monitor::ahead -----> socket to the starter; what is the same for all is made ready
+//!      |-- Begin ----------------> lock; bring up: spec, cgroup, clone3 -> init sets itself up
+//!      |                           listen on monitor.sock                  execve
 //!      |<-- Started or Failed ---- write state.json
 //!      |                           loop: output, clients, exec, signals
 //!      |                           <---------------------------------- ends
-//!      |                           restart?  else tear down:
-//!      |                             cgroup, exit.json, live directory, (--rm: everything)
+//!      |                           restart?  else tear down: cgroup, exit.json
 //!      |<-- Exit ----------------- tell everybody who waits
+//!      |                           remove: live directory, (--rm: everything)
 //! ```
 //!
 //! Architecture invariant: single-threaded, no async runtime, no database until the end. An idle monitor costs a few

@@ -85,7 +85,7 @@ impl Init<'_> {
         if let Some(door) = self.door.take() {
             self.parent = Socket::accept(&door)?;
         }
-        wait_at_gate(&self.parent)?;
+        wait_for_word(&self.parent)?;
         self.hooks(pid, "startContainer", Hooks::start_container)?;
         sys::process::close_on_exec_from(3 + self.preserved).errno_step("close descriptors")?;
         if self.reaper {
@@ -209,7 +209,7 @@ fn make_cwd(root: &Root, cwd: &Path) -> Result<()> {
     }
 }
 
-fn wait_at_gate(parent: &Socket) -> Result<()> {
+fn wait_for_word(parent: &Socket) -> Result<()> {
     match parent.expect()? {
         (ToInit::Execute, _) => Ok(()),
         _ => Err(out_of_turn()),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use errdefs::{ErrnoStep, Error, Kind, Result, Step};
+use errdefs::{ErrnoStep, Error, Result, Step};
 use linux_raw_sys::general::{
     CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER, CLONE_NEWUTS,
 };
@@ -36,13 +36,10 @@ impl Namespaces {
             match namespace.path() {
                 None => found.own |= flag(typ),
                 Some(path) if matches!(typ, LinuxNamespaceType::User | LinuxNamespaceType::Mount) => {
-                    return Err(Error::new(
-                        Kind::NotImplemented,
-                        format!(
-                            "linux.namespaces: joining the {typ} namespace {}: not supported yet",
-                            path.display()
-                        ),
-                    ));
+                    return Err(Error::not_yet(format_args!(
+                        "linux.namespaces: joining the {typ} namespace {}",
+                        path.display()
+                    )));
                 }
                 Some(path) => found.joined.push((flag(typ), path.clone())),
             }

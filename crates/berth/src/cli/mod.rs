@@ -149,20 +149,20 @@ impl<R> Command<R> {
             .flatten()
             .cloned()
             .collect();
-        let requires = |how: String| {
+        let wrong = |how: String| {
             let message = format!(
-                "\"berth {}\" requires {how}.\n\nUsage:  berth {} {}",
+                "'berth {}' {how}\n\nUsage:  berth {} {}",
                 self.name, self.name, self.usage
             );
-            Err(Error::invalid(message).hint(format!("see 'berth {} --help'", self.name)))
+            Err(Error::new(Kind::Usage, message).hint(format!("see 'berth {} --help'", self.name)))
         };
         let plural = |n: usize| if n == 1 { "" } else { "s" };
         match self.words {
-            Words::Exactly(n) if words.len() != n => requires(format!("exactly {n} argument{}", plural(n))),
+            Words::Exactly(n) if words.len() != n => wrong(format!("requires {n} argument{}", plural(n))),
             Words::AtLeast(n) | Words::Command(n) if words.len() < n => {
-                requires(format!("at least {n} argument{}", plural(n)))
+                wrong(format!("requires at least {n} argument{}", plural(n)))
             }
-            Words::AtMost(n) if words.len() > n => requires(format!("at most {n} argument{}", plural(n))),
+            Words::AtMost(n) if words.len() > n => wrong(format!("requires at most {n} argument{}", plural(n))),
             Words::Command(_) if words[0].starts_with('-') && words[0] != "-" => {
                 let message = match words[0].strip_prefix("--") {
                     Some(_) => format!("unknown flag: {}", words[0]),
@@ -184,15 +184,12 @@ impl<R> Command<R> {
     /// Flags that are known and do nothing yet.
     fn refuse(&self, given: &Given) -> Result<()> {
         if given.has("disable-content-trust") && !given.on("disable-content-trust") {
-            let message = "--disable-content-trust=false: not supported yet";
-            return Err(Error::new(Kind::NotImplemented, message));
+            let what = "--disable-content-trust=false";
+            return Err(Error::not_yet(what));
         }
         for flag in self.flags.iter().copied().flatten().filter(|f| f.later) {
             if given.has(flag.long) {
-                return Err(Error::new(
-                    Kind::NotImplemented,
-                    format!("--{}: not supported yet", flag.long),
-                ));
+                return Err(Error::not_yet(format_args!("--{}", flag.long)));
             }
         }
         Ok(())
@@ -209,7 +206,10 @@ impl<R> Command<R> {
         let message = match error.kind() {
             ErrorKind::UnknownArgument if flag.starts_with("--") => format!("unknown flag: {flag}"),
             ErrorKind::UnknownArgument if flag.starts_with('-') => self.shorthand(&flag),
-            ErrorKind::UnknownArgument => format!("\"berth {}\" accepts no arguments: {flag}", self.name),
+            ErrorKind::UnknownArgument => {
+                let message = format!("'berth {}' accepts no arguments: {flag}", self.name);
+                return Error::new(Kind::Usage, message).hint(format!("see 'berth {} --help'", self.name));
+            }
             ErrorKind::InvalidValue | ErrorKind::ValueValidation
                 if text(ContextKind::InvalidValue).is_some_and(|v| !v.is_empty()) =>
             {

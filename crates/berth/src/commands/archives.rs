@@ -64,10 +64,7 @@ pub fn import(given: &Given) -> Result<u8> {
     let (tar, default): (Box<dyn Read + Send>, String) = match source.as_str() {
         "-" => (Box::new(std::io::stdin()), "Imported from -".into()),
         url if url.starts_with("http://") || url.starts_with("https://") => {
-            return Err(
-                Error::new(errdefs::Kind::NotImplemented, "import from a URL: not supported yet")
-                    .hint("curl URL | berth import -"),
-            );
+            return Err(Error::not_yet("import from a URL").hint("curl URL | berth import -"));
         }
         path => (
             Box::new(File::open(path).step_with(|| format!("open {path}"))?),

@@ -11,7 +11,7 @@ use crate::{output, settings, translate};
 pub fn exec(given: &Given) -> Result<u8> {
     let (tty, interactive, detach) = (given.on("tty"), given.on("interactive"), given.on("detach"));
     if tty && interactive && !detach && !terminal::stdin_is() {
-        return Err(Error::invalid("the input device is not a TTY"));
+        return Err(Error::new(errdefs::Kind::Usage, "the input device is not a TTY"));
     }
     let options = ExecOptions {
         command: given.words[1..].to_vec(),

@@ -17,7 +17,7 @@ use crate::{output, settings};
 pub fn run(given: &Given) -> Result<u8> {
     let (tty, interactive, detached) = (given.on("tty"), given.on("interactive"), given.on("detach"));
     if tty && interactive && !detached && !terminal::stdin_is() {
-        return Err(Error::invalid("the input device is not a TTY"));
+        return Err(Error::new(errdefs::Kind::Usage, "the input device is not a TTY"));
     }
     let asked = translate::body(given, detached)?;
     let mut monitor = Monitor::ahead(&settings::roots(), &asked.body).map_err(settings::explain)?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use errdefs::{Error, Kind, Result, Step};
+use errdefs::{Error, Result, Step};
 use runtime::{Create, Created, Life, Rootfs, hooks, oci};
 
 use super::state::{Saved, Status, base_state};
@@ -165,7 +165,7 @@ fn refuse_unsupported(spec: &oci::Spec) -> Result<()> {
         ),
     ];
     match asked.iter().find(|(_, asked)| *asked) {
-        Some((what, _)) => Err(Error::new(Kind::NotImplemented, format!("{what}: not supported yet"))),
+        Some((what, _)) => Err(Error::not_yet(what)),
         None => Ok(()),
     }
 }

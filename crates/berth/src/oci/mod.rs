@@ -86,7 +86,7 @@ fn dispatch(host: &Host, given: &Given) -> Result<u8> {
     let (name, rest) = (&given.words[0], &given.words[1..]);
     let Some(verb) = VERBS.iter().find(|verb| verb.command.name == name) else {
         return Err(match LATER.contains(&name.as_str()) {
-            true => Error::new(Kind::NotImplemented, format!("{name}: not supported yet")),
+            true => Error::not_yet(name),
             false => Error::invalid(format!("unknown command: {name}")).hint("see 'berth oci --help'"),
         });
     };

@@ -249,116 +249,142 @@ fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     }
 }
 
-fn call(name: &str, arguments: &[Value]) -> Result<Value> {
-    let wrong = |how: &str| format!("wrong number of args for {name}: want {how} got {}", arguments.len());
-    let one = || {
-        arguments
-            .first()
-            .filter(|_| arguments.len() == 1)
-            .ok_or_else(|| wrong("1"))
+/// What a function was given.
+struct Arguments<'a> {
+    name: &'a str,
+    list: &'a [Value],
+}
+
+impl<'a> Arguments<'a> {
+    fn wrong(&self, wanted: &str) -> String {
+        format!(
+            "wrong number of args for {}: want {wanted} got {}",
+            self.name,
+            self.list.len()
+        )
+    }
+
+    fn one(&self) -> Result<&'a Value> {
+        match self.list {
+            [only] => Ok(only),
+            _ => Err(self.wrong("1")),
+        }
+    }
+
+    fn two(&self) -> Result<(&'a Value, &'a Value)> {
+        match self.list {
+            [first, second] => Ok((first, second)),
+            _ => Err(self.wrong("2")),
+        }
+    }
+
+    fn first_and_rest(&self) -> Result<(&'a Value, &'a [Value])> {
+        self.list.split_first().ok_or_else(|| self.wrong("at least 1"))
+    }
+}
+
+fn call(name: &str, list: &[Value]) -> Result<Value> {
+    let given = Arguments { name, list };
+    let found = match text_function(&given)? {
+        None => general_function(&given)?,
+        found => found,
     };
-    let two = || {
-        arguments
-            .first()
-            .zip(arguments.get(1))
-            .filter(|_| arguments.len() == 2)
-            .ok_or_else(|| wrong("2"))
-    };
-    let text = |value: &Value| show(value);
+    found.ok_or_else(|| format!("function {name:?} not defined"))
+}
+
+/// Those of Go's text/template.
+fn general_function(given: &Arguments<'_>) -> Result<Option<Value>> {
     let order = |holds: fn(Ordering) -> bool| -> Result<Value> {
-        let (a, b) = two()?;
+        let (a, b) = given.two()?;
         compare(a, b)
             .map(|o| json!(holds(o)))
-            .ok_or_else(|| format!("error calling {name}: incompatible types for comparison"))
+            .ok_or_else(|| format!("error calling {}: incompatible types for comparison", given.name))
     };
-    Ok(match name {
-        "json" => json!(to_json(one()?)),
-        "len" => json!(match one()? {
+    let deciding = |stops: fn(&Value) -> bool| -> Result<Value> {
+        let (first, _) = given.first_and_rest()?;
+        let last = given.list.last().unwrap_or(first);
+        Ok(given.list.iter().find(|a| stops(a)).unwrap_or(last).clone())
+    };
+    Ok(Some(match given.name {
+        "len" => json!(match given.one()? {
             Value::String(s) => s.len(),
             Value::Array(a) => a.len(),
             Value::Object(o) => o.len(),
             other => return Err(format!("error calling len: len of {}", show(other))),
         }),
         "index" => {
-            let (at, path) = arguments.split_first().ok_or_else(|| wrong("at least 1"))?;
+            let (at, path) = given.first_and_rest()?;
             path.iter().try_fold(at.clone(), |at, key| index(&at, key))?
         }
-        "join" => {
-            let (list, separator) = two()?;
-            let items = list.as_array().ok_or("error calling join: it is no list")?;
-            json!(items.iter().map(show).collect::<Vec<_>>().join(&text(separator)))
-        }
-        "split" => {
-            let (whole, separator) = two()?;
-            json!(text(whole).split(&text(separator)).collect::<Vec<_>>())
-        }
-        "upper" => json!(text(one()?).to_uppercase()),
-        "lower" => json!(text(one()?).to_lowercase()),
-        "title" => {
-            let mut first = true;
-            let letter = |c: char| {
-                let result = if first {
-                    c.to_uppercase().to_string()
-                } else {
-                    c.to_string()
-                };
-                first = !c.is_alphanumeric();
-                result
-            };
-            json!(text(one()?).chars().map(letter).collect::<String>())
-        }
-        "truncate" => {
-            let (whole, length) = two()?;
-            json!(
-                text(whole)
-                    .chars()
-                    .take(length.as_u64().unwrap_or(0) as usize)
-                    .collect::<String>()
-            )
-        }
-        "pad" => match arguments {
-            [whole, before, after] => {
-                let blanks = |n: &Value| " ".repeat(n.as_u64().unwrap_or(0).min(1000) as usize);
-                json!(format!("{}{}{}", blanks(before), text(whole), blanks(after)))
-            }
-            _ => return Err(wrong("3")),
+        "not" => json!(!truth(given.one()?)),
+        "and" => deciding(|a| !truth(a))?,
+        "or" => deciding(truth)?,
+        "eq" => match given.list {
+            [first, others @ ..] if !others.is_empty() => json!(others.contains(first)),
+            _ => return Err(given.wrong("at least 2")),
         },
-        "print" => json!(arguments.iter().map(show).collect::<String>()),
-        "println" => json!(arguments.iter().map(show).collect::<Vec<_>>().join(" ") + "\n"),
-        "printf" => {
-            let (format, values) = arguments.split_first().ok_or_else(|| wrong("at least 1"))?;
-            json!(printf(&text(format), values)?)
-        }
-        "not" => json!(!truth(one()?)),
-        "and" => arguments
-            .iter()
-            .find(|a| !truth(a))
-            .or(arguments.last())
-            .cloned()
-            .ok_or_else(|| wrong("at least 1"))?,
-        "or" => arguments
-            .iter()
-            .find(|a| truth(a))
-            .or(arguments.last())
-            .cloned()
-            .ok_or_else(|| wrong("at least 1"))?,
-        "eq" => {
-            let (first, others) = arguments
-                .split_first()
-                .filter(|(_, o)| !o.is_empty())
-                .ok_or_else(|| wrong("at least 2"))?;
-            json!(others.contains(first))
-        }
         "ne" => {
-            let (a, b) = two()?;
+            let (a, b) = given.two()?;
             json!(a != b)
         }
         "lt" => order(Ordering::is_lt)?,
         "le" => order(Ordering::is_le)?,
         "gt" => order(Ordering::is_gt)?,
         "ge" => order(Ordering::is_ge)?,
-        _ => return Err(format!("function {name:?} not defined")),
-    })
+        _ => return Ok(None),
+    }))
+}
+
+/// Those that make text: Go's and Docker's (`docker/cli` templates).
+fn text_function(given: &Arguments<'_>) -> Result<Option<Value>> {
+    Ok(Some(match given.name {
+        "json" => json!(to_json(given.one()?)),
+        "join" => {
+            let (list, separator) = given.two()?;
+            let items = list.as_array().ok_or("error calling join: it is no list")?;
+            json!(items.iter().map(show).collect::<Vec<_>>().join(&show(separator)))
+        }
+        "split" => {
+            let (whole, separator) = given.two()?;
+            json!(show(whole).split(&show(separator)).collect::<Vec<_>>())
+        }
+        "upper" => json!(show(given.one()?).to_uppercase()),
+        "lower" => json!(show(given.one()?).to_lowercase()),
+        "title" => json!(title(&show(given.one()?))),
+        "truncate" => {
+            let (whole, length) = given.two()?;
+            let length = length.as_u64().unwrap_or(0) as usize;
+            json!(show(whole).chars().take(length).collect::<String>())
+        }
+        "pad" => match given.list {
+            [whole, before, after] => {
+                let blanks = |n: &Value| " ".repeat(n.as_u64().unwrap_or(0).min(1000) as usize);
+                json!(format!("{}{}{}", blanks(before), show(whole), blanks(after)))
+            }
+            _ => return Err(given.wrong("3")),
+        },
+        "print" => json!(given.list.iter().map(show).collect::<String>()),
+        "println" => json!(given.list.iter().map(show).collect::<Vec<_>>().join(" ") + "\n"),
+        "printf" => {
+            let (format, values) = given.first_and_rest()?;
+            json!(printf(&show(format), values)?)
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// Each word begins with a capital letter.
+fn title(text: &str) -> String {
+    let mut first = true;
+    let letter = |c: char| {
+        let begins = std::mem::replace(&mut first, !c.is_alphanumeric());
+        if begins {
+            c.to_uppercase().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    text.chars().map(letter).collect()
 }
 
 fn index(value: &Value, key: &Value) -> Result<Value> {

@@ -2,7 +2,7 @@
 //! takes it, or refused in its words.
 
 use engine::models::{ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum};
-use errdefs::{Error, Kind, Result};
+use errdefs::{Error, Result};
 
 fn invalid(flag: &str, value: &str, why: impl std::fmt::Display) -> Error {
     Error::invalid(format!("invalid argument {value:?} for \"{flag}\" flag: {why}"))
@@ -123,10 +123,7 @@ pub fn hosts(list: &[String]) -> Result<Vec<String>> {
         {
             Ok(format!("{name}:{}", address.trim_matches(['[', ']'])))
         }
-        Some((_, "host-gateway")) => Err(Error::new(
-            Kind::NotImplemented,
-            "--add-host host-gateway: not supported yet",
-        )),
+        Some((_, "host-gateway")) => Err(Error::not_yet("--add-host host-gateway")),
         Some((_, address)) => Err(invalid(
             "--add-host",
             text,

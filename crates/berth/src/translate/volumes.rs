@@ -173,7 +173,7 @@ fn set(mount: &mut Mount, key: &str, value: &str) -> std::result::Result<(), Wro
 }
 
 fn not_yet(key: &str) -> Error {
-    Error::new(Kind::NotImplemented, format!("--mount {key}: not supported yet"))
+    Error::not_yet(format_args!("--mount {key}"))
 }
 
 /// `bind-recursive=`: whether mounts below the source come along, and whether they are read-only, too.

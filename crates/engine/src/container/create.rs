@@ -374,10 +374,7 @@ fn check_security_option(option: &str) -> Result<()> {
     }
     let (name, _) = option.split_once([':', '=']).unwrap_or((option, ""));
     Err(match ["apparmor", "label", "writable-cgroups"].contains(&name) {
-        true => Error::new(
-            Kind::NotImplemented,
-            format!("--security-opt {option}: not supported yet"),
-        ),
+        true => Error::not_yet(format_args!("--security-opt {option}")),
         false => Error::invalid(format!("invalid --security-opt: {option:?}")),
     })
 }

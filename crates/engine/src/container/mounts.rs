@@ -187,93 +187,19 @@ fn parse_bind(spec: &str) -> Result<Wanted> {
 /// One of the structured mounts (`--mount`).
 fn from_mount(mount: &Mount) -> Result<Wanted> {
     let kind = mount.typ.unwrap_or(MountType::BIND);
-    let invalid = |why: &str| Error::invalid(format!("invalid mount config for type \"{kind}\": {why}"));
-    let target = mount
-        .target
-        .as_deref()
-        .filter(|t| !t.is_empty())
-        .ok_or_else(|| invalid("field Target must not be empty"))?;
-    let writable = !mount.read_only.unwrap_or(false);
-    let source = mount.source.as_deref().filter(|s| !s.is_empty());
+    let invalid = |why: &str| invalid_mount(mount, why);
+    let target = filled(&mount.target).ok_or_else(|| invalid("field Target must not be empty"))?;
     let wanted = match kind {
-        MountType::BIND => {
-            let path = source.ok_or_else(|| invalid("field Source must not be empty"))?;
-            if !path.starts_with('/') {
-                return Err(invalid(&format!(
-                    "invalid mount path: '{path}' mount path must be absolute"
-                )));
-            }
-            let options = mount.bind_options.clone().unwrap_or_default();
-            let make = options.create_mountpoint.unwrap_or(false);
-            if !make && !Path::new(path).exists() {
-                return Err(invalid(&format!("bind source path does not exist: {path}"))
-                    .hint("--mount never makes the source; -v SOURCE:DESTINATION makes a directory"));
-            }
-            let mut wanted = plain(
-                Source::Bind {
-                    path: clean(path)?.into(),
-                    make,
-                },
-                target,
-                writable,
-            )?;
-            wanted.propagation = options
-                .propagation
-                .map(|p| p.to_string())
-                .filter(|p| !p.is_empty())
-                .unwrap_or("rprivate".into());
-            if options.non_recursive == Some(true) {
-                wanted.mode = "nonrecursive".into();
-            }
-            wanted
-        }
-        MountType::VOLUME => {
-            let options = mount.volume_options.clone().unwrap_or_default();
-            if options.subpath.as_deref().is_some_and(|s| !s.is_empty()) {
-                return Err(Error::new(
-                    errdefs::Kind::NotImplemented,
-                    "volume-subpath: not supported yet",
-                ));
-            }
-            if options
-                .driver_config
-                .and_then(|d| d.name)
-                .is_some_and(|n| !n.is_empty() && n != "local")
-            {
-                return Err(Error::new(
-                    errdefs::Kind::NotImplemented,
-                    "volume drivers: not supported yet",
-                ));
-            }
-            let name = source.map(check_volume_name).transpose()?.map(String::from);
-            plain(
-                Source::Volume {
-                    name,
-                    fill: options.no_copy != Some(true),
-                    labels: options.labels,
-                },
-                target,
-                writable,
-            )?
-        }
+        MountType::BIND => from_bind(mount, target)?,
+        MountType::VOLUME => from_volume(mount, target)?,
         MountType::TMPFS => {
-            if source.is_some() {
+            if filled(&mount.source).is_some() {
                 return Err(invalid("field Source must not be specified"));
             }
-            plain(
-                Source::Tmpfs {
-                    options: tmpfs_options(mount, writable),
-                },
-                target,
-                writable,
-            )?
+            let options = tmpfs_options(mount, writable(mount));
+            plain(Source::Tmpfs { options }, target, writable(mount))?
         }
-        _ => {
-            return Err(Error::new(
-                errdefs::Kind::NotImplemented,
-                format!("mounts of type {kind}: not supported yet"),
-            ));
-        }
+        _ => return Err(Error::not_yet(format_args!("mounts of type {kind}"))),
     };
     if wanted.destination == "/" {
         return Err(invalid("invalid specification: destination can't be '/'"));
@@ -284,6 +210,66 @@ fn from_mount(mount: &Mount) -> Result<Wanted> {
         return Err(invalid(&format!("invalid consistency {consistency:?}")));
     }
     Ok(wanted)
+}
+
+fn invalid_mount(mount: &Mount, why: &str) -> Error {
+    let kind = mount.typ.unwrap_or(MountType::BIND);
+    Error::invalid(format!("invalid mount config for type \"{kind}\": {why}"))
+}
+
+fn filled(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|t| !t.is_empty())
+}
+
+fn writable(mount: &Mount) -> bool {
+    !mount.read_only.unwrap_or(false)
+}
+
+fn from_bind(mount: &Mount, target: &str) -> Result<Wanted> {
+    let invalid = |why: &str| invalid_mount(mount, why);
+    let path = filled(&mount.source).ok_or_else(|| invalid("field Source must not be empty"))?;
+    if !path.starts_with('/') {
+        return Err(invalid(&format!(
+            "invalid mount path: '{path}' mount path must be absolute"
+        )));
+    }
+    let options = mount.bind_options.clone().unwrap_or_default();
+    let make = options.create_mountpoint.unwrap_or(false);
+    if !make && !Path::new(path).exists() {
+        return Err(invalid(&format!("bind source path does not exist: {path}"))
+            .hint("--mount never makes the source; -v SOURCE:DESTINATION makes a directory"));
+    }
+    let path = clean(path)?.into();
+    let mut wanted = plain(Source::Bind { path, make }, target, writable(mount))?;
+    wanted.propagation = options
+        .propagation
+        .map(|p| p.to_string())
+        .filter(|p| !p.is_empty())
+        .unwrap_or("rprivate".into());
+    if options.non_recursive == Some(true) {
+        wanted.mode = "nonrecursive".into();
+    }
+    Ok(wanted)
+}
+
+fn from_volume(mount: &Mount, target: &str) -> Result<Wanted> {
+    let options = mount.volume_options.clone().unwrap_or_default();
+    if filled(&options.subpath).is_some() {
+        return Err(Error::not_yet("volume-subpath"));
+    }
+    let driver = options.driver_config.and_then(|d| d.name);
+    if driver.is_some_and(|n| !n.is_empty() && n != "local") {
+        return Err(Error::not_yet("volume drivers"));
+    }
+    let source = Source::Volume {
+        name: filled(&mount.source)
+            .map(check_volume_name)
+            .transpose()?
+            .map(String::from),
+        fill: options.no_copy != Some(true),
+        labels: options.labels,
+    };
+    plain(source, target, writable(mount))
 }
 
 fn tmpfs_options(mount: &Mount, writable: bool) -> String {

@@ -1,7 +1,7 @@
 //! What Docker's body can ask for and Berth does not do yet is refused by name, never ignored.
 
 use bollard_stubs::models::{ContainerCreateBody, HostConfig};
-use errdefs::{Error, Kind, Result};
+use errdefs::{Error, Result};
 
 /// Fails with the name of the first setting that is not supported yet.
 pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
@@ -29,13 +29,6 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
             host.storage_opt.as_ref().is_some_and(|s| !s.is_empty()),
         ),
         ("annotations", host.annotations.as_ref().is_some_and(|s| !s.is_empty())),
-        ("block I/O limits of devices", throttled(host)),
-        (
-            "realtime scheduling",
-            host.cpu_realtime_period.unwrap_or(0) != 0 || host.cpu_realtime_runtime.unwrap_or(0) != 0,
-        ),
-        ("memory swappiness", host.memory_swappiness.is_some_and(|s| s >= 0)),
-        ("disabling the OOM killer", host.oom_kill_disable == Some(true)),
         (
             "volume drivers",
             host.volume_driver
@@ -55,19 +48,15 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
             "cgroup namespaces of the host",
             host.cgroupns_mode.is_some_and(|m| m.to_string() == "host"),
         ),
-        (
-            "host Windows limits",
-            host.cpu_count.unwrap_or(0) + host.cpu_percent.unwrap_or(0) != 0,
-        ),
         ("more than one network", networks(body) > 1),
     ];
-    if let Some((name, _)) = asked.iter().find(|(_, asked)| *asked) {
-        return Err(not_yet(name));
+    if let Some((name, _)) = asked.into_iter().chain(limits(host)).find(|(_, asked)| *asked) {
+        return Err(Error::not_yet(name));
     }
     if let Some(log) = host.log_config.as_ref().and_then(|l| l.typ.as_deref())
         && !["", "json-file", "none"].contains(&log)
     {
-        return Err(not_yet(&format!("the log driver {log:?}")));
+        return Err(Error::not_yet(format_args!("the log driver {log:?}")));
     }
     mode("network mode", &host.network_mode, &["", "default", "none", "host"])?;
     mode("pid mode", &host.pid_mode, &["", "private", "host"])?;
@@ -78,6 +67,23 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     )?;
     mode("uts mode", &host.uts_mode, &["", "host"])?;
     mode("user namespace mode", &host.userns_mode, &["", "private", "host"])
+}
+
+/// Limits that are asked for, and nobody would enforce.
+fn limits(host: &HostConfig) -> [(&'static str, bool); 5] {
+    [
+        ("block I/O limits of devices", throttled(host)),
+        (
+            "realtime scheduling",
+            host.cpu_realtime_period.unwrap_or(0) != 0 || host.cpu_realtime_runtime.unwrap_or(0) != 0,
+        ),
+        ("memory swappiness", host.memory_swappiness.is_some_and(|s| s >= 0)),
+        ("disabling the OOM killer", host.oom_kill_disable == Some(true)),
+        (
+            "host Windows limits",
+            host.cpu_count.unwrap_or(0) + host.cpu_percent.unwrap_or(0) != 0,
+        ),
+    ]
 }
 
 fn some<T>(list: &Option<Vec<T>>) -> bool {
@@ -105,13 +111,9 @@ fn networks(body: &ContainerCreateBody) -> usize {
 
 fn mode(what: &str, value: &Option<String>, known: &[&str]) -> Result<()> {
     match value.as_deref().filter(|v| !known.contains(v)) {
-        Some(value) => Err(not_yet(&format!("the {what} {value:?}"))),
+        Some(value) => Err(Error::not_yet(format_args!("the {what} {value:?}"))),
         None => Ok(()),
     }
-}
-
-fn not_yet(name: &str) -> Error {
-    Error::new(Kind::NotImplemented, format!("{name}: not supported yet"))
 }
 
 #[cfg(test)]

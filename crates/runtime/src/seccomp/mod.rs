@@ -9,7 +9,7 @@ mod default;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use errdefs::{Error, Kind, Result};
+use errdefs::{Error, Result};
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag};
 use sys::seccomp::Instruction;
 
@@ -115,10 +115,7 @@ pub fn compile(filter: &LinuxSeccomp) -> Result<Compiled> {
 
 fn compile_now(filter: &LinuxSeccomp) -> Result<Compiled> {
     if filter.listener_path().is_some() {
-        return Err(Error::new(
-            Kind::NotImplemented,
-            "a seccomp listener: not supported yet",
-        ));
+        return Err(Error::not_yet("a seccomp listener"));
     }
     let default = action_of(filter.default_action(), filter.default_errno_ret())?;
     let mut tables = vec![Table::NATIVE];
@@ -192,10 +189,7 @@ fn action_of(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
         ScmpActLog => action::LOG,
         ScmpActAllow => action::ALLOW,
         ScmpActNotify => {
-            return Err(Error::new(
-                Kind::NotImplemented,
-                "the seccomp action NOTIFY: not supported yet",
-            ));
+            return Err(Error::not_yet("the seccomp action NOTIFY"));
         }
     })
 }
