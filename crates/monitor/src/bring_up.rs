@@ -52,6 +52,8 @@ pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
         init: record.host().init.unwrap_or(false),
         life: Life::WithCaller,
         preserved: 0,
+        no_pivot: false,
+        no_new_keyring: false,
         state: None,
     })?;
     warnings.append(&mut created.warnings);

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use errdefs::{Error, Kind, Result, Step};
 use rustix::io::Errno;
@@ -63,12 +63,33 @@ impl Command {
         }
         match refused {
             Some(candidate) => self.explain(Path::new(&candidate), Errno::ACCESS),
-            None => {
-                let message = format!("exec: {:?}: executable file not found in $PATH", self.name);
-                Error::new(Kind::CommandNotFound, message)
-                    .hint("the image has no such program; is it in another image, or misspelt?")
-            }
+            None => self.not_found(),
         }
+    }
+
+    /// Fails as `execute` would if there is nothing that could be executed; relative names are below `cwd`.
+    pub fn look_up(&self, cwd: &Path) -> Result<()> {
+        let candidates: Vec<PathBuf> = match self.name.contains('/') {
+            true => vec![cwd.join(&self.name)],
+            false => self.path.split(':').map(|dir| cwd.join(dir).join(&self.name)).collect(),
+        };
+        let executable =
+            |path: &PathBuf| std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+        if candidates.iter().any(executable) {
+            return Ok(());
+        }
+        let found = candidates.iter().find(|path| path.exists());
+        Err(match (found, self.name.contains('/')) {
+            (Some(path), _) => self.explain(path, Errno::ACCESS),
+            (None, true) => self.explain(Path::new(&self.name), Errno::NOENT),
+            (None, false) => self.not_found(),
+        })
+    }
+
+    fn not_found(&self) -> Error {
+        let message = format!("exec: {:?}: executable file not found in $PATH", self.name);
+        Error::new(Kind::CommandNotFound, message)
+            .hint("the image has no such program; is it in another image, or misspelt?")
     }
 
     fn attempt(&self, path: &str) -> Errno {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use errdefs::{ErrnoStep, Error, Result, Step};
-use linux_raw_sys::general::MS_PRIVATE;
+use linux_raw_sys::general::{CLONE_PARENT, MS_PRIVATE, MS_SLAVE};
 use oci_spec::runtime::{ContainerState, LinuxIdMapping, Process, Spec, State};
 use rustix::mount::OpenTreeFlags;
 use rustix::process::{WaitId, WaitIdOptions};
@@ -45,6 +45,8 @@ pub fn create(request: Create<'_>) -> Result<Created> {
         reaper: request.init,
         door,
         preserved: request.preserved,
+        no_pivot: request.no_pivot,
+        no_new_keyring: request.no_new_keyring,
         state: request.state,
     };
     let result =
@@ -84,6 +86,8 @@ struct Birth<'a> {
     reaper: bool,
     door: Option<OwnedFd>,
     preserved: u32,
+    no_pivot: bool,
+    no_new_keyring: bool,
     state: Option<&'a State>,
 }
 
@@ -102,11 +106,15 @@ impl Birth<'_> {
     fn bear(self, membership: &Membership) -> Result<Child> {
         let (ours, theirs) = Socket::pair()?;
         let namespaces = self.namespaces.clone();
-        let make = || sys::process::clone3(namespaces.for_clone(), membership.directory());
-        let (forked, back) = namespaces.enter_others(self.spec, make)?;
-        let forked = forked
-            .errno_step("make the container's first process (clone3)")
-            .map_err(hint_for_clone)?;
+        let born_outside = namespaces.joins_user();
+        let (forked, back) = match born_outside {
+            true => (self.bear_among_others(&ours, &theirs)?, Ok(())),
+            false => {
+                let make = || sys::process::clone3(namespaces.for_clone(), membership.directory());
+                let (forked, back) = namespaces.enter_others(self.spec, make)?;
+                (forked.errno_step(BIRTH).map_err(hint_for_clone)?, back)
+            }
+        };
         match forked {
             Forked::Child => {
                 drop(ours);
@@ -118,6 +126,8 @@ impl Birth<'_> {
                     reaper,
                     door,
                     preserved,
+                    no_pivot,
+                    no_new_keyring,
                     state,
                 } = self;
                 Init {
@@ -129,6 +139,8 @@ impl Birth<'_> {
                     reaper,
                     door,
                     preserved,
+                    no_pivot,
+                    no_new_keyring,
                     state,
                 }
                 .run()
@@ -138,6 +150,7 @@ impl Birth<'_> {
                     pid,
                     pidfd,
                     socket: ours,
+                    born_outside,
                 };
                 match back {
                     Ok(()) => Ok(child),
@@ -150,6 +163,43 @@ impl Birth<'_> {
         }
     }
 }
+
+impl Birth<'_> {
+    /// In the user namespace of others, from which nobody comes back: a process goes there, makes init as our child
+    /// (`CLONE_PARENT`), and ends.
+    fn bear_among_others(&self, ours: &Socket, theirs: &Socket) -> Result<Forked> {
+        let flags = self.namespaces.for_clone() | u64::from(CLONE_PARENT);
+        match sys::process::clone3(0, None).errno_step(BIRTH)? {
+            Forked::Child => {
+                let born = self
+                    .namespaces
+                    .enter_others(self.spec, || sys::process::clone3(flags, None));
+                let told = match born.and_then(|(forked, _)| forked.errno_step(BIRTH).map_err(hint_for_clone)) {
+                    Ok(Forked::Child) => return Ok(Forked::Child),
+                    Ok(Forked::Parent { pid, pidfd }) => theirs.send(&FromInit::Born { pid }, &[pidfd.as_fd()]),
+                    Err(error) => {
+                        theirs.send_failure(&error);
+                        Ok(())
+                    }
+                };
+                sys::process::exit_now(told.is_err().into())
+            }
+            Forked::Parent { pidfd, .. } => {
+                rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).errno_step(BIRTH)?;
+                match ours.receive()? {
+                    Some((FromInit::Born { pid }, mut fds)) => {
+                        let pidfd = fds.pop().ok_or_else(|| Error::system("init's pidfd did not come"))?;
+                        Ok(Forked::Parent { pid, pidfd })
+                    }
+                    Some((FromInit::Failed(wire), _)) => Err(wire.into()),
+                    _ => Err(Error::system("the process that was to make init died")),
+                }
+            }
+        }
+    }
+}
+
+const BIRTH: &str = "make the container's first process (clone3)";
 
 fn hint_for_clone(error: Error) -> Error {
     match error.errno() {
@@ -169,6 +219,8 @@ struct Child {
     pid: i32,
     pidfd: OwnedFd,
     socket: Socket,
+    /// Not in its cgroup yet.
+    born_outside: bool,
 }
 
 impl Child {
@@ -180,11 +232,13 @@ impl Child {
         rootfs: &mut Rootfs<'_>,
     ) -> Result<(Option<OwnedFd>, Vec<String>)> {
         let spec = parent.spec;
-        membership.join(self.pid)?;
-        let userns = if parent.namespaces.user() {
-            Some(self.map_ids(spec)?)
-        } else {
-            None
+        membership.join(self.pid, self.born_outside)?;
+        if parent.namespaces.new_user() {
+            self.map_ids(spec)?;
+        }
+        let userns = match parent.namespaces.user() {
+            true => Some(File::open(format!("/proc/{}/ns/user", self.pid)).step("open the user namespace")?),
+            false => None,
         };
         let process = process_of(spec)?;
         set_limits(self.pid, process.rlimits().as_deref().unwrap_or_default())?;
@@ -213,6 +267,7 @@ impl Child {
         match (self.socket.receive()?, told) {
             (Some((FromInit::Ready, mut fds)), Ok(())) => Ok((fds.pop(), warnings)),
             (Some((FromInit::Failed(wire), _)), _) => Err(wire.into()),
+            (Some((FromInit::Born { .. }, _)), Ok(())) => Err(Error::system("init said something out of turn")),
             (_, Err(error)) => Err(error),
             (None, Ok(())) => Err(Error::system(
                 "the container's first process was killed while it was set up",
@@ -227,7 +282,6 @@ impl Child {
         };
         let mut state = state.clone();
         state.set_pid(Some(self.pid)).set_status(ContainerState::Creating);
-        #[allow(deprecated)]
         hooks::run("prestart", all.prestart().as_deref(), &state)?;
         hooks::run("createRuntime", all.create_runtime().as_deref(), &state)
     }
@@ -241,8 +295,8 @@ impl Child {
         })
     }
 
-    /// Writes both maps (user_namespaces(7)); the namespace.
-    fn map_ids(&self, spec: &Spec) -> Result<OwnedFd> {
+    /// Writes both maps (user_namespaces(7)).
+    fn map_ids(&self, spec: &Spec) -> Result<()> {
         let linux = spec
             .linux()
             .as_ref()
@@ -253,9 +307,7 @@ impl Child {
             std::fs::write(format!("/proc/{}/{file}", self.pid), text).step_with(|| format!("write {file}"))
         };
         write("uid_map", linux.uid_mappings())?;
-        write("gid_map", linux.gid_mappings())?;
-        let namespace = File::open(format!("/proc/{}/ns/user", self.pid)).step("open the user namespace")?;
-        Ok(namespace.into())
+        write("gid_map", linux.gid_mappings())
     }
 
     /// Kills and collects it.
@@ -275,7 +327,13 @@ fn document_root(spec: &Spec, bundle: &Path) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let tree = rustix::mount::open_tree(rustix::fs::CWD, &path, flags)
         .errno_step(format!("open the root {}", path.display()))?;
-    sys::mount::set_attributes(tree.as_fd(), true, 0, 0, MS_PRIVATE.into(), None)
+    // What the host mounts below it later is seen inside only if the document says so.
+    let word = spec.linux().as_ref().and_then(|l| l.rootfs_propagation().as_deref());
+    let propagation = match word {
+        Some("slave" | "rslave") => MS_SLAVE,
+        _ => MS_PRIVATE,
+    };
+    sys::mount::set_attributes(tree.as_fd(), true, 0, 0, propagation.into(), None)
         .errno_step("make the root private")?;
     Ok(tree)
 }

@@ -10,6 +10,7 @@ use sys::process::Forked;
 
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, set_limits, set_oom_score, take_streams};
+use crate::schedule::Affinity;
 use crate::sync::{FromInit, Socket, ToInit};
 use crate::{Exec, Execed, Stdio, cgroup};
 
@@ -19,6 +20,7 @@ pub fn exec(request: Exec<'_>) -> Result<Execed> {
     let plan = Plan::new(request.spec, request.process, !request.outlives)?;
     let namespaces = Namespaces::of(request.spec)?;
     let entrance = cgroup::Entrance::open(request.cgroup)?;
+    let affinity = Affinity::of(request.process)?;
     let (ours, theirs) = Socket::pair()?;
     let terminal = matches!(request.stdio, Stdio::Terminal { .. });
     let (forked, back) = in_pid_namespace(&request, &namespaces, || sys::process::clone3(0, entrance.directory()))?;
@@ -31,6 +33,7 @@ pub fn exec(request: Exec<'_>) -> Result<Execed> {
                 request.stdio,
                 &plan,
                 &theirs,
+                &affinity,
                 request.preserved,
             );
             theirs.send_failure(&error);
@@ -65,6 +68,7 @@ fn follow(socket: &Socket, terminal: bool) -> Result<Option<OwnedFd>> {
         match socket.receive()? {
             Some((FromInit::Ready, mut fds)) => console = fds.pop(),
             Some((FromInit::Failed(wire), _)) => return Err(wire.into()),
+            Some((FromInit::Born { .. }, _)) => return Err(Error::system("the process said something out of turn")),
             None if terminal && console.is_none() => {
                 return Err(Error::system("the process was killed while it was set up"));
             }
@@ -97,13 +101,16 @@ fn live(
     stdio: Stdio,
     plan: &Plan,
     parent: &Socket,
+    affinity: &Affinity,
     preserved: u32,
 ) -> Result<std::convert::Infallible> {
+    affinity.before()?;
     sys::process::set_dumpable(false).errno_step("hide from others")?;
     match parent.expect()? {
         (ToInit::Execute, _) => {}
         _ => return Err(Error::system("the monitor said something that is no start")),
     }
+    affinity.after()?;
     sys::process::setns(container.as_fd(), namespaces.for_join()).errno_step("enter the container's namespaces")?;
     if namespaces.user() {
         let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);

@@ -27,6 +27,10 @@ pub struct Init<'a> {
     pub door: Option<OwnedFd>,
     /// So many descriptors, from 3 on, are the command's.
     pub preserved: u32,
+    /// The root is entered, and not left behind.
+    pub no_pivot: bool,
+    /// The session's keys stay.
+    pub no_new_keyring: bool,
     /// For hooks.
     pub state: Option<&'a State>,
 }
@@ -50,8 +54,8 @@ impl Init<'_> {
             // The change of user took it away.
             self.plan.follow_parent()?;
         }
-        own_session()?;
-        if self.namespaces.cgroup() {
+        own_session(!self.no_new_keyring)?;
+        if self.namespaces.new_cgroup() {
             sys::process::unshare(CLONE_NEWCGROUP.into()).errno_step("make a cgroup namespace")?;
         }
         self.name_host()?;
@@ -61,12 +65,16 @@ impl Init<'_> {
         rustix::process::umask(Mode::from_raw_mode(0));
         let mut descriptors = receive_descriptors(&self.parent)?;
         let root = Root::attach(descriptors.remove(0))?;
-        root.mount_all(self.spec, descriptors, &joined)?;
+        root.mount_all(self.spec, descriptors, &joined, self.namespaces.cgroup())?;
         devices::fill(&root, self.spec, self.namespaces.user())?;
         root.link_mtab()?;
         make_cwd(&root, &self.plan.cwd)?;
         self.hooks(pid, "createContainer", Hooks::create_container)?;
-        root.pivot()?;
+        match self.no_pivot {
+            false => root.pivot()?,
+            true => root.enter()?,
+        }
+        root.propagate(self.spec)?;
         // The descriptor is of the root's mount itself, which is the process's root now.
         self.set_sysctls()?;
         let console = take_streams(stdio, self.plan.uid())?;
@@ -79,6 +87,10 @@ impl Init<'_> {
         }
         rustix::process::umask(Mode::from_raw_mode(0o022));
         let master: Vec<_> = console.iter().map(|c| c.as_fd()).collect();
+        if self.door.is_some() {
+            // Who waits for long is to fail early.
+            self.plan.command.look_up(&self.plan.cwd)?;
+        }
         self.parent.send(&FromInit::Ready, &master)?;
         drop(master);
         drop(console);
@@ -189,9 +201,12 @@ fn become_root() -> Result<()> {
 }
 
 /// Away from the monitor's session and its keys; nobody who gets into the pid namespace may look into us meanwhile.
-fn own_session() -> Result<()> {
+fn own_session(own_keys: bool) -> Result<()> {
     rustix::process::setsid().errno_step("make a session")?;
     sys::process::set_dumpable(false).errno_step("hide from others")?;
+    if !own_keys {
+        return Ok(());
+    }
     match sys::process::new_session_keyring() {
         // Kernels may be built without keys.
         Ok(()) | Err(rustix::io::Errno::NOSYS) => Ok(()),

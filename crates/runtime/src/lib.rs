@@ -10,6 +10,7 @@
 mod capabilities;
 pub mod cgroup;
 mod command;
+mod copy_up;
 mod create;
 mod devices;
 mod exec;
@@ -21,6 +22,7 @@ mod options;
 mod process;
 mod reaper;
 mod rootfs;
+mod schedule;
 pub mod seccomp;
 mod sync;
 
@@ -114,6 +116,10 @@ pub struct Create<'a> {
     pub life: Life,
     /// So many of the caller's descriptors, from 3 on, are the command's.
     pub preserved: u32,
+    /// Without pivot_root(2), for a host whose root cannot be left (an initramfs): the old root stays below the new one.
+    pub no_pivot: bool,
+    /// The caller's session keyring stays the container's.
+    pub no_new_keyring: bool,
     /// For hooks: what is known of the container but its process and status.
     pub state: Option<&'a oci::State>,
 }
@@ -148,7 +154,7 @@ fn outcome(init: &sync::Socket) -> Result<()> {
     match init.receive::<sync::FromInit>()? {
         None => Ok(()),
         Some((sync::FromInit::Failed(wire), _)) => Err(wire.into()),
-        Some((sync::FromInit::Ready, _)) => Err(errdefs::Error::system("init said twice that it is ready")),
+        Some(_) => Err(errdefs::Error::system("init said something out of turn")),
     }
 }
 

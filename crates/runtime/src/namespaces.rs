@@ -35,9 +35,9 @@ impl Namespaces {
             }
             match namespace.path() {
                 None => found.own |= flag(typ),
-                Some(path) if matches!(typ, LinuxNamespaceType::User | LinuxNamespaceType::Mount) => {
+                Some(path) if typ == LinuxNamespaceType::Mount => {
                     return Err(Error::not_yet(format_args!(
-                        "linux.namespaces: joining the {typ} namespace {}",
+                        "linux.namespaces: joining the mount namespace {}",
                         path.display()
                     )));
                 }
@@ -72,9 +72,17 @@ impl Namespaces {
         self.own & u64::from(flag) != 0
     }
 
-    /// Users of its own.
+    /// Users other than its caller's.
     pub fn user(&self) -> bool {
+        self.has(CLONE_NEWUSER.into())
+    }
+    /// Users that are to be mapped.
+    pub fn new_user(&self) -> bool {
         self.makes(CLONE_NEWUSER)
+    }
+    /// Users of others: nobody comes back from there.
+    pub fn joins_user(&self) -> bool {
+        self.user() && !self.new_user()
     }
     /// Processes other than its caller's.
     pub fn pid(&self) -> bool {
@@ -88,22 +96,34 @@ impl Namespaces {
     pub fn uts(&self) -> bool {
         self.makes(CLONE_NEWUTS)
     }
-    /// A view of cgroups of its own.
-    pub fn cgroup(&self) -> bool {
+    /// A view of cgroups that is to be made.
+    pub fn new_cgroup(&self) -> bool {
         self.makes(CLONE_NEWCGROUP)
+    }
+    /// A view of cgroups other than its caller's.
+    pub fn cgroup(&self) -> bool {
+        self.has(CLONE_NEWCGROUP.into())
     }
 
     /// What `make` makes is born in the namespaces of others that the container joins, and in its time namespace. We come
     /// back afterwards; whether that went well is the second result (in a child made by `make` it has no meaning).
     pub fn enter_others<T>(&self, spec: &Spec, make: impl FnOnce() -> T) -> Result<(T, Result<()>)> {
         let mut ways_back = Vec::new();
-        for (flag, path) in &self.joined {
-            let step = || format!("join the namespace {}", path.display());
-            let own = File::open(own_file(*flag)).step("open our own namespace")?;
-            let theirs = File::open(path).step_with(step)?;
-            sys::process::setns(theirs.as_fd(), *flag).errno_step(step())?;
-            ways_back.push((own, *flag));
+        let user = u64::from(CLONE_NEWUSER);
+        let (users, others): (Vec<_>, Vec<_>) = self.joined.iter().partition(|(flag, _)| *flag == user);
+        // Some may be joined only as a user of their own user namespace, others only as ourselves.
+        let mut refused = Vec::new();
+        for namespace in others {
+            ways_back.push((
+                File::open(own_file(namespace.0)).step("open our own namespace")?,
+                namespace.0,
+            ));
+            match join(namespace) {
+                Err(error) if error.errno() == Some(EPERM) && !users.is_empty() => refused.push(namespace),
+                joined => joined?,
+            }
         }
+        users.into_iter().chain(refused).try_for_each(join)?;
         if self.makes(CLONE_NEWTIME) {
             let own = File::open(own_file(CLONE_NEWTIME.into())).step("open our own namespace")?;
             sys::process::unshare(CLONE_NEWTIME.into()).errno_step("make a time namespace")?;
@@ -116,6 +136,14 @@ impl Namespaces {
         });
         Ok((made, back))
     }
+}
+
+const EPERM: i32 = 1;
+
+fn join((flag, path): &(u64, PathBuf)) -> Result<()> {
+    let step = || format!("linux.namespaces: join {}", path.display());
+    let theirs = File::open(path).step_with(step)?;
+    sys::process::setns(theirs.as_fd(), *flag).errno_step(step())
 }
 
 /// time_namespaces(7): offsets of the clocks that the container's processes see.

@@ -3,7 +3,7 @@
 use linux_raw_sys::general::{
     MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME, MS_DIRSYNC, MS_LAZYTIME,
-    MS_MANDLOCK, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_RELATIME,
+    MS_MANDLOCK, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_RELATIME,
     MS_SHARED, MS_SLAVE, MS_STRICTATIME, MS_SYNCHRONOUS, MS_UNBINDABLE,
 };
 
@@ -24,6 +24,8 @@ pub struct Options {
     pub bind: bool,
     /// With everything below.
     pub recursive: bool,
+    /// A tmpfs that begins with what is at its place.
+    pub copy_up: bool,
     /// `MS_SHARED` and the like; and whether for the whole tree.
     pub propagation: Option<(u64, bool)>,
     /// Idmapped for the container's user namespace; and whether the whole tree.
@@ -62,6 +64,14 @@ const TABLE: &[Row] = &[
     ("defaults", 0, 0, false),
 ];
 
+/// `linux.rootfsPropagation`: the kernel's flags; `None` if it is no such word.
+pub fn propagation(word: &str) -> Option<u64> {
+    let mut options = Options::default();
+    options.propagate(word);
+    let recursive = |tree| if tree { u64::from(MS_REC) } else { 0 };
+    options.propagation.map(|(flag, tree)| flag | recursive(tree))
+}
+
 const PROPAGATION: &[(&str, u32)] = &[
     ("private", MS_PRIVATE),
     ("shared", MS_SHARED),
@@ -73,7 +83,7 @@ const PROPAGATION: &[(&str, u32)] = &[
 pub fn known() -> Vec<&'static str> {
     let mut words: Vec<&'static str> = TABLE.iter().map(|row| row.0).collect();
     words.extend(PROPAGATION.iter().map(|(word, _)| *word));
-    words.extend(["bind", "rbind", "idmap", "ridmap", "rro"]);
+    words.extend(["bind", "rbind", "idmap", "ridmap", "rro", "tmpcopyup"]);
     words.sort_unstable();
     words
 }
@@ -104,7 +114,7 @@ impl Options {
             "rbind" => (self.bind, self.recursive) = (true, true),
             "idmap" => self.idmap = Some(false),
             "ridmap" => self.idmap = Some(true),
-            "tmpcopyup" => {}
+            "tmpcopyup" => self.copy_up = true,
             "" => {}
             _ => return self.flag(word) || self.propagate(word),
         }

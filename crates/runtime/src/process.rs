@@ -6,12 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use errdefs::{ErrnoStep, Error, Result, Step};
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process, Spec};
 use rustix::fs::{Gid, OFlags, Uid};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use sys::seccomp::Instruction;
 
 use crate::Stdio;
 use crate::capabilities::Sets;
 use crate::command::Command;
+use crate::schedule::Schedule;
 
 /// Everything about a process that can be worked out before it exists.
 pub struct Plan {
@@ -24,6 +26,7 @@ pub struct Plan {
     gid: u32,
     groups: Vec<u32>,
     umask: Option<u32>,
+    schedule: Schedule,
     /// Whether it dies with its parent.
     pub follows: bool,
     /// Working directory.
@@ -46,6 +49,7 @@ impl Plan {
             gid: user.gid(),
             groups: user.additional_gids().clone().unwrap_or_default(),
             umask: user.umask(),
+            schedule: Schedule::of(spec, process)?,
             follows,
             cwd: process.cwd().clone(),
         })
@@ -59,6 +63,7 @@ impl Plan {
     /// Everything that takes privileges away, in the order in which each step still can: the filter needs
     /// CAP_SYS_ADMIN unless no-new-privileges is set, and then it comes last.
     pub fn drop_privileges(&self) -> Result<()> {
+        self.schedule.apply()?;
         if !self.no_new_privileges {
             self.install_filter()?;
         }
@@ -127,7 +132,10 @@ fn beyond_range(error: Error, id: u32) -> Error {
 /// The streams on 0, 1 and 2. A terminal is made in the container's own devpts; its master is returned.
 pub fn take_streams(stdio: Stdio, owner: u32) -> Result<Option<OwnedFd>> {
     match stdio {
-        Stdio::Inherit => Ok(None),
+        Stdio::Inherit => {
+            give_streams(owner)?;
+            Ok(None)
+        }
         Stdio::Files { stdin, stdout, stderr } => {
             put_streams(stdin.as_fd(), stdout.as_fd(), stderr.as_fd())?;
             Ok(None)
@@ -139,6 +147,24 @@ pub fn take_streams(stdio: Stdio, owner: u32) -> Result<Option<OwnedFd>> {
             Ok(Some(master))
         }
     }
+}
+
+/// The caller's own streams become the user's, so that `/dev/stderr` can be opened again (runc `fixStdioPermissions`).
+fn give_streams(owner: u32) -> Result<()> {
+    let null = rustix::fs::stat("/dev/null").map(|s| s.st_rdev).unwrap_or(0);
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        // A stream may be closed.
+        let Ok(stat) = rustix::fs::fstat(stream) else { continue };
+        if stat.st_uid == owner || stat.st_rdev == null {
+            continue;
+        }
+        match rustix::fs::fchown(stream, Some(Uid::from_raw(owner)), None::<Gid>) {
+            // It belongs to somebody who is nobody here, or cannot change hands.
+            Ok(()) | Err(Errno::INVAL | Errno::PERM | Errno::ROFS | Errno::NOSYS) => {}
+            Err(e) => return Err(e).errno_step("give the user its standard streams"),
+        }
+    }
+    Ok(())
 }
 
 fn put_streams(

@@ -7,15 +7,16 @@ use std::path::Path;
 
 use errdefs::{ErrnoStep, Error, Result, Step};
 use linux_raw_sys::general::{
-    MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC,
+    MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_RDONLY, MS_REC,
 };
 use oci_spec::runtime::{Mount, Spec};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
+use crate::cgroup;
 use crate::mounts::{options, prepared};
-use crate::options::Options;
+use crate::options::{Options, propagation};
 
 /// A root that is being filled; not yet the process's own.
 pub struct Root {
@@ -36,8 +37,10 @@ impl Root {
         self.fd.as_fd()
     }
 
-    /// All mounts of the document, in its order; `sources` are the prepared ones.
-    pub fn mount_all(&self, spec: &Spec, sources: Vec<OwnedFd>, joined: &[String]) -> Result<()> {
+    /// All mounts of the document, in its order; `sources` are the prepared ones, `joined` the version 1 cgroup hierarchies
+    /// that it is in, and `own_view` whether it sees its cgroup as the root of all.
+    pub fn mount_all(&self, spec: &Spec, sources: Vec<OwnedFd>, joined: &[String], own_view: bool) -> Result<()> {
+        let cgroup = spec.linux().as_ref().and_then(|l| l.cgroups_path().as_deref());
         let mut sources = sources.into_iter();
         for mount in spec.mounts().iter().flatten() {
             let step = || format!("mount {}", mount.destination().display());
@@ -47,7 +50,11 @@ impl Root {
                     .ok_or_else(|| Error::system("a bind mount's source did not come"))?;
                 self.bind(source, mount.destination()).step_with(step)?;
             } else if mount.typ().as_deref() == Some("cgroup") {
-                self.cgroups(mount, joined).step_with(step)?;
+                match (own_view, cgroup) {
+                    (false, Some(cgroup)) => self.hosts_cgroups(mount, joined, cgroup),
+                    _ => self.cgroups(mount, joined),
+                }
+                .step_with(step)?;
             } else {
                 self.mount_new(mount).step_with(step)?;
             }
@@ -74,7 +81,28 @@ impl Root {
         let target = sys::path::make_dir(self.as_fd(), mount.destination()).errno_step("make the mount point")?;
         let source = mount.source().as_deref().unwrap_or(Path::new(kind));
         refuse_proc(target.as_fd(), mount.destination())?;
-        mount_at(target.as_fd(), kind, &source.to_string_lossy(), &options)
+        if !options.copy_up {
+            return mount_at(target.as_fd(), kind, &source.to_string_lossy(), &options);
+        }
+        if kind != "tmpfs" {
+            return Err(Error::invalid("tmpcopyup is for a tmpfs alone"));
+        }
+        let open = || sys::path::open(self.as_fd(), mount.destination(), OFlags::RDONLY | OFlags::DIRECTORY);
+        let before = open().errno_step("open what is there")?;
+        // Read-only comes once it is full.
+        let writable = Options {
+            flags: options.flags & !u64::from(MS_RDONLY),
+            data: options.data.clone(),
+            ..Default::default()
+        };
+        mount_at(target.as_fd(), kind, &source.to_string_lossy(), &writable)?;
+        let after = open().errno_step("open the mount")?;
+        crate::copy_up::copy(before.as_fd(), after.as_fd()).step("copy what is there")?;
+        match options.flags & u64::from(MS_RDONLY) {
+            0 => Ok(()),
+            _ => sys::mount::set_attributes(after.as_fd(), false, MOUNT_ATTR_RDONLY.into(), 0, 0, None)
+                .errno_step("make it read-only"),
+        }
     }
 
     /// `/sys/fs/cgroup`: version 2 alone, unless limits made us join version 1 hierarchies; then as a host has it.
@@ -86,7 +114,7 @@ impl Root {
             return mount_at(target.as_fd(), "cgroup2", "cgroup", &options);
         }
         let writable = Options {
-            flags: options.flags & !1,
+            flags: options.flags & !u64::from(MS_RDONLY),
             data: "mode=755".into(),
             ..Default::default()
         };
@@ -109,6 +137,28 @@ impl Root {
         Ok(())
     }
 
+    /// `/sys/fs/cgroup` for a container that sees the host's paths of cgroups: version 2 whole, as it is there; of version 1
+    /// its own directories. Bound, as a user namespace may not mount what is not its own.
+    fn hosts_cgroups(&self, mount: &Mount, joined: &[String], cgroup: &Path) -> Result<()> {
+        let options = options(mount);
+        let target = sys::path::make_dir(self.as_fd(), mount.destination()).errno_step("make the mount point")?;
+        if joined.is_empty() {
+            let source = cgroup::place("unified", Path::new("/"))?;
+            return bind_host(&source, target.as_fd(), options.set);
+        }
+        let writable = Options {
+            flags: options.flags & !u64::from(MS_RDONLY),
+            data: "mode=755".into(),
+            ..Default::default()
+        };
+        mount_at(target.as_fd(), "tmpfs", "tmpfs", &writable)?;
+        joined.iter().try_for_each(|name| {
+            let dir = sys::path::make_dir(self.as_fd(), &mount.destination().join(name))
+                .errno_step("make the mount point")?;
+            bind_host(&cgroup::place(name, cgroup)?, dir.as_fd(), options.set)
+        })
+    }
+
     /// `/etc/mtab`, which old programs read (mount(8)), for images that have none; a root without `/etc` does without.
     pub fn link_mtab(&self) -> Result<()> {
         let Some(etc) = self.existing(Path::new("/etc"))? else {
@@ -126,6 +176,21 @@ impl Root {
         rustix::process::pivot_root(".", ".").errno_step("change the root (pivot_root)")?;
         rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).errno_step("let go of the old root")?;
         rustix::process::chdir("/").errno_step("enter the root file system")
+    }
+
+    /// Becomes the process's root, above the old one: enough for a program that means no harm.
+    pub fn enter(&self) -> Result<()> {
+        rustix::process::fchdir(&self.fd).errno_step("enter the root file system")?;
+        rustix::process::chroot(".").errno_step("change the root (chroot)")
+    }
+
+    /// `linux.rootfsPropagation`. After `pivot`.
+    pub fn propagate(&self, spec: &Spec) -> Result<()> {
+        let word = spec.linux().as_ref().and_then(|l| l.rootfs_propagation().as_deref());
+        match word.and_then(propagation) {
+            Some(flags) => sys::mount::mount(c"", c"/", c"", flags, c"").errno_step("set linux.rootfsPropagation"),
+            None => Ok(()),
+        }
     }
 
     /// `--read-only`.
@@ -239,6 +304,15 @@ fn empty_directory() -> rustix::io::Result<OwnedFd> {
 pub fn clone_mount(fd: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     rustix::mount::open_tree(fd, "", flags)
+}
+
+/// A directory of the host, which is still in sight, at a place of the container.
+fn bind_host(source: &Path, target: BorrowedFd<'_>, attributes: u64) -> Result<()> {
+    let step = || format!("bind {}", source.display());
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rustix::mount::open_tree(rustix::fs::CWD, source, flags).errno_step(step())?;
+    sys::mount::set_attributes(tree.as_fd(), false, attributes, 0, 0, None).errno_step(step())?;
+    move_mount(tree.as_fd(), target, "").errno_step(step())
 }
 
 /// Attaches a detached mount.

@@ -56,6 +56,11 @@ pub enum ToInit {
 /// From init.
 #[derive(Serialize, Deserialize)]
 pub enum FromInit {
+    /// From whoever made init in the user namespace of others; comes with its pidfd.
+    Born {
+        /// As its parent sees it.
+        pid: i32,
+    },
     /// Everything is set up.
     Ready,
     /// Something is not.

@@ -9,6 +9,7 @@ pub mod mount;
 pub mod net;
 pub mod path;
 pub mod process;
+pub mod schedule;
 pub mod seccomp;
 pub mod signal;
 

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use linux_raw_sys::general::{CLONE_INTO_CGROUP, CLONE_PIDFD, SIGCHLD, clone_args};
+use linux_raw_sys::general::{CLONE_INTO_CGROUP, CLONE_PARENT, CLONE_PIDFD, SIGCHLD, clone_args};
 use linux_raw_sys::prctl::{PR_SET_DUMPABLE, PR_SET_PDEATHSIG};
 use syscalls::{Sysno, syscall};
 
@@ -22,7 +22,8 @@ pub enum Forked {
     },
 }
 
-/// clone3(2) (Linux 5.3) without shared memory: fork, in new namespaces (`CLONE_NEW*`) and into a cgroup (5.7).
+/// clone3(2) (Linux 5.3) without shared memory: fork, in new namespaces (`CLONE_NEW*`) and into a cgroup (5.7). With
+/// `CLONE_PARENT` our own parent becomes the new process's.
 ///
 /// The caller must be single-threaded: of other threads only their locks would reach the child. That is checked.
 pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
@@ -35,7 +36,12 @@ pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked>
         pidfd: &raw mut pidfd as u64,
         child_tid: 0,
         parent_tid: 0,
-        exit_signal: SIGCHLD.into(),
+        // With our parent comes our own signal.
+        exit_signal: if namespaces & u64::from(CLONE_PARENT) == 0 {
+            SIGCHLD.into()
+        } else {
+            0
+        },
         stack: 0,
         stack_size: 0,
         tls: 0,

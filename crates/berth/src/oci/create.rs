@@ -73,6 +73,8 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
             init: false,
             life: Life::OfItsOwn { door },
             preserved,
+            no_pivot: given.on("no-pivot"),
+            no_new_keyring: given.on("no-new-keyring"),
             state: Some(&state),
         })?;
         let saved = Saved::new(id, &bundle, created.pid, created.cgroup.clone(), spec);

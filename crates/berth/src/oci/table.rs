@@ -40,8 +40,8 @@ const MAKING: &[Flag] = &[
     one("console-socket", "Socket that takes the terminal's master"),
     one("pid-file", "File for the process id"),
     one("pidfd-socket", "Socket that takes the process's pidfd").later(),
-    on("no-pivot", "Use MS_MOVE instead of pivot_root").later(),
-    on("no-new-keyring", "Do not make a session keyring").later(),
+    on("no-pivot", "Enter the root without pivot_root, for an initramfs"),
+    on("no-new-keyring", "Do not make a session keyring"),
     one("preserve-fds", "So many more descriptors for the command"),
 ];
 

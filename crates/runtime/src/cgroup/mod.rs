@@ -91,8 +91,11 @@ impl Membership {
         self.v2.as_ref().map(|f| f.as_fd())
     }
 
-    /// Moves the new process into those hierarchies that clone3 could not put it in.
-    pub fn join(&self, pid: i32) -> Result<()> {
+    /// Moves the new process into those hierarchies that clone3 could not put it in; `born_outside`: into all.
+    pub fn join(&self, pid: i32, born_outside: bool) -> Result<()> {
+        if born_outside && let Some(root) = &Host::get()?.v2 {
+            enter(&self.cgroup.below(root), pid)?;
+        }
         self.v1.iter().try_for_each(|(_, dir)| enter(dir, pid))
     }
 
@@ -187,15 +190,32 @@ impl Cgroup {
         }
         for hierarchy in v1::needed(resources, host)? {
             let dir = self.below(&hierarchy.mount);
-            if !dir.is_dir() {
-                return Err(Error::invalid(format!(
-                    "the container was started without a limit on {}: it cannot get one while it runs",
-                    hierarchy.controllers.join(",")
-                )));
-            }
+            let is_new = !dir.is_dir();
+            make(&dir)?;
             v1::apply(hierarchy, &dir, resources)?;
+            if is_new {
+                self.move_to(&dir)?;
+            }
         }
         Ok(())
+    }
+
+    /// All of its processes into one more hierarchy, also those that are made meanwhile.
+    fn move_to(&self, dir: &Path) -> Result<()> {
+        loop {
+            let inside = pids_below(dir)?;
+            let outside: Vec<i32> = self.pids()?.into_iter().filter(|pid| !inside.contains(pid)).collect();
+            if outside.is_empty() {
+                return Ok(());
+            }
+            for pid in outside {
+                match enter(dir, pid) {
+                    // It has ended.
+                    Err(error) if error.errno() == Some(3) => {}
+                    entered => entered?,
+                }
+            }
+        }
     }
 
     /// SIGKILLs every process of it and below. Fine if it is gone.
@@ -293,6 +313,17 @@ fn restrict_devices(cgroup: &File, resources: &LinuxResources, is_new: bool) -> 
         true => Ok(()),
         false => devices::enforce(cgroup.as_fd(), &rules, is_new),
     }
+}
+
+/// Where a cgroup is on the host, in the hierarchy of these controllers (as [`Membership::joined`] names them).
+pub(crate) fn place(controllers: &str, path: &Path) -> Result<PathBuf> {
+    let host = Host::get()?;
+    let found = match controllers {
+        "unified" => host.v2.as_ref(),
+        names => host.find(names.split(',').next().unwrap_or_default()).map(|h| &h.mount),
+    };
+    let mount = found.ok_or_else(|| Error::system(format!("this host has no cgroup hierarchy {controllers}")))?;
+    Ok(mount.join(path.strip_prefix("/").unwrap_or(path)))
 }
 
 fn make(dir: &Path) -> Result<()> {
