@@ -59,8 +59,7 @@ impl Membership {
 
     fn fill(cgroup: &Cgroup, resources: Option<&LinuxResources>) -> Result<Self> {
         let host = Host::get()?;
-        let empty = LinuxResources::default();
-        let resources = resources.unwrap_or(&empty);
+        let resources = &meant(resources.cloned().unwrap_or_default());
         let mut membership = Membership {
             cgroup: cgroup.clone(),
             v2: None,
@@ -182,6 +181,7 @@ impl Cgroup {
 
     /// Applies changed limits (docker update).
     pub fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        let resources = &meant(resources.clone());
         let host = Host::get()?;
         if let Some(root) = &host.v2 {
             v2::apply(root, &self.below(root), resources, host)?;
@@ -304,6 +304,29 @@ impl Cgroup {
         }
         Ok(())
     }
+}
+
+/// Without what is zero or empty: engines write that for what they leave alone.
+fn meant(mut resources: LinuxResources) -> LinuxResources {
+    if let Some(mut memory) = *resources.memory() {
+        let not_zero = |n: Option<i64>| n.filter(|n| *n != 0);
+        memory.set_limit(not_zero(memory.limit()));
+        memory.set_reservation(not_zero(memory.reservation()));
+        memory.set_swap(not_zero(memory.swap()));
+        let any = memory.limit().or(memory.reservation()).or(memory.swap());
+        resources.set_memory(any.map(|_| memory));
+    }
+    if let Some(mut cpu) = resources.cpu().clone() {
+        let not_empty = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
+        let (cpus, mems) = (not_empty(cpu.cpus()), not_empty(cpu.mems()));
+        cpu.set_shares(cpu.shares().filter(|n| *n != 0));
+        cpu.set_quota(cpu.quota().filter(|n| *n != 0));
+        cpu.set_period(cpu.period().filter(|n| *n != 0));
+        cpu.set_cpus(cpus).set_mems(mems);
+        resources.set_cpu(Some(cpu));
+    }
+    resources.set_pids(resources.pids().filter(|pids| pids.limit() != 0));
+    resources
 }
 
 /// In version 2.
