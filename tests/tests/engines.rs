@@ -62,7 +62,6 @@ fn podman() {
         "podman",
         &[
             "hello",
-            "code 137",
             "code 127",
             "/dev/pts/0",
             "from the image",

@@ -63,6 +63,7 @@ impl Monitor {
             process: &request.process,
             stdio,
             cgroup: &run.created.cgroup,
+            below: &[],
             outlives: false,
             preserved: 0,
         })?;

@@ -12,8 +12,13 @@ use rustix::io::Errno;
 /// Where programs are looked for when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// So much of `/etc/passwd` is looked at.
+const PASSWD_LIMIT: u64 = 1 << 20;
+
 /// A command, ready for execve.
 pub struct Command {
+    /// `HOME` is not said.
+    homeless: bool,
     name: String,
     arguments: Vec<CString>,
     environment: Vec<CString>,
@@ -37,11 +42,30 @@ impl Command {
             .unwrap_or(DEFAULT_PATH)
             .to_owned();
         Ok(Command {
+            homeless: !environment.iter().any(|e| e.starts_with("HOME=")),
             name,
             arguments: c(arguments)?,
             environment: c(environment)?,
             path,
         })
+    }
+
+    /// Says `HOME` if nobody did: the user's by the container's `/etc/passwd`, else the root. Not in the specification; engines
+    /// rely on it (runc).
+    pub fn find_home(&mut self, uid: u32) {
+        if !self.homeless {
+            return;
+        }
+        let mut text = String::new();
+        let file = File::open("/etc/passwd").map(|f| f.take(PASSWD_LIMIT));
+        let _ = file.and_then(|mut f| f.read_to_string(&mut text));
+        let home = text.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let own = fields.get(2)?.parse() == Ok(uid);
+            fields.get(5).filter(|home| own && !home.is_empty()).copied()
+        });
+        self.environment
+            .extend(CString::new(format!("HOME={}", home.unwrap_or("/"))));
     }
 
     /// Becomes the command; returns only why it could not.

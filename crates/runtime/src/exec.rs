@@ -17,9 +17,9 @@ use crate::{Exec, Execed, Stdio, cgroup};
 /// Starts a process inside a running container and returns once it executed its command. The caller is its parent, and
 /// single-threaded.
 pub fn exec(request: Exec<'_>) -> Result<Execed> {
-    let plan = Plan::new(request.spec, request.process, !request.outlives)?;
+    let mut plan = Plan::new(request.spec, request.process, !request.outlives)?;
     let namespaces = Namespaces::of(request.spec)?;
-    let entrance = cgroup::Entrance::open(request.cgroup)?;
+    let entrance = cgroup::Entrance::open(request.cgroup, request.below)?;
     let affinity = Affinity::of(request.process)?;
     let (ours, theirs) = Socket::pair()?;
     let terminal = matches!(request.stdio, Stdio::Terminal { .. });
@@ -31,7 +31,7 @@ pub fn exec(request: Exec<'_>) -> Result<Execed> {
                 &request.pidfd,
                 &namespaces,
                 request.stdio,
-                &plan,
+                &mut plan,
                 &theirs,
                 &affinity,
                 request.preserved,
@@ -99,7 +99,7 @@ fn live(
     container: &impl AsFd,
     namespaces: &Namespaces,
     stdio: Stdio,
-    plan: &Plan,
+    plan: &mut Plan,
     parent: &Socket,
     affinity: &Affinity,
     preserved: u32,
@@ -121,6 +121,7 @@ fn live(
         // The change of user made us dumpable again.
         sys::process::set_dumpable(false).errno_step("hide from others")?;
     }
+    plan.settle();
     rustix::process::setsid().errno_step("make a session")?;
     let _ = sys::process::new_session_keyring();
     if let Some(master) = take_streams(stdio, plan.uid())? {

@@ -87,6 +87,7 @@ impl Init<'_> {
         }
         rustix::process::umask(Mode::from_raw_mode(0o022));
         let master: Vec<_> = console.iter().map(|c| c.as_fd()).collect();
+        self.plan.settle();
         if self.door.is_some() {
             // Who waits for long is to fail early.
             self.plan.command.look_up(&self.plan.cwd)?;
@@ -94,7 +95,10 @@ impl Init<'_> {
         self.parent.send(&FromInit::Ready, &master)?;
         drop(master);
         drop(console);
+        drop(root);
         if let Some(door) = self.door.take() {
+            // Nobody knows how long it waits: nothing of the caller's stays open meanwhile.
+            sys::process::close_others(3 + self.preserved, &door).errno_step("close descriptors")?;
             self.parent = Socket::accept(&door)?;
         }
         wait_for_word(&self.parent)?;

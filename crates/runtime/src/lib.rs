@@ -195,6 +195,8 @@ pub struct Exec<'a> {
     pub stdio: Stdio,
     /// The container's.
     pub cgroup: &'a cgroup::Cgroup,
+    /// Cgroups below that it is to be in.
+    pub below: &'a [cgroup::Below],
     /// Whether it outlives the caller.
     pub outlives: bool,
     /// So many of the caller's descriptors, from 3 on, are the process's.

@@ -93,6 +93,11 @@ impl Plan {
         Ok(())
     }
 
+    /// Looks at the container's files, where that is needed; in its root.
+    pub fn settle(&mut self) {
+        self.command.find_home(self.uid);
+    }
+
     /// A change of user takes this away: it is to be said again.
     pub fn follow_parent(&self) -> Result<()> {
         match self.follows {

@@ -134,6 +134,21 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
         .map_err(errno)
 }
 
+/// Closes every descriptor from `first` on but one, now. For a forked process that goes on with that one alone: what else
+/// its memory knows of descriptors is a copy, which it has no use for.
+pub fn close_others(first: u32, kept: &OwnedFd) -> Result<()> {
+    let kept = kept.as_raw_fd() as u32;
+    let close = |from: u32, to: u32| match from <= to {
+        // SAFETY: no memory is passed; who uses a closed descriptor all the same gets EBADF.
+        true => unsafe { syscall!(Sysno::close_range, from, to, 0) }
+            .map(drop)
+            .map_err(errno),
+        false => Ok(()),
+    };
+    close(first, kept.saturating_sub(1))?;
+    close(first.max(kept + 1), u32::MAX)
+}
+
 /// Closes every descriptor from `first` on, now.
 ///
 /// # Safety

@@ -81,6 +81,7 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
         let kept = host
             .save(&saved)
             .and_then(|()| console.hand_over(&mut created.console))
+            .and_then(|()| streams::send_pidfd(given, &created.pidfd))
             .and_then(|()| write_pid(given, created.pid));
         match kept {
             Ok(()) => Ok((saved, created)),

@@ -1,6 +1,7 @@
 //! `exec`: one more process in a container.
 
 use errdefs::{ErrnoStep, Error, Result, Step};
+use runtime::cgroup::Below;
 use runtime::{Exec, oci};
 use rustix::process::{Pid, PidfdFlags};
 
@@ -31,6 +32,11 @@ pub fn exec(host: &Host, given: &Given) -> Result<u8> {
     if !saved.alive() {
         return Err(wrong_state("cannot exec in a stopped container"));
     }
+    let below = given.many("cgroup");
+    let below = below
+        .iter()
+        .map(|text| Below::parse(text))
+        .collect::<Result<Vec<_>>>()?;
     let mut execed = runtime::exec(Exec {
         pid: saved.pid,
         pidfd: std::os::fd::AsFd::as_fd(&container),
@@ -38,10 +44,12 @@ pub fn exec(host: &Host, given: &Given) -> Result<u8> {
         process: &process,
         stdio: console.stdio(Some(&process)),
         cgroup: &saved.cgroup,
+        below: &below,
         outlives: true,
         preserved: streams::preserved(given)?,
     })?;
     console.hand_over(&mut execed.console)?;
+    streams::send_pidfd(given, &execed.pidfd)?;
     write_pid(given, execed.pid)?;
     match signals {
         None => Ok(0),

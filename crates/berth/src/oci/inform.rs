@@ -1,8 +1,10 @@
 //! `state`, `list`, `ps`, `features`, `spec`.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use errdefs::{Error, Result, Step};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Host;
@@ -10,30 +12,43 @@ use super::state::{SPECIFICATION, Saved, Status};
 use crate::cli::flag::Given;
 use crate::output;
 
-/// One container, as the specification and runc say.
-fn describe(saved: &Saved, status: Status) -> Value {
-    let rootfs = saved.spec.root().as_ref().map(|root| saved.bundle.join(root.path()));
-    let mut value = json!({
-        "ociVersion": SPECIFICATION,
-        "id": saved.id,
-        "pid": if status == Status::Stopped { 0 } else { saved.pid },
-        "status": status.name(),
-        "bundle": saved.bundle,
-        "rootfs": rootfs,
-        "created": saved.created,
-        "owner": "",
-    });
-    if let Some(annotations) = saved.spec.annotations().as_ref().filter(|a| !a.is_empty()) {
-        value["annotations"] = json!(annotations);
+/// One container, as the specification and runc say; in runc's order, which its users' tests know.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Description<'a> {
+    oci_version: &'static str,
+    id: &'a str,
+    pid: i32,
+    status: &'static str,
+    bundle: &'a Path,
+    rootfs: PathBuf,
+    created: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<&'a HashMap<String, String>>,
+    /// Who made it.
+    owner: &'static str,
+}
+
+fn describe(saved: &Saved, status: Status) -> Description<'_> {
+    let root = saved.spec.root().as_ref().map(|root| root.path().as_path());
+    Description {
+        oci_version: SPECIFICATION,
+        id: &saved.id,
+        pid: if status == Status::Stopped { 0 } else { saved.pid },
+        status: status.name(),
+        bundle: &saved.bundle,
+        rootfs: saved.bundle.join(root.unwrap_or(Path::new("rootfs"))),
+        created: &saved.created,
+        annotations: saved.spec.annotations().as_ref().filter(|a| !a.is_empty()),
+        owner: "",
     }
-    value
 }
 
 /// Says what is known of a container.
 pub fn state(host: &Host, given: &Given) -> Result<u8> {
     let saved = host.load(&given.words[0])?;
-    let value = describe(&saved, host.status(&saved)?);
-    output::say(&format!("{value:#}\n"));
+    let text = serde_json::to_string_pretty(&describe(&saved, host.status(&saved)?)).step("encode the state")?;
+    output::say(&format!("{text}\n"));
     Ok(0)
 }
 
@@ -44,21 +59,24 @@ pub fn list(host: &Host, given: &Given) -> Result<u8> {
         all.iter().for_each(|saved| output::say(&format!("{}\n", saved.id)));
         return Ok(0);
     }
-    let mut values = Vec::new();
-    for saved in &all {
-        values.push(describe(saved, host.status(saved)?));
-    }
+    let describe = |saved| host.status(saved).map(|status| describe(saved, status));
+    let found = all.iter().map(describe).collect::<Result<Vec<_>>>()?;
     match given.one("format").unwrap_or("table") {
-        "json" => output::say(&format!("{}\n", Value::from(values))),
+        "json" => output::say(&format!("{}\n", serde_json::to_string(&found).step("encode the list")?)),
         "table" => {
             let titles = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
             let mut rows = vec![titles.map(String::from).to_vec()];
-            for value in &values {
-                let text = |key: &str| match &value[key] {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                };
-                rows.push(["id", "pid", "status", "bundle", "created", "owner"].map(text).to_vec());
+            for container in &found {
+                let bundle = container.bundle.display().to_string();
+                let columns = [
+                    container.id,
+                    &container.pid.to_string(),
+                    container.status,
+                    &bundle,
+                    container.created,
+                    "root",
+                ];
+                rows.push(columns.map(String::from).to_vec());
             }
             output::say(&output::table(&rows));
         }

@@ -34,7 +34,11 @@ pub fn start(host: &Host, given: &Given) -> Result<u8> {
 /// Sends a signal.
 pub fn kill(host: &Host, given: &Given) -> Result<u8> {
     let saved = host.load(&given.words[0])?;
-    let signal = engine::signal::parse(given.words.get(1).map_or("TERM", String::as_str))?;
+    let signal = match given.words.get(1).map_or("TERM", String::as_str) {
+        // Asks whether it is there.
+        "0" => 0,
+        name => engine::signal::parse(name)?,
+    };
     if given.on("all") {
         for pid in saved.cgroup.pids()? {
             // It may have ended meanwhile.

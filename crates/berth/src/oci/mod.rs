@@ -7,9 +7,11 @@
 //! kill, pause, resume, delete, update                                     lifecycle.rs
 //! exec   ---> one more process                                            exec.rs
 //! state, list, ps, features, spec                                         inform.rs
+//! events                                                                  events.rs
 //! ```
 
 mod create;
+mod events;
 mod exec;
 mod inform;
 mod lifecycle;
@@ -21,7 +23,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
-use errdefs::{Error, Kind, Result, Step};
+use errdefs::{Error, Result, Step};
 
 use crate::cli::Parsed;
 use crate::cli::flag::Given;
@@ -70,11 +72,8 @@ pub fn run(arguments: &[OsString]) -> u8 {
     dispatch(&host, &given).unwrap_or_else(|error| {
         output::complain(&error);
         host.log(&error);
-        match error.kind() {
-            // What a process that was executed would have ended with.
-            kind @ (Kind::CommandNotFound | Kind::CommandNotExecutable) => kind.exit_code(),
-            _ => 1,
-        }
+        // Another code than most commands end with.
+        if given.words[0] == "exec" { 255 } else { 1 }
     })
 }
 

@@ -64,18 +64,28 @@ impl Console {
     /// Sends the master to the socket, if there is one.
     pub fn hand_over(&self, master: &mut Option<OwnedFd>) -> Result<()> {
         let Some(socket) = &self.socket else { return Ok(()) };
-        let step = "send the terminal to the console socket";
         let master = master
             .take()
             .ok_or_else(|| Error::system("the container made no terminal"))?;
-        let fds = [master.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&fds));
-        let name = IoSlice::new(b"/dev/ptmx");
-        rustix::net::sendmsg(socket, &[name], &mut control, SendFlags::NOSIGNAL).errno_step(step)?;
-        Ok(())
+        send(socket, &master, b"/dev/ptmx").errno_step("send the terminal to the console socket")
     }
+}
+
+/// `--pidfd-socket`: whoever listens there can watch and signal the process.
+pub fn send_pidfd(given: &Given, pidfd: &OwnedFd) -> Result<()> {
+    let Some(path) = given.one("pidfd-socket").filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let socket = UnixStream::connect(path).step_with(|| format!("connect to the pidfd socket {path}"))?;
+    send(&socket, pidfd, b"pidfd").errno_step("send the pidfd to its socket")
+}
+
+fn send(socket: &UnixStream, fd: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+    let fds = [fd.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(socket, &[IoSlice::new(name)], &mut control, SendFlags::NOSIGNAL).map(drop)
 }
 
 /// `--preserve-fds`, and those that systemd's socket activation passes (sd_listen_fds(3)).

@@ -1,6 +1,6 @@
 //! runc's verbs and their flags.
 
-use super::{Host, create, exec, inform, lifecycle};
+use super::{Host, create, events, exec, inform, lifecycle};
 use crate::cli::flag::{Flag, Given, many, on, one};
 use crate::cli::{Command, Words};
 use errdefs::Result;
@@ -32,14 +32,14 @@ pub const GLOBAL: Command<()> = Command {
 };
 
 /// runc's, not here yet.
-pub const LATER: &[&str] = &["checkpoint", "restore", "events"];
+pub const LATER: &[&str] = &["checkpoint", "restore"];
 
 /// Of `create` and `run`.
 const MAKING: &[Flag] = &[
     one("bundle", "The bundle's directory; the current one unless given").short('b'),
     one("console-socket", "Socket that takes the terminal's master"),
     one("pid-file", "File for the process id"),
-    one("pidfd-socket", "Socket that takes the process's pidfd").later(),
+    one("pidfd-socket", "Socket that takes the process's pidfd"),
     on("no-pivot", "Enter the root without pivot_root, for an initramfs"),
     on("no-new-keyring", "Do not make a session keyring"),
     one("preserve-fds", "So many more descriptors for the command"),
@@ -175,13 +175,13 @@ pub const VERBS: &[Verb] = &[
             one("process", "File with the process").short('p'),
             on("detach", "Do not wait for it").short('d'),
             one("pid-file", "File for the process id"),
-            one("pidfd-socket", "Socket that takes the process's pidfd").later(),
+            one("pidfd-socket", "Socket that takes the process's pidfd"),
             one("process-label", "SELinux label").later(),
             one("apparmor", "AppArmor profile").later(),
             on("no-new-privs", "Set no-new-privileges"),
             many("cap", "Capability").short('c'),
             one("preserve-fds", "So many more descriptors for the process"),
-            many("cgroup", "Cgroup below the container's").later(),
+            many("cgroup", "[CONTROLLER:]CGROUP below the container's"),
             on("ignore-paused", "Also in a paused container"),
         ]],
         exec::exec,
@@ -204,6 +204,17 @@ pub const VERBS: &[Verb] = &[
         Words::Command(1),
         &[&[one("format", "table or json").short('f')]],
         inform::ps,
+    ),
+    verb(
+        "events",
+        "ID",
+        "Print what a container uses, and when it lacks memory",
+        Words::Exactly(1),
+        &[&[
+            one("interval", "Time between two lines (5s)"),
+            on("stats", "One line now"),
+        ]],
+        events::events,
     ),
     verb(
         "features",

@@ -6,6 +6,7 @@
 
 mod devices;
 mod host;
+mod stats;
 mod v1;
 mod v2;
 
@@ -18,6 +19,7 @@ use errdefs::{Error, Result, Step};
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use host::{Hierarchy, Host};
+pub use stats::Stats;
 
 /// How long a removal waits for the last processes to go.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -108,6 +110,36 @@ impl Membership {
     }
 }
 
+/// A cgroup below a container's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Below {
+    /// In the hierarchies of these; of all if there are none.
+    controllers: Vec<String>,
+    path: PathBuf,
+}
+
+impl Below {
+    /// `[CONTROLLER,...:]PATH`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (controllers, path) = text.split_once(':').unwrap_or(("", text));
+        let path = Path::new(path.trim_start_matches('/'));
+        if path.components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
+            return Err(Error::invalid(format!(
+                "bad cgroup path: {} is not a sub cgroup path",
+                path.display()
+            )));
+        }
+        Ok(Below {
+            controllers: controllers
+                .split(',')
+                .filter(|c| !c.is_empty())
+                .map(String::from)
+                .collect(),
+            path: path.into(),
+        })
+    }
+}
+
 /// The way into a running container's cgroups, for one more process.
 pub(crate) struct Entrance {
     v2: Option<File>,
@@ -115,21 +147,36 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
-    /// Of all hierarchies in which the container is.
-    pub fn open(cgroup: &Cgroup) -> Result<Self> {
+    /// Of all hierarchies in which the container is, or into cgroups below.
+    pub fn open(cgroup: &Cgroup, below: &[Below]) -> Result<Self> {
         let host = Host::get()?;
-        let v2 = host
-            .v2
-            .as_ref()
-            .map(|root| File::open(cgroup.below(root)))
-            .transpose()
-            .step("open the cgroup")?;
-        let v1 = host
-            .v1
-            .iter()
-            .map(|h| cgroup.below(&h.mount))
-            .filter(|dir| dir.is_dir())
-            .collect();
+        for name in below.iter().flat_map(|b| &b.controllers) {
+            host.find(name)
+                .ok_or_else(|| Error::invalid(format!("unknown controller {name} in the cgroup's name")))?;
+        }
+        let place = |mount: &Path, controllers: &[String]| {
+            let meant = |b: &&Below| b.controllers.is_empty() || b.controllers.iter().any(|c| controllers.contains(c));
+            let below = below.iter().rev().find(meant);
+            below.map_or(cgroup.below(mount), |below| cgroup.below(mount).join(&below.path))
+        };
+        let there = |dir: &PathBuf| match dir.is_dir() {
+            true => Ok(()),
+            false => Err(Error::not_found(format!(
+                "exec: adding pid to {}/cgroup.procs: no such file or directory",
+                dir.display()
+            ))),
+        };
+        let v2 = match &host.v2 {
+            Some(root) => {
+                let dir = place(root, &[]);
+                there(&dir)?;
+                Some(File::open(dir).step("open the cgroup")?)
+            }
+            None => None,
+        };
+        let joined = host.v1.iter().filter(|h| cgroup.below(&h.mount).is_dir());
+        let v1: Vec<PathBuf> = joined.map(|h| place(&h.mount, &h.controllers)).collect();
+        v1.iter().try_for_each(there)?;
         Ok(Entrance { v2, v1 })
     }
 
