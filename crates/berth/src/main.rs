@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use errdefs::{Error, Kind, Result};
 
-use cli::table::{COMMANDS, LATER};
+use cli::table::{LATER, commands};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -63,7 +63,7 @@ fn dispatch(arguments: &[OsString]) -> Result<u8> {
     }
     let two = format!("{first} {second}");
     for (name, used) in [(two.as_str(), 2), (first, 1)] {
-        if let Some(command) = COMMANDS.iter().find(|c| c.name == name || c.aliases.contains(&name)) {
+        if let Some(command) = commands().find(|c| c.name == name || c.aliases.contains(&name)) {
             return command.call(&arguments[used..]);
         }
     }
@@ -109,7 +109,7 @@ fn help() {
     let mut text = String::from(
         "Usage:  berth COMMAND [OPTIONS]\n\nRuns containers: other distributions' user space on this machine's kernel.\n\nCommands:\n",
     );
-    for command in COMMANDS {
+    for command in commands() {
         text.push_str(&format!("  {:<16} {}\n", command.name, command.about));
     }
     text.push_str("\nRun 'berth COMMAND --help' for more on a command.\n");

@@ -3,7 +3,7 @@
 use errdefs::{Error, Result};
 
 use crate::cli::flag::Given;
-use crate::cli::table::COMMANDS;
+use crate::cli::table::commands;
 use crate::output;
 
 /// Prints the script.
@@ -17,7 +17,7 @@ pub fn completion(given: &Given) -> Result<u8> {
         clap::Command::new("image").about("Manage images"),
         clap::Command::new("volume").about("Manage volumes"),
     ];
-    for command in COMMANDS {
+    for command in commands() {
         if !command.name.contains(' ') {
             berth = berth.subcommand(command.build());
         }

@@ -7,7 +7,7 @@ use errdefs::{Error, Kind, Result};
 use serde_json::{Value, json};
 
 use crate::cli::Parsed;
-use crate::cli::table::COMMANDS;
+use crate::cli::table::commands;
 
 /// Arguments that Docker's command line lets through, for its daemon to refuse; Berth refuses them at once.
 const REFUSED_EARLIER: &[&str] = &["--mount type=nonsense,dst=/b img", "--restart nonsense img"];
@@ -20,7 +20,7 @@ const REFUSED_LATER: &[&str] = &[
 ];
 
 fn ours(arguments: &[String]) -> Result<Value> {
-    let command = COMMANDS.iter().find(|c| c.name == "create").unwrap();
+    let command = commands().find(|c| c.name == "create").unwrap();
     let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
     let Parsed::Given(given) = command.parse(&arguments)? else {
         return Err(Error::invalid("help"));
