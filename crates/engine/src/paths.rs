@@ -65,6 +65,10 @@ impl Roots {
     pub fn volume(&self, name: &str) -> PathBuf {
         self.volumes().join(name).join("_data")
     }
+    /// What happened, as lines.
+    pub fn events(&self) -> PathBuf {
+        self.data.join("events")
+    }
     /// Where archives are unpacked and downloads are kept meanwhile.
     pub fn spool(&self) -> PathBuf {
         self.data.join("spool")

@@ -97,9 +97,10 @@ impl Engine {
             armed: true,
         };
         make_private(&self.roots.container(id))?;
-        let ids = self.register(id, name, &image.id, !host_users)?;
+        let (name, ids) = self.register(id, name, &image.id, !host_users)?;
         let mut record = Record {
             id: id.into(),
+            name,
             created: now(),
             image: image.id.clone(),
             layers: image.layers.iter().map(|l| l.to_string()).collect(),
@@ -122,6 +123,7 @@ impl Engine {
         files::write(&self.roots, &record)?;
         write_json(&self.roots.record(id), &record)?;
         undo.armed = false;
+        self.tell_of(&record, "create", &[]);
         Ok(ContainerCreateResponse {
             id: id.into(),
             warnings: Vec::new(),
@@ -135,7 +137,7 @@ impl Engine {
         name: Option<&str>,
         image: &str,
         userns: bool,
-    ) -> Result<Option<crate::state::IdRange>> {
+    ) -> Result<(String, Option<crate::state::IdRange>)> {
         let created = jiff::Timestamp::now().as_nanosecond() as i64;
         let row = |name: String| ContainerRow {
             id: id.into(),
@@ -145,7 +147,7 @@ impl Engine {
         };
         if let Some(name) = name {
             let add = || self.state.add_container(&row(name.into()), userns);
-            return add().or_else(|error| match error.kind() {
+            let ids = add().or_else(|error| match error.kind() {
                 // Perhaps it was that of a container that is gone but for its row.
                 Kind::Conflict => {
                     self.reap_half_made(&self.state.containers()?)?;
@@ -153,11 +155,13 @@ impl Engine {
                 }
                 _ => Err(error),
             });
+            return Ok((name.into(), ids?));
         }
         for attempt in 0.. {
-            match self.state.add_container(&row(names::generated(id, attempt)), userns) {
+            let name = names::generated(id, attempt);
+            match self.state.add_container(&row(name.clone()), userns) {
                 Err(e) if e.kind() == Kind::Conflict && attempt < NAME_ATTEMPTS => {}
-                other => return other,
+                other => return Ok((name, other?)),
             }
         }
         unreachable!("the loop ends by its limit")

@@ -15,6 +15,9 @@ use crate::{Engine, Roots};
 pub struct Record {
     /// 64 hexadecimal digits.
     pub id: String,
+    /// Without a slash; the database says which container a name belongs to.
+    #[serde(default)]
+    pub name: String,
     /// RFC 3339, nanoseconds.
     pub created: String,
     /// `sha256:HEX` of the image's configuration.
