@@ -65,7 +65,6 @@ fn podman() {
             "code 127",
             "/dev/pts/0",
             "from the image",
-            "Paused",
             "137 exited",
             "code 5",
         ],

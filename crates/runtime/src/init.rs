@@ -96,10 +96,12 @@ impl Init<'_> {
         drop(master);
         drop(console);
         drop(root);
+        drop(joined);
         if let Some(door) = self.door.take() {
             // Nobody knows how long it waits: nothing of the caller's stays open meanwhile.
             sys::process::close_others(3 + self.preserved, &door).errno_step("close descriptors")?;
-            self.parent = Socket::accept(&door)?;
+            // Closed with the others, and not to be closed again.
+            std::mem::forget(std::mem::replace(&mut self.parent, Socket::accept(&door)?));
         }
         wait_for_word(&self.parent)?;
         self.hooks(pid, "startContainer", Hooks::start_container)?;
