@@ -8,6 +8,7 @@ pub mod idmap;
 pub mod mount;
 pub mod net;
 pub mod path;
+pub mod probe;
 pub mod process;
 pub mod schedule;
 pub mod seccomp;

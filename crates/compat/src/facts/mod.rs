@@ -1,0 +1,3 @@
+//! Facts in tables.
+
+pub mod seccomp;

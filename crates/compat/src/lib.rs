@@ -1,0 +1,25 @@
+//! Will it run on this kernel? What programs ask of a kernel, what a kernel gives, and the verdict.
+//!
+//! ```text
+//! scan      files of a layer or directory -> facts (no host in it: kept beside the layer)
+//! host      what this kernel gives, or another that the user names
+//! judge     facts of all layers + host -> verdict: findings, each with what is done about it
+//! syscalls  which system calls a program can make, from its code and that of its libraries
+//! facts     tables: when system calls came and went
+//! report    a verdict as a screen of text, or many as one page
+//! ```
+//!
+//! The attacker is the image: files lie, links lead anywhere, sizes are huge. Everything that is read has a limit, paths
+//! are resolved by the kernel below the image's root, and what cannot be analysed is a finding of its own.
+#![forbid(unsafe_code)]
+
+pub mod elf;
+pub mod facts;
+pub mod finding;
+pub mod host;
+pub mod version;
+pub mod vsyscall;
+
+pub use finding::{Cause, Finding, Program, Remedy, SCHEMA, Status, Sure, Symptom, Verdict};
+pub use host::Host;
+pub use version::Version;
