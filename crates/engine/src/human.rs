@@ -1,4 +1,6 @@
-//! Durations in Docker's words (docker/go-units `HumanDuration`).
+//! Times in Docker's words (docker/go-units), read and written.
+
+use errdefs::{Error, Result};
 
 /// `Less than a second`, `3 seconds`, `About a minute`, `2 hours`...
 pub fn duration(seconds: i64) -> String {
@@ -24,9 +26,66 @@ pub fn seconds_since(time: &str) -> i64 {
     then.map_or(0, |then| (jiff::Timestamp::now().as_second() - then.as_second()).max(0))
 }
 
+/// An RFC 3339 time as nanoseconds since the epoch; 0 if it is none.
+pub fn nanoseconds_at(time: &str) -> i64 {
+    let time = time.parse::<jiff::Timestamp>();
+    time.map_or(0, |t| i64::try_from(t.as_nanosecond()).unwrap_or(0))
+}
+
 /// An RFC 3339 time as seconds since the epoch; 0 if it is none.
 pub fn seconds_at(time: &str) -> i64 {
     time.parse::<jiff::Timestamp>().map_or(0, |t| t.as_second())
+}
+
+/// A point in time: RFC 3339, a date, seconds since the epoch, or how long ago (`10m`, `1h30m`). Nanoseconds since the
+/// epoch.
+pub fn parse_time(text: &str) -> Result<i64> {
+    let bad = || Error::invalid(format!("invalid value for time: failed to parse {text:?}"));
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_nanos() as i64);
+    if let Some(ago) = parse_duration(text) {
+        return Ok(now - ago);
+    }
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Ok((seconds * 1e9) as i64);
+    }
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(time.as_nanosecond() as i64);
+    }
+    let local = text.parse::<jiff::civil::DateTime>().or_else(|_| {
+        text.parse::<jiff::civil::Date>()
+            .map(|d| d.to_datetime(jiff::civil::Time::midnight()))
+    });
+    let zoned = local
+        .map_err(|_| bad())?
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .map_err(|_| bad())?;
+    Ok(zoned.timestamp().as_nanosecond() as i64)
+}
+
+/// Go's durations: `1h30m`, `10s`, `500ms`; nanoseconds.
+fn parse_duration(text: &str) -> Option<i64> {
+    let (mut total, mut rest) = (0.0, text);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        let unit_end = rest[digits..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |i| digits + i);
+        total += number
+            * match &rest[digits..unit_end] {
+                "h" => 3600e9,
+                "m" => 60e9,
+                "s" => 1e9,
+                "ms" => 1e6,
+                "us" => 1e3,
+                "ns" => 1.0,
+                _ => return None,
+            };
+        rest = &rest[unit_end..];
+    }
+    (!text.is_empty()).then_some(total as i64)
 }
 
 #[cfg(test)]
@@ -49,5 +108,17 @@ mod tests {
         for (seconds, words) in table {
             assert_eq!(super::duration(seconds), words);
         }
+    }
+
+    #[test]
+    fn times_are_points_or_durations() {
+        assert_eq!(
+            super::parse_time("2024-01-01T00:00:00Z").unwrap(),
+            1_704_067_200_000_000_000
+        );
+        assert_eq!(super::parse_time("2024-01-01").unwrap(), 1_704_067_200_000_000_000);
+        assert_eq!(super::parse_time("12.5").unwrap(), 12_500_000_000);
+        assert_eq!(super::parse_duration("1h30m"), Some(5_400_000_000_000));
+        assert!(super::parse_time("tomorrow").is_err());
     }
 }

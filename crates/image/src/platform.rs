@@ -74,7 +74,7 @@ impl Platform {
     }
 
     /// Whether an image of that os, architecture and variant runs here.
-    fn fits(&self, os: &str, architecture: &str, variant: Option<&str>) -> bool {
+    pub fn fits(&self, os: &str, architecture: &str, variant: Option<&str>) -> bool {
         self.os == os
             && self.architecture == architecture
             && (self.variant.is_none() || variant.is_none() || self.variant.as_deref() == variant)

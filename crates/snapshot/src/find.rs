@@ -89,7 +89,7 @@ fn look(layer: &Path, path: &str) -> Result<Says> {
 }
 
 /// Whether a directory hides all of what is below it.
-fn opaque(dir: &OwnedFd) -> bool {
+pub(crate) fn opaque(dir: &OwnedFd) -> bool {
     let mut value = [0u8; 1];
     rustix::fs::fgetxattr(dir, "trusted.overlay.opaque", &mut value).is_ok_and(|n| n == 1 && value[0] == b'y')
 }

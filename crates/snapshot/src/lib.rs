@@ -16,11 +16,15 @@ mod apply;
 mod find;
 mod mount;
 mod mount_points;
+mod pack;
 mod store;
 mod tar;
 mod tree;
+mod upper;
 
 pub use mount::{Mounted, Writable};
 pub use oci_spec::image::Digest;
+pub use pack::Ids;
 pub use store::{Doomed, Layer, Store};
-pub use tree::{copy_tree, remove_tree};
+pub use tree::{copy_tree, disk_usage, remove_tree};
+pub use upper::{Change, ChangeKind};

@@ -67,17 +67,22 @@ pub struct Mounted {
 }
 
 impl Store {
+    /// Mounts what a container sees, to be read: its own directory is a layer among layers, so that a running container
+    /// is not disturbed.
+    pub(crate) fn mount_to_read(&self, layers: &[Digest], own: &Writable) -> Result<Mounted> {
+        let mut lower = self.lower(layers)?;
+        lower.insert(0, own.dir.join("upper").to_string_lossy().into_owned());
+        lower.push(mount_points::provide(&self.dir)?.into());
+        let view = self.view(None)?;
+        let root = self.stack(&view, &lower, None)?;
+        Ok(Mounted { root, view })
+    }
+
     /// Mounts layers (bottom first) and a container's own directory as one detached overlay.
     /// `userns`: idmap the layers for this user namespace. No mount appears in the caller's namespace.
     pub fn mount(&self, layers: &[Digest], own: Option<&Writable>, userns: Option<BorrowedFd<'_>>) -> Result<Mounted> {
-        if let Some(missing) = layers.iter().find(|l| !self.has(l)) {
-            return Err(Error::not_found(format!("layer {missing} is not there")).hint("pull the image again"));
-        }
+        let mut lower = self.lower(layers)?;
         let view = self.view(userns)?;
-        let mut lower: Vec<String> = layers.iter().rev().map(|l| format!("{}/fs", l.digest())).collect();
-        // A layer that comes twice is wholly covered by its upper self, and overlayfs refuses to see it again.
-        let mut seen = std::collections::HashSet::new();
-        lower.retain(|dir| seen.insert(dir.clone()));
         match own {
             Some(_) => lower.push(mount_points::provide(&self.dir)?.into()),
             // overlayfs wants two if there is nothing above.
@@ -87,17 +92,7 @@ impl Store {
             }
             None => {}
         }
-        let root = match overlay(
-            &format!("/proc/self/fd/{}/", view.as_raw_fd()),
-            &lower,
-            own,
-            Lower::OneByOne,
-        ) {
-            Err(error) if error.errno() == Some(22) => attached(view.as_fd(), &self.dir, || {
-                overlay("", &lower, own, Lower::OneByOne).or_else(|_| overlay("", &lower, own, Lower::AtOnce))
-            })?,
-            done => done,
-        };
+        let root = self.stack(&view, &lower, own);
         let root = root.map_err(|error| match error.errno() {
             Some(19) => error.hint("this kernel has no overlayfs: load the module overlay"),
             Some(22) if userns.is_some() => {
@@ -111,6 +106,34 @@ impl Store {
                 .errno_step("forbid the devices of the image")?;
         }
         Ok(Mounted { root, view })
+    }
+
+    /// The layers' directories below the store's, the uppermost first.
+    fn lower(&self, layers: &[Digest]) -> Result<Vec<String>> {
+        if let Some(missing) = layers.iter().find(|l| !self.has(l)) {
+            return Err(Error::not_found(format!("layer {missing} is not there"))
+                .hint("`berth system check --repair` fetches it again"));
+        }
+        let mut lower: Vec<String> = layers.iter().rev().map(|l| format!("{}/fs", l.digest())).collect();
+        // A layer that comes twice is wholly covered by its upper self, and overlayfs refuses to see it again.
+        let mut seen = std::collections::HashSet::new();
+        lower.retain(|dir| seen.insert(dir.clone()));
+        Ok(lower)
+    }
+
+    /// One overlay of directories, named from the store's.
+    fn stack(&self, view: &OwnedFd, lower: &[String], own: Option<&Writable>) -> Result<OwnedFd> {
+        match overlay(
+            &format!("/proc/self/fd/{}/", view.as_raw_fd()),
+            lower,
+            own,
+            Lower::OneByOne,
+        ) {
+            Err(error) if error.errno() == Some(22) => attached(view.as_fd(), &self.dir, || {
+                overlay("", lower, own, Lower::OneByOne).or_else(|_| overlay("", lower, own, Lower::AtOnce))
+            })?,
+            done => done,
+        }
     }
 
     /// The store's directory as a mount of its own, seen through a user namespace.
@@ -170,7 +193,11 @@ fn overlay(before: &str, lower: &[String], own: Option<&Writable>, way: Lower) -
     // Also what an attempt that failed left.
     own.map_or(Ok(()), Writable::forget_volatile)?;
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).errno_step(step)?;
-    let lower: Vec<String> = lower.iter().map(|dir| format!("{before}{dir}")).collect();
+    let whole = |dir: &String| match dir.starts_with('/') {
+        true => dir.clone(),
+        false => format!("{before}{dir}"),
+    };
+    let lower: Vec<String> = lower.iter().map(whole).collect();
     if let Err(errno) = configure(context.as_fd(), &lower, own, way) {
         let step = complaint(&context).map_or(step.into(), |words| format!("mount the layers ({words})"));
         return Err(errno).errno_step(step);
@@ -186,7 +213,15 @@ fn configure(fd: BorrowedFd<'_>, lower: &[String], own: Option<&Writable>, way: 
             .try_for_each(|dir| rustix::mount::fsconfig_set_string(fd, "lowerdir+", dir))?,
         Lower::AtOnce => rustix::mount::fsconfig_set_string(fd, "lowerdir", lower.join(":"))?,
     }
+    if own.is_none() {
+        // A running container's upper side may be among what is read. Older kernels do without the word.
+        let _ = rustix::mount::fsconfig_set_string(fd, "index", "off");
+    }
     if let Some(own) = own {
+        // Whatever the kernel was built with: the upper side alone is to tell what the container changed.
+        for option in ["redirect_dir", "metacopy"] {
+            let _ = rustix::mount::fsconfig_set_string(fd, option, "off");
+        }
         rustix::mount::fsconfig_set_string(fd, "upperdir", own.dir.join("upper"))?;
         rustix::mount::fsconfig_set_string(fd, "workdir", own.dir.join("work"))?;
         if !own.lasting {

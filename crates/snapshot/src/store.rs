@@ -78,6 +78,11 @@ impl Store {
             .collect()
     }
 
+    /// Bytes that a layer takes on the disk.
+    pub fn disk_usage(&self, diff_id: &Digest) -> Result<u64> {
+        crate::tree::disk_usage(&self.path(diff_id))
+    }
+
     /// Unpacks an uncompressed tar stream into a new layer: staged, hashed, synced, renamed into place. When `expect` is
     /// given and differs, nothing stays. Two at once for the same layer: one wins, both succeed.
     pub fn apply(&self, tar: &mut dyn Read, expect: Option<&Digest>) -> Result<Layer> {

@@ -76,6 +76,33 @@ fn remove_contents(
     Ok(again)
 }
 
+/// Bytes that a tree takes on the disk, files of several names counted once; 0 if it is not there. What goes meanwhile
+/// counts or not.
+pub fn disk_usage(dir: &Path) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let (mut total, mut seen, mut todo) = (0, std::collections::HashSet::new(), vec![dir.to_owned()]);
+    while let Some(path) = todo.pop() {
+        let found = match std::fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e).step_with(|| format!("look at {}", path.display())),
+        };
+        if found.nlink() < 2 || found.is_dir() || seen.insert((found.dev(), found.ino())) {
+            total += found.blocks() * 512;
+        }
+        if found.is_dir() {
+            todo.extend(
+                std::fs::read_dir(&path)
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .map(|e| e.path()),
+            );
+        }
+    }
+    Ok(total)
+}
+
 /// Copies the contents (not the directory itself) of `path` inside the mounted tree `root` into `target`, keeping
 /// owners, modes, times, extended attributes and links. Used to fill a new volume.
 pub fn copy_tree(root: BorrowedFd<'_>, path: &Path, target: &Path) -> Result<()> {

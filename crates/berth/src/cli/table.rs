@@ -1,4 +1,4 @@
-//! All commands: those about containers stand in a file of their own.
+//! All commands: those about containers and images stand in files of their own.
 
 use super::flag::{Flag, many, on, one};
 use super::{Command, Words};
@@ -29,11 +29,12 @@ macro_rules! command {
 }
 
 mod containers;
+mod images;
 mod run_flags;
 
 /// All, in the order of help.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
-    containers::COMMANDS.iter().chain(COMMANDS)
+    containers::COMMANDS.iter().chain(images::COMMANDS).chain(COMMANDS)
 }
 
 /// Those about everything else.
@@ -50,126 +51,6 @@ const COMMANDS: &[Command] = &[
             one("type", "Only inspect objects of the given type"),
         ]],
         inspect::inspect
-    ),
-    command!(
-        "image inspect",
-        &[],
-        "[OPTIONS] IMAGE [IMAGE...]",
-        "Display detailed information on one or more images",
-        Words::AtLeast(1),
-        &[&[
-            one("format", "Format output using a custom template, or 'json'").short('f'),
-            one("platform", "Inspect a specific platform of a multi-platform image").later(),
-        ]],
-        inspect::image
-    ),
-    command!(
-        "pull",
-        &["image pull"],
-        "[OPTIONS] NAME[:TAG|@DIGEST]",
-        "Download an image from a registry",
-        Words::Exactly(1),
-        &[&[
-            on("all-tags", "Download all tagged images in the repository")
-                .short('a')
-                .later(),
-            on("disable-content-trust", "Skip image verification"),
-            one("platform", "Set platform if server is multi-platform capable"),
-            on("quiet", "Suppress verbose output").short('q'),
-        ]],
-        images::pull
-    ),
-    command!(
-        "push",
-        &["image push"],
-        "[OPTIONS] NAME[:TAG]",
-        "Upload an image to a registry",
-        Words::Exactly(1),
-        &[&[
-            on("all-tags", "Push all tags of an image to the repository")
-                .short('a')
-                .later(),
-            on("disable-content-trust", "Skip image signing"),
-            one("platform", "Push a platform-specific manifest").later(),
-            on("quiet", "Suppress verbose output").short('q'),
-        ]],
-        images::push
-    ),
-    command!(
-        "images",
-        &["image ls", "image list"],
-        "[OPTIONS] [REPOSITORY[:TAG]]",
-        "List images",
-        Words::AtMost(1),
-        &[
-            LIST,
-            &[
-                on("all", "Show all images").short('a'),
-                on("digests", "Show digests"),
-                on("tree", "List multi-platform images as a tree").later(),
-            ]
-        ],
-        images::images
-    ),
-    command!(
-        "rmi",
-        &["image rm", "image remove"],
-        "[OPTIONS] IMAGE [IMAGE...]",
-        "Remove one or more images",
-        Words::AtLeast(1),
-        &[&[
-            on("force", "Force removal of the image").short('f'),
-            on("no-prune", "Do not delete untagged parents").later(),
-            many("platform", "Remove only the given platform variant").later(),
-        ]],
-        images::rmi
-    ),
-    command!(
-        "tag",
-        &["image tag"],
-        "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
-        "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
-        Words::Exactly(2),
-        &[],
-        images::tag
-    ),
-    command!(
-        "import",
-        &["image import"],
-        "[OPTIONS] file|- [REPOSITORY[:TAG]]",
-        "Import the contents from a tarball to create a filesystem image",
-        Words::AtLeast(1),
-        &[&[
-            many("change", "Apply Dockerfile instruction to the created image").short('c'),
-            one("message", "Set commit message for imported image").short('m'),
-            one("platform", "Set platform if server is multi-platform capable"),
-        ]],
-        archives::import
-    ),
-    command!(
-        "load",
-        &["image load"],
-        "[OPTIONS]",
-        "Load an image from a tar archive, an OCI layout directory, or STDIN",
-        Words::None,
-        &[&[
-            one("input", "Read from a tar archive file or a directory, instead of STDIN").short('i'),
-            one("platform", "Load only the given platform variant"),
-            on("quiet", "Suppress the load output").short('q'),
-        ]],
-        archives::load
-    ),
-    command!(
-        "save",
-        &["image save"],
-        "[OPTIONS] IMAGE [IMAGE...]",
-        "Save one or more images to a tar archive (streamed to STDOUT by default)",
-        Words::AtLeast(1),
-        &[&[
-            one("output", "Write to a file, instead of STDOUT").short('o'),
-            many("platform", "Save only the given platform variant").later(),
-        ]],
-        archives::save
     ),
     command!(
         "volume create",
@@ -255,16 +136,12 @@ pub const LATER: &[&str] = &[
     "builder",
     "buildx",
     "checkpoint",
-    "commit",
     "compose",
     "config",
     "container",
     "context",
     "cp",
-    "diff",
     "events",
-    "export",
-    "history",
     "image",
     "login",
     "logout",

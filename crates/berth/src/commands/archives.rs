@@ -31,30 +31,40 @@ pub fn load(given: &Given) -> Result<u8> {
     Ok(0)
 }
 
-/// Writes images into an archive; to a file that is there in whole or not at all.
+/// Writes images into an archive.
 pub fn save(given: &Given) -> Result<u8> {
     let engine = settings::engine()?;
-    let Some(path) = given.one("output") else {
+    write_to(given.one("output"), |out| engine.save(&given.words, out))?;
+    Ok(0)
+}
+
+/// Writes an archive to standard output, or to a file that is there in whole or not at all.
+pub fn write_to(path: Option<&str>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let Some(path) = path else {
         if terminal::stdout_is() {
             return Err(Error::invalid(
                 "cowardly refusing to save to a terminal. Use the -o flag or redirect",
             ));
         }
         let mut out = BufWriter::new(std::io::stdout().lock());
-        engine.save(&given.words, &mut out)?;
-        return out.flush().step("write the archive").map(|()| 0);
+        write(&mut out)?;
+        return out.flush().step("write the archive");
     };
-    let temporary = format!("{path}.part-{}", std::process::id());
     let step = || format!("write {path}");
+    // What is no file (/dev/stdout, a pipe) is written to as it is.
+    if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        let mut out = BufWriter::new(File::options().write(true).open(path).step_with(step)?);
+        write(&mut out)?;
+        return out.flush().step_with(step);
+    }
+    let temporary = format!("{path}.part-{}", std::process::id());
     let mut out = BufWriter::new(File::create(&temporary).step_with(step)?);
-    let saved = engine
-        .save(&given.words, &mut out)
-        .and_then(|()| out.flush().step_with(step));
+    let saved = write(&mut out).and_then(|()| out.flush().step_with(step));
     let saved = saved.and_then(|()| std::fs::rename(&temporary, path).step_with(step));
     if saved.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }
-    saved.map(|()| 0)
+    saved
 }
 
 /// Makes an image of a root file system.

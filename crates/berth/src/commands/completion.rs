@@ -15,6 +15,7 @@ pub fn completion(given: &Given) -> Result<u8> {
     let mut groups = [
         clap::Command::new("container").about("Manage containers"),
         clap::Command::new("image").about("Manage images"),
+        clap::Command::new("system").about("Manage Berth"),
         clap::Command::new("volume").about("Manage volumes"),
     ];
     for command in commands() {

@@ -69,7 +69,7 @@ fn rows(image: &ImageSummary, whole: bool) -> Vec<Value> {
         json!({
             "Repository": repository, "Tag": tag, "Digest": digest, "ID": id(image, whole),
             "CreatedSince": format::ago(image.created),
-            "CreatedAt": jiff::Timestamp::from_second(image.created).map(|t| t.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()).unwrap_or_default(),
+            "CreatedAt": format::utc(image.created),
             "Size": format::human_size(image.size), "Containers": image.containers.to_string(),
             "SharedSize": "N/A", "UniqueSize": "N/A", "VirtualSize": format::human_size(image.size),
         })

@@ -2,8 +2,10 @@
 
 pub mod archives;
 pub mod attach;
+pub mod commit;
 pub mod completion;
 pub mod exec;
+pub mod history;
 pub mod images;
 pub mod info;
 pub mod inspect;
@@ -11,7 +13,9 @@ pub mod lifecycle;
 pub mod listing;
 pub mod logs;
 pub mod progress;
+pub mod prune;
 pub mod ps;
 pub mod run;
 pub mod tour;
+pub mod usage;
 pub mod volume;

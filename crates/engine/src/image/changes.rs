@@ -1,4 +1,4 @@
-//! The Dockerfile lines that `import --change` takes, as an image's settings.
+//! The Dockerfile lines that `import` and `commit --change` take, as an image's settings.
 
 use errdefs::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -6,10 +6,13 @@ use serde_json::{Map, Value, json};
 /// All lines, in order.
 pub fn settings(lines: &[String]) -> Result<Value> {
     let mut settings = Map::new();
-    for line in lines {
-        apply(&mut settings, line)?;
-    }
+    apply_all(&mut settings, lines)?;
     Ok(Value::Object(settings))
+}
+
+/// All lines, in order, on settings that are there.
+pub fn apply_all(settings: &mut Map<String, Value>, lines: &[String]) -> Result<()> {
+    lines.iter().try_for_each(|line| apply(settings, line))
 }
 
 fn apply(settings: &mut Map<String, Value>, line: &str) -> Result<()> {

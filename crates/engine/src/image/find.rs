@@ -3,7 +3,7 @@
 use errdefs::{Error, Result, Step};
 use rusqlite::{OptionalExtension, params};
 
-use super::{Digest, Image, ImageConfiguration, Reference, parse_diff_id};
+use super::{Digest, Image, ImageConfiguration, Platform, Reference, parse_diff_id};
 use crate::Engine;
 use crate::state::database;
 
@@ -36,6 +36,19 @@ impl Engine {
     /// By reference, id, or unique id prefix.
     pub fn image(&self, name: &str) -> Result<Image> {
         self.image_of(&self.image_id(name)?)
+    }
+
+    /// The same, if it is for that platform.
+    pub fn image_for(&self, name: &str, platform: &Platform) -> Result<Image> {
+        let image = self.image(name)?;
+        let (os, architecture) = (image.config.os().to_string(), image.config.architecture().to_string());
+        match platform.fits(&os, &architecture, image.config.variant().as_deref()) {
+            true => Ok(image),
+            false => Err(Error::not_found(format!(
+                "image with reference {name} was found but its platform ({os}/{architecture}) does not match the specified \
+                 platform ({platform})"
+            ))),
+        }
     }
 
     /// The id of an image by whatever it is called.

@@ -6,7 +6,6 @@ use errdefs::{Error, Result};
 
 use super::find::NameRow;
 use super::{Image, Reference};
-use crate::state::database;
 use crate::{Engine, human, models};
 
 const FILTERS: &[&str] = &["before", "dangling", "label", "reference", "since"];
@@ -17,13 +16,7 @@ impl Engine {
         if let Some((name, _)) = filters.iter().find(|(n, _)| !FILTERS.contains(&n.as_str())) {
             return Err(Error::invalid(format!("invalid filter '{name}'")));
         }
-        let mut statement = self
-            .state
-            .db
-            .prepare("SELECT id, created FROM image ORDER BY created DESC, id")
-            .map_err(database)?;
-        let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
-        let rows: Vec<(String, i64)> = rows.and_then(Iterator::collect).map_err(database)?;
+        let rows = self.image_rows()?;
         let mut used: HashMap<String, i64> = HashMap::new();
         for container in self.state.containers()? {
             *used.entry(container.image_id).or_default() += 1;

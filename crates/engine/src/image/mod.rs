@@ -6,11 +6,15 @@
 
 mod archive;
 mod changes;
+mod commit;
 mod find;
+mod history;
 mod list;
+mod prune;
 mod pull;
 mod push;
 mod remove;
+mod usage;
 
 use std::fs::File;
 
@@ -21,6 +25,8 @@ use rustix::fs::FlockOperation;
 use crate::state::database;
 use crate::{Engine, human, models};
 pub use ::image::{Digest, ImageConfiguration, Platform, Reference, registry};
+pub use commit::Commit;
+pub use usage::DiskUsage;
 
 /// A local image, as a container needs it.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use errdefs::{Error, Result};
 use rusqlite::params;
 
 use super::find::NameRow;
-use super::{Digest, Reference, short};
+use super::{Reference, short};
 use crate::container::record::read_json;
 use crate::container::{Record, files};
 use crate::state::database;
@@ -44,16 +44,12 @@ impl Engine {
                 names.iter().collect()
             }
         };
-        let mut done = self.untag(&going)?;
-        self.state
-            .db
-            .execute("DELETE FROM image WHERE id = ?1", [&id])
-            .map_err(database)?;
-        done.push(deleted(id.clone()));
-        if let Ok(digest) = id.parse::<Digest>() {
-            self.content.remove(&digest)?;
-        }
-        done.extend(self.collect_layers()?.into_iter().map(|l| deleted(l.to_string())));
+        let mut done = self.delete_image(&id, &going)?;
+        done.extend(
+            self.collect_layers()?
+                .into_iter()
+                .map(|l| deleted(l.diff_id.to_string())),
+        );
         Ok(done)
     }
 
@@ -103,7 +99,8 @@ impl Engine {
         Ok(found)
     }
 
-    fn untag(&self, names: &[&NameRow]) -> Result<Vec<models::ImageDeleteResponseItem>> {
+    /// Takes names away.
+    pub(super) fn untag(&self, names: &[&NameRow]) -> Result<Vec<models::ImageDeleteResponseItem>> {
         let mut done = Vec::new();
         for name in names {
             self.state
@@ -124,7 +121,7 @@ impl Engine {
     }
 
     /// Removes layers that no image and no container uses. The caller holds the image lock alone.
-    pub(super) fn collect_layers(&self) -> Result<Vec<Digest>> {
+    pub(super) fn collect_layers(&self) -> Result<Vec<snapshot::Layer>> {
         let mut statement = self
             .state
             .db
@@ -145,13 +142,14 @@ impl Engine {
             .filter(|l| !used.contains(&l.diff_id.to_string()))
         {
             self.layers.remove(&layer.diff_id)?;
-            gone.push(layer.diff_id);
+            gone.push(layer);
         }
         Ok(gone)
     }
 }
 
-fn deleted(what: String) -> models::ImageDeleteResponseItem {
+/// An image or a layer that is gone.
+pub(super) fn deleted(what: String) -> models::ImageDeleteResponseItem {
     models::ImageDeleteResponseItem {
         untagged: None,
         deleted: Some(what),

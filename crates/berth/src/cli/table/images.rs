@@ -1,0 +1,209 @@
+//! Commands about images, and about where the space is.
+
+use super::LIST;
+use crate::cli::flag::{many, on, one};
+use crate::cli::{Command, Words};
+use crate::commands::*;
+
+/// In the order of help.
+pub const COMMANDS: &[Command] = &[
+    command!(
+        "image inspect",
+        &[],
+        "[OPTIONS] IMAGE [IMAGE...]",
+        "Display detailed information on one or more images",
+        Words::AtLeast(1),
+        &[&[
+            one("format", "Format output using a custom template, or 'json'").short('f'),
+            one("platform", "Inspect a specific platform of a multi-platform image").later(),
+        ]],
+        inspect::image
+    ),
+    command!(
+        "pull",
+        &["image pull"],
+        "[OPTIONS] NAME[:TAG|@DIGEST]",
+        "Download an image from a registry",
+        Words::Exactly(1),
+        &[&[
+            on("all-tags", "Download all tagged images in the repository")
+                .short('a')
+                .later(),
+            on("disable-content-trust", "Skip image verification"),
+            one("platform", "Set platform if server is multi-platform capable"),
+            on("quiet", "Suppress verbose output").short('q'),
+        ]],
+        images::pull
+    ),
+    command!(
+        "push",
+        &["image push"],
+        "[OPTIONS] NAME[:TAG]",
+        "Upload an image to a registry",
+        Words::Exactly(1),
+        &[&[
+            on("all-tags", "Push all tags of an image to the repository")
+                .short('a')
+                .later(),
+            on("disable-content-trust", "Skip image signing"),
+            one("platform", "Push a platform-specific manifest").later(),
+            on("quiet", "Suppress verbose output").short('q'),
+        ]],
+        images::push
+    ),
+    command!(
+        "images",
+        &["image ls", "image list"],
+        "[OPTIONS] [REPOSITORY[:TAG]]",
+        "List images",
+        Words::AtMost(1),
+        &[
+            LIST,
+            &[
+                on("all", "Show all images").short('a'),
+                on("digests", "Show digests"),
+                on("tree", "List multi-platform images as a tree").later(),
+            ]
+        ],
+        images::images
+    ),
+    command!(
+        "rmi",
+        &["image rm", "image remove"],
+        "[OPTIONS] IMAGE [IMAGE...]",
+        "Remove one or more images",
+        Words::AtLeast(1),
+        &[&[
+            on("force", "Force removal of the image").short('f'),
+            on("no-prune", "Do not delete untagged parents").later(),
+            many("platform", "Remove only the given platform variant").later(),
+        ]],
+        images::rmi
+    ),
+    command!(
+        "tag",
+        &["image tag"],
+        "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+        "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+        Words::Exactly(2),
+        &[],
+        images::tag
+    ),
+    command!(
+        "import",
+        &["image import"],
+        "[OPTIONS] file|- [REPOSITORY[:TAG]]",
+        "Import the contents from a tarball to create a filesystem image",
+        Words::AtLeast(1),
+        &[&[
+            many("change", "Apply Dockerfile instruction to the created image").short('c'),
+            one("message", "Set commit message for imported image").short('m'),
+            one("platform", "Set platform if server is multi-platform capable"),
+        ]],
+        archives::import
+    ),
+    command!(
+        "load",
+        &["image load"],
+        "[OPTIONS]",
+        "Load an image from a tar archive, an OCI layout directory, or STDIN",
+        Words::None,
+        &[&[
+            one("input", "Read from a tar archive file or a directory, instead of STDIN").short('i'),
+            one("platform", "Load only the given platform variant"),
+            on("quiet", "Suppress the load output").short('q'),
+        ]],
+        archives::load
+    ),
+    command!(
+        "save",
+        &["image save"],
+        "[OPTIONS] IMAGE [IMAGE...]",
+        "Save one or more images to a tar archive (streamed to STDOUT by default)",
+        Words::AtLeast(1),
+        &[&[
+            one("output", "Write to a file, instead of STDOUT").short('o'),
+            many("platform", "Save only the given platform variant").later(),
+        ]],
+        archives::save
+    ),
+    command!(
+        "history",
+        &["image history"],
+        "[OPTIONS] IMAGE",
+        "Show the history of an image",
+        Words::Exactly(1),
+        &[&[
+            one(
+                "format",
+                "Format output using a custom template: 'table', 'table TEMPLATE', 'json', 'TEMPLATE'"
+            ),
+            on("human", "Print sizes and dates in human readable format (default true)").short('H'),
+            on("no-trunc", "Don't truncate output"),
+            one("platform", "Show history for the given platform"),
+            on("quiet", "Only show image IDs").short('q'),
+        ]],
+        history::history
+    ),
+    command!(
+        "commit",
+        &["container commit"],
+        "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
+        "Create a new image from a container's changes",
+        Words::AtLeast(1),
+        &[&[
+            one("author", "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")").short('a'),
+            many("change", "Apply Dockerfile instruction to the created image").short('c'),
+            one("message", "Commit message").short('m'),
+            on("no-pause", "Disable pausing container during commit"),
+            on("pause", "Pause container during commit (default true)").short('p'),
+        ]],
+        commit::commit
+    ),
+    command!(
+        "diff",
+        &["container diff"],
+        "CONTAINER",
+        "Inspect changes to files or directories on a container's filesystem",
+        Words::Exactly(1),
+        &[],
+        commit::diff
+    ),
+    command!(
+        "export",
+        &["container export"],
+        "[OPTIONS] CONTAINER",
+        "Export a container's filesystem as a tar archive",
+        Words::Exactly(1),
+        &[&[one("output", "Write to a file, instead of STDOUT").short('o')]],
+        commit::export
+    ),
+    command!(
+        "image prune",
+        &[],
+        "[OPTIONS]",
+        "Remove unused images",
+        Words::None,
+        &[&[
+            on("all", "Remove all unused images, not just dangling ones").short('a'),
+            many("filter", "Provide filter values (e.g. \"until=<timestamp>\")"),
+            on("force", "Do not prompt for confirmation").short('f'),
+        ]],
+        prune::images
+    ),
+    command!(
+        "system df",
+        &[],
+        "[OPTIONS]",
+        "Show disk usage",
+        Words::None,
+        &[&[
+            one(
+                "format",
+                "Format output using a custom template: 'table', 'table TEMPLATE', 'json', 'TEMPLATE'"
+            ),
+            on("verbose", "Show detailed information on space usage").short('v'),
+        ]],
+        usage::df
+    ),
+];
