@@ -260,6 +260,7 @@ impl Child {
         descriptors.extend(mounts::prepare(spec, userns, &mut warnings)?);
         self.hooks(parent)?;
         told = told.and_then(|()| self.send_descriptors(&descriptors));
+        membership.restrict_devices(spec.linux().as_ref().and_then(|l| l.resources().as_ref()))?;
         if !parent.waits {
             told = told.and_then(|()| self.socket.send(&ToInit::Execute, &[]));
         }

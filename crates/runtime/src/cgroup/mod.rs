@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use errdefs::{Error, Result, Step};
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
 
 use host::{Hierarchy, Host};
 pub use stats::Stats;
@@ -71,9 +71,7 @@ impl Membership {
             let dir = cgroup.below(root);
             make(&dir)?;
             v2::apply(root, &dir, resources, host)?;
-            let opened = File::open(&dir).step("open the cgroup")?;
-            restrict_devices(&opened, resources, true)?;
-            membership.v2 = Some(opened);
+            membership.v2 = Some(File::open(&dir).step("open the cgroup")?);
         }
         for hierarchy in v1::needed(resources, host)? {
             let dir = cgroup.below(&hierarchy.mount);
@@ -98,6 +96,15 @@ impl Membership {
             enter(&self.cgroup.below(root), pid)?;
         }
         self.v1.iter().try_for_each(|(_, dir)| enter(dir, pid))
+    }
+
+    /// From now on devices are restricted in version 2. The kernel takes long to check the program: init has other things
+    /// to do meanwhile, and runs nothing of the container's before.
+    pub fn restrict_devices(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        match &self.v2 {
+            Some(cgroup) => restrict_devices(cgroup, resources.and_then(|r| r.devices().as_deref()), true),
+            None => Ok(()),
+        }
     }
 
     /// Names of the directories below `/sys/fs/cgroup` that the container is to see; none when it is version 2 alone.
@@ -233,7 +240,7 @@ impl Cgroup {
         if let Some(root) = &host.v2 {
             v2::apply(root, &self.below(root), resources, host)?;
             let opened = File::open(self.below(root)).step("open the cgroup")?;
-            restrict_devices(&opened, resources, false)?;
+            restrict_devices(&opened, resources.devices().as_deref(), false)?;
         }
         for hierarchy in v1::needed(resources, host)? {
             let dir = self.below(&hierarchy.mount);
@@ -377,8 +384,8 @@ fn meant(mut resources: LinuxResources) -> LinuxResources {
 }
 
 /// In version 2.
-fn restrict_devices(cgroup: &File, resources: &LinuxResources, is_new: bool) -> Result<()> {
-    let rules = devices::complete(resources.devices().as_deref());
+fn restrict_devices(cgroup: &File, rules: Option<&[LinuxDeviceCgroup]>, is_new: bool) -> Result<()> {
+    let rules = devices::complete(rules);
     match rules.is_empty() {
         true => Ok(()),
         false => devices::enforce(cgroup.as_fd(), &rules, is_new),
