@@ -8,7 +8,7 @@ use errdefs::{Error, Result, Step};
 use crate::cli::flag::Given;
 use crate::terminal;
 
-mod values;
+pub mod values;
 mod volumes;
 
 /// What was asked for, and what to tell about it.

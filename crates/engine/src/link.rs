@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! front door                                        monitor
-//!    | message: Request (+ 3 descriptors for Exec) ---->|
+//!    | message: Request (+ descriptors for Exec) ------>|
 //!    |<--------- message: Answer (+ terminal's master) -|
 //!    |                                                  |
 //!    | after Attach, frames in both directions:         |
@@ -72,8 +72,29 @@ pub enum Request {
         /// Characters in a line.
         cols: u16,
     },
+    /// The size of an added process's terminal.
+    ResizeExec {
+        /// Its [`ExecRequest::id`].
+        id: String,
+        /// Lines.
+        rows: u16,
+        /// Characters in a line.
+        cols: u16,
+    },
+    /// Change what is written down of the container, and what follows from it.
+    Amend(Box<Amendment>),
     /// Answer once the container's process has ended.
     Wait,
+}
+
+/// What can change about a container that was made.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amendment {
+    /// Its name.
+    Name(String),
+    /// Its limits and its restart policy.
+    Settings(Box<bollard_stubs::models::ContainerUpdateBody>),
 }
 
 /// A process to add, its user already looked up inside the container.
@@ -85,6 +106,12 @@ pub struct ExecRequest {
     pub process: runtime::oci::Process,
     /// The terminal's first size: rows, columns.
     pub size: (u16, u16),
+    /// It was made before, and can be inspected afterwards: see `container::exec_object`.
+    #[serde(default)]
+    pub object: bool,
+    /// It goes on when its client is gone: what it writes then is thrown away.
+    #[serde(default)]
+    pub lasting: bool,
 }
 
 /// What a monitor answers.
@@ -227,7 +254,7 @@ pub fn send(stream: BorrowedFd<'_>, message: &impl Serialize, fds: &[BorrowedFd<
     let mut bytes = Vec::with_capacity(body.len() + 4);
     bytes.extend_from_slice(&(body.len() as u32).to_be_bytes());
     bytes.extend_from_slice(&body);
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(fds));
@@ -259,7 +286,7 @@ pub fn receive<T: for<'a> Deserialize<'a>>(stream: BorrowedFd<'_>) -> Result<Opt
 
 /// One `recvmsg`: how much was read, and the descriptors that came along (close-on-exec).
 pub fn receive_with_fds(stream: BorrowedFd<'_>, buffer: &mut [u8]) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC;
     let got = loop {

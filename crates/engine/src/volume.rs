@@ -7,7 +7,7 @@ use rusqlite::OptionalExtension;
 use crate::container::names::new_id;
 use crate::container::record::now;
 use crate::state::database;
-use crate::{Engine, paths};
+use crate::{Engine, event, paths};
 
 impl Engine {
     /// Makes it, or returns the one of that name. Without a name it gets one of 64 hexadecimal digits.
@@ -39,13 +39,17 @@ impl Engine {
         };
         let body = serde_json::to_string(&volume).step("write down the volume")?;
         // Another front door may have been faster: its volume is the one.
-        self.state
+        let made = self
+            .state
             .db
             .execute(
                 "INSERT OR IGNORE INTO volume (name, body) VALUES (?1, ?2)",
                 [&name, &body],
             )
             .map_err(database)?;
+        if made > 0 {
+            self.tell_event(event::Type::VOLUME, "create", &name, &[("driver", "local")]);
+        }
         self.volume(&name)
     }
 
@@ -131,7 +135,9 @@ impl Engine {
                 .map_err(database)
                 .map(drop)
         })?;
-        snapshot::remove_tree(&self.roots.volumes().join(name))
+        snapshot::remove_tree(&self.roots.volumes().join(name))?;
+        self.tell_event(event::Type::VOLUME, "destroy", name, &[("driver", "local")]);
+        Ok(())
     }
 }
 

@@ -1,13 +1,14 @@
 //! Waiting for everything at once: the container's end, its output, clients, added processes, deadlines.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use engine::Roots;
 use engine::container::record::{now, write_json};
 use engine::container::{Live, LiveStatus, Record};
 use engine::link::{self, Answer, Exit, FrameKind, Request};
+use engine::{Roots, event};
 use errdefs::{Error, Result, Step};
 use runtime::Created;
 use runtime::cgroup::Cgroup;
@@ -43,6 +44,8 @@ pub struct Monitor {
     pub restart: Restart,
     pub clients: Vec<Client>,
     pub added: Vec<Added>,
+    /// Of those that were added and can still be looked at: which ended when.
+    pub ended_objects: VecDeque<(String, Instant)>,
     /// `None` between two runs.
     pub run: Option<Run>,
     pub paused: bool,
@@ -59,7 +62,7 @@ pub struct Monitor {
     /// There is no more input after that.
     input_ended: bool,
     /// When the container is killed that was asked to stop.
-    kill_at: Option<Instant>,
+    pub kill_at: Option<Instant>,
     /// When the next run begins.
     restart_at: Option<Instant>,
     /// Nobody inside has the terminal open. Polling it would tell so without end, but somebody may open it again.
@@ -77,6 +80,8 @@ enum Source {
     Input,
     Client(u64),
     Added,
+    /// What an added process writes whose client is gone.
+    Unheard,
 }
 
 impl Monitor {
@@ -87,6 +92,7 @@ impl Monitor {
             log: Log::new(&roots.log(&record.id), &record),
             clients: Vec::new(),
             added: Vec::new(),
+            ended_objects: VecDeque::new(),
             run: None,
             paused: false,
             started_at: String::new(),
@@ -113,8 +119,9 @@ impl Monitor {
         Ok(())
     }
 
-    /// Begins a run; returns once the container's command executes, with what the user should know.
-    pub fn start(&mut self) -> Result<Vec<String>> {
+    /// Begins a run; returns once the container's command executes, with what the user should know. `attach`: for somebody
+    /// who is there already.
+    pub fn start(&mut self, attach: bool) -> Result<Vec<String>> {
         let BroughtUp {
             mut created,
             streams,
@@ -131,6 +138,10 @@ impl Monitor {
         });
         self.input_ended = false;
         self.tell_state(LiveStatus::Running)?;
+        let mut events: Vec<_> = attach.then(|| self.event("attach", &[])).into_iter().collect();
+        events.extend(event::of_mounts(&self.record, true));
+        events.push(self.event("start", &[]));
+        event::tell(&self.roots, &events);
         Ok(warnings)
     }
 
@@ -149,7 +160,7 @@ impl Monitor {
         Ok(())
     }
 
-    fn tell_state(&self, status: LiveStatus) -> Result<()> {
+    pub fn tell_state(&self, status: LiveStatus) -> Result<()> {
         let live = Live {
             status,
             pid: self.run.as_ref().map_or(0, |run| run.created.pid),
@@ -179,6 +190,7 @@ impl Monitor {
                     Source::Input => self.feed_input(),
                     Source::Client(number) => self.serve(number, &mut buffer),
                     Source::Added => self.collect_added(),
+                    Source::Unheard => self.discard_output(&mut buffer),
                     Source::Container => {}
                 }
             }
@@ -217,6 +229,9 @@ impl Monitor {
         }
         for added in &self.added {
             add(added.pidfd.as_fd(), PollFlags::IN, Source::Added);
+            for output in added.outputs.iter().filter(|_| added.unheard) {
+                add(output.as_fd(), PollFlags::IN, Source::Unheard);
+            }
         }
         let slow = self.clients.iter().any(|c| c.backlog() >= BACKLOG);
         let hung_up = self.hung_up_until.filter(|until| Instant::now() < *until);
@@ -322,7 +337,11 @@ impl Monitor {
             Role::Waiting | Role::Stopping | Role::Exec => {
                 let mut byte = [0; 1];
                 let read = rustix::net::recv(&self.clients[index].socket, &mut byte, rustix::net::RecvFlags::DONTWAIT);
-                self.clients[index].gone |= !matches!(read, Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR));
+                let gone = !matches!(read, Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR));
+                self.clients[index].gone |= gone;
+                if gone {
+                    self.leave_added(number, matches!(read, Ok((1, _))));
+                }
             }
         }
     }
@@ -336,79 +355,9 @@ impl Monitor {
         self.clients.push(client);
     }
 
-    fn handle(&mut self, client: &mut Client, request: Request, fds: Vec<std::os::fd::OwnedFd>) {
-        let answer = match request {
-            Request::Begin { .. } => Err(Error::conflict("the container was started already")),
-            Request::Attach { stdin } => {
-                client.answer(&Answer::Done, &[]);
-                return client.attach(stdin);
-            }
-            Request::Exec(request) => return self.add_process(client, *request, fds),
-            Request::Wait => {
-                client.role = Role::Waiting;
-                return;
-            }
-            Request::Stop { signal, timeout } => {
-                client.role = Role::Stopping;
-                return self.stop(signal, timeout);
-            }
-            Request::Kill { signal } => {
-                self.signal(signal);
-                Ok(())
-            }
-            Request::Pause { paused } => self.pause(paused),
-            Request::Resize { rows, cols } => {
-                if let Some(run) = &self.run {
-                    run.streams.resize(rows, cols);
-                }
-                Ok(())
-            }
-        };
-        client.answer(
-            &answer.map_or_else(|e| Answer::Failed(e.to_wire()), |()| Answer::Done),
-            &[],
-        );
-        client.gone = true;
-    }
-
-    fn stop(&mut self, signal: i32, timeout: i64) {
-        self.restart.forbidden = true;
-        if self.paused {
-            let _ = self.pause(false);
-        }
-        self.signal(signal);
-        if signal != 9 && timeout >= 0 {
-            self.kill_at = Some(Instant::now() + Duration::from_secs(timeout as u64));
-        }
-    }
-
-    /// To the first process. SIGKILL takes all others with it, wherever they are.
-    fn signal(&mut self, signal: i32) {
-        let Some(run) = &self.run else { return };
-        // It may have ended just now.
-        let _ = sys::process::pidfd_send_signal(run.created.pidfd.as_fd(), signal);
-        if signal == 9 && self.record.host().pid_mode.as_deref() == Some("host") {
-            let _ = run.created.cgroup.kill();
-        }
-    }
-
-    fn pause(&mut self, paused: bool) -> Result<()> {
-        let Some(run) = &self.run else {
-            return Err(Error::conflict(format!("Container {} is not running", self.record.id)));
-        };
-        run.created.cgroup.freeze(paused)?;
-        self.paused = paused;
-        self.tell_state(if paused {
-            LiveStatus::Paused
-        } else {
-            LiveStatus::Running
-        })
-    }
-
     fn resize(&self, bytes: &[u8]) {
-        if let (Some(run), [a, b, c, d]) = (&self.run, bytes) {
-            run.streams
-                .resize(u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+        if let [a, b, c, d] = bytes {
+            self.resize_terminal(u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
         }
     }
 
@@ -473,6 +422,7 @@ impl Monitor {
         // With the host's process ids others of its processes may still be there.
         let _ = run.created.cgroup.kill();
         self.cgroup = Some(run.created.cgroup);
+        self.tell_end(code, oom_killed, run.started);
         let exit = Exit {
             code,
             oom_killed,
@@ -525,7 +475,7 @@ impl Monitor {
         if self.restart.forbidden {
             return Some(self.last.clone().unwrap_or_default());
         }
-        match self.start() {
+        match self.start(false) {
             Ok(_) => None,
             Err(error) => {
                 let mut exit = self.last.clone().unwrap_or_default();

@@ -1,8 +1,11 @@
 //! Processes added to the running container.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-use engine::container::record::{now, read_json};
+use engine::container::exec_object::{ExecObject, ExecState};
+use engine::container::record::{now, read_json, write_json};
+use engine::event;
 use engine::link::{Answer, ExecRequest, Exit};
 use errdefs::{Error, Result};
 use runtime::oci::Spec;
@@ -12,42 +15,52 @@ use rustix::process::{WaitId, WaitIdOptions};
 use crate::client::{Client, Role};
 use crate::event_loop::Monitor;
 
+/// How long a process that was made before it was started can be looked at after its end.
+const KEPT: Duration = Duration::from_secs(300);
+/// And how many of them at most.
+const MOST_KEPT: usize = 256;
+
 /// A process that was added.
 pub struct Added {
+    pub id: String,
     pub pidfd: OwnedFd,
     /// Who wants to know how it ended.
     pub client: u64,
+    /// It was made before, and can be looked at afterwards.
+    object: bool,
+    /// It goes on when its client is gone.
+    lasting: bool,
+    /// Its terminal, or what it writes to: read by its client as long as there is one.
+    pub outputs: Vec<OwnedFd>,
+    /// Its client is gone.
+    pub unheard: bool,
 }
 
 impl Monitor {
     /// Starts one, and answers its client.
     pub fn add_process(&mut self, client: &mut Client, request: ExecRequest, fds: Vec<OwnedFd>) {
-        match self.exec(request, fds) {
-            Ok((pid, pidfd, console)) => {
+        match self.exec(request, fds, client.number) {
+            Ok((pid, console)) => {
                 let fds: Vec<_> = console.iter().map(|c| c.as_fd()).collect();
                 client.role = Role::Exec;
-                client.answer(
-                    &Answer::Started {
-                        pid,
-                        warnings: Vec::new(),
-                    },
-                    &fds,
-                );
-                self.added.push(Added {
-                    pidfd,
-                    client: client.number,
-                });
+                let warnings = Vec::new();
+                client.answer(&Answer::Started { pid, warnings }, &fds);
             }
             Err(error) => client.answer(&Answer::Failed(error.to_wire()), &[]),
         }
     }
 
-    fn exec(&mut self, request: ExecRequest, fds: Vec<OwnedFd>) -> Result<(i32, OwnedFd, Option<OwnedFd>)> {
+    /// Its process id, and its terminal if it has one.
+    fn exec(&mut self, request: ExecRequest, mut fds: Vec<OwnedFd>, client: u64) -> Result<(i32, Option<OwnedFd>)> {
         let Some(run) = self.run.as_ref().filter(|_| !self.paused) else {
             return Err(Error::conflict(format!("container {} is not running", self.record.id)));
         };
+        if request.object {
+            self.object(&request.id)?.may_start()?;
+        }
         let spec: Option<Spec> = read_json(&self.roots.document(&self.record.id))?;
         let spec = spec.ok_or_else(|| Error::system("the container's config.json is gone"))?;
+        let mut outputs = fds.split_off(fds.len().min(3));
         let stdio = match (request.process.terminal(), <[OwnedFd; 3]>::try_from(fds)) {
             (Some(true), _) => Stdio::Terminal {
                 rows: request.size.0,
@@ -66,43 +79,156 @@ impl Monitor {
             below: &[],
             outlives: false,
             preserved: 0,
+        });
+        let process = process.inspect_err(|error| {
+            if request.object {
+                self.set_object(&request.id, ExecState::Ended(error.kind().exit_code().into()));
+            }
         })?;
-        Ok((process.pid, process.pidfd, process.console))
+        self.tell_added(&request);
+        if request.object {
+            self.set_object(&request.id, ExecState::Running(process.pid));
+        }
+        if let Some(console) = &process.console {
+            outputs.extend(console.try_clone());
+        }
+        self.added.push(Added {
+            id: request.id,
+            pidfd: process.pidfd,
+            client,
+            object: request.object,
+            lasting: request.lasting,
+            outputs,
+            unheard: false,
+        });
+        Ok((process.pid, process.console))
+    }
+
+    /// The event of its making was told already if it was made before.
+    fn tell_added(&self, request: &ExecRequest) {
+        let command = request.process.args().iter().flatten().map(String::as_str);
+        let command = command.collect::<Vec<_>>().join(" ");
+        let event = |what: &str| self.event(&format!("{what}: {command}"), &[("execID", &request.id)]);
+        let mut events = Vec::with_capacity(2);
+        if !request.object {
+            events.push(event("exec_create"));
+        }
+        events.push(event("exec_start"));
+        event::tell(&self.roots, &events);
+    }
+
+    fn object(&self, id: &str) -> Result<ExecObject> {
+        let object = read_json(&self.roots.exec_object(&self.record.id, id))?;
+        object.ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))
+    }
+
+    /// A full disk must not end the container: then it is looked at in vain.
+    fn set_object(&self, id: &str, state: ExecState) {
+        if let Ok(object) = self.object(id) {
+            let _ = write_json(
+                &self.roots.exec_object(&self.record.id, id),
+                &ExecObject { state, ..object },
+            );
+        }
+    }
+
+    /// Another size for its terminal.
+    pub fn resize_added(&self, id: &str, rows: u16, cols: u16) -> Result<()> {
+        let added = self.added.iter().find(|a| a.id == id);
+        let added = added.ok_or_else(|| Error::not_found(format!("No such exec instance: {id}")))?;
+        for output in &added.outputs {
+            let size = rustix::termios::Winsize {
+                ws_row: rows,
+                ws_col: cols,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            // One without a terminal has no size.
+            let _ = rustix::termios::tcsetwinsize(output, size);
+        }
+        Ok(())
+    }
+
+    /// A client is gone. What goes on without it (`detached`: because it said so) is not heard any more; the terminal of
+    /// anything else hangs up.
+    pub fn leave_added(&mut self, client: u64, detached: bool) {
+        for added in self.added.iter_mut().filter(|a| a.client == client) {
+            match added.lasting || detached {
+                true => {
+                    added.unheard = true;
+                    for output in &added.outputs {
+                        let _ = rustix::fs::fcntl_setfl(output, rustix::fs::OFlags::NONBLOCK);
+                    }
+                }
+                false => added.outputs.clear(),
+            }
+        }
+    }
+
+    /// Takes what nobody hears.
+    pub fn discard_output(&mut self, buffer: &mut [u8]) {
+        for added in self.added.iter_mut().filter(|a| a.unheard) {
+            added
+                .outputs
+                .retain(|output| match rustix::io::read(output, &mut *buffer) {
+                    Ok(read) => read > 0,
+                    Err(e) => matches!(e, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
+                });
+        }
     }
 
     /// Tells the clients of those that have ended.
     pub fn collect_added(&mut self) {
-        let clients = &mut self.clients;
+        let mut ended = Vec::new();
         self.added.retain(|added| match exit_code(&added.pidfd, false) {
             None => true,
             Some(code) => {
-                let exit = Exit {
-                    code,
-                    finished_at: now(),
-                    ..Default::default()
-                };
-                if let Some(client) = clients.iter_mut().find(|c| c.number == added.client) {
-                    client.answer(&Answer::Exited(exit), &[]);
-                    client.gone = true;
-                }
+                ended.push((added.id.clone(), added.client, added.object, code));
                 false
             }
         });
+        for (id, client, object, code) in ended {
+            self.end_added(&id, client, object, code);
+        }
+    }
+
+    fn end_added(&mut self, id: &str, client: u64, object: bool, code: i32) {
+        if object {
+            self.set_object(id, ExecState::Ended(code));
+            self.ended_objects.push_back((id.to_owned(), Instant::now()));
+            self.forget_objects();
+        }
+        self.tell("exec_die", &[("execID", id), ("exitCode", &code.to_string())]);
+        let exit = Exit {
+            code,
+            finished_at: now(),
+            ..Default::default()
+        };
+        if let Some(client) = self.clients.iter_mut().find(|c| c.number == client) {
+            client.answer(&Answer::Exited(exit), &[]);
+            client.gone = true;
+        }
+    }
+
+    /// Those that ended long ago.
+    fn forget_objects(&mut self) {
+        let old = |at: &Instant| at.elapsed() > KEPT;
+        while let Some((id, _)) = self
+            .ended_objects
+            .front()
+            .filter(|(_, at)| old(at) || self.ended_objects.len() > MOST_KEPT)
+        {
+            let _ = std::fs::remove_file(self.roots.exec_object(&self.record.id, id));
+            self.ended_objects.pop_front();
+        }
     }
 
     /// The container has ended, and they with it.
     pub fn bury_added(&mut self) {
         for added in std::mem::take(&mut self.added) {
             let code = exit_code(&added.pidfd, false).unwrap_or(137);
-            let exit = Exit {
-                code,
-                finished_at: now(),
-                ..Default::default()
-            };
-            if let Some(client) = self.clients.iter_mut().find(|c| c.number == added.client) {
-                client.answer(&Answer::Exited(exit), &[]);
-                client.gone = true;
-            }
+            // After the last run the live directory is gone.
+            self.end_added(&added.id, added.client, added.object, code);
         }
     }
 }

@@ -22,6 +22,7 @@ mod event_loop;
 mod exec;
 mod log;
 mod output;
+mod requests;
 mod restart;
 mod teardown;
 
@@ -69,7 +70,7 @@ fn live(roots: Roots, id: &str, starter: &UnixStream) -> Result<()> {
         read_json(&roots.record(id))?.ok_or_else(|| Error::not_found(format!("No such container: {id}")))?;
     let mut monitor = Monitor::new(roots, record)?;
     monitor.listen()?;
-    match monitor.start() {
+    match monitor.start(attach) {
         Ok(warnings) => monitor.greet(starter, attach, warnings)?,
         Err(error) => {
             monitor.tear_down_unstarted(&error);

@@ -37,6 +37,12 @@ impl Restart {
         }
     }
 
+    /// The container's policy is another from now on.
+    pub fn change(&mut self, record: &Record) {
+        let new = Restart::new(record);
+        (self.policy, self.most) = (new.policy, new.most);
+    }
+
     /// When to start it again, if at all.
     pub fn after(&mut self, exit: &Exit, started: Instant) -> Option<Instant> {
         use RestartPolicyNameEnum::*;

@@ -81,7 +81,9 @@ impl Monitor {
     /// need of it.
     fn remove_container(&self) -> Result<Option<Doomed>> {
         if !self.has_volumes() {
-            return remove_from_sight(&self.roots, &self.record.id).map(Some);
+            let doomed = remove_from_sight(&self.roots, &self.record.id)?;
+            self.tell("destroy", &[]);
+            return Ok(Some(doomed));
         }
         let engine = Engine::open(self.roots.clone())?;
         engine.remove_ended(&self.record.id).map(|()| None)

@@ -93,6 +93,20 @@ const COMMANDS: &[Command] = &[
         volume::inspect
     ),
     command!(
+        "events",
+        &["system events"],
+        "[OPTIONS]",
+        "Get real time events",
+        Words::None,
+        &[&[
+            many("filter", "Filter output based on conditions provided").short('f'),
+            one("format", "Format output using a custom template, or 'json'"),
+            one("since", "Show all events created since timestamp"),
+            one("until", "Stream events until this timestamp"),
+        ]],
+        events::events
+    ),
+    command!(
         "info",
         &["system info"],
         "[OPTIONS]",
@@ -141,7 +155,6 @@ pub const LATER: &[&str] = &[
     "container",
     "context",
     "cp",
-    "events",
     "image",
     "login",
     "logout",
@@ -158,7 +171,6 @@ pub const LATER: &[&str] = &[
     "swarm",
     "system",
     "trust",
-    "update",
     "volume",
     "api",
 ];

@@ -192,7 +192,16 @@ fn label(row: &Value, name: &Value) -> Result<Value> {
 }
 
 /// Maps with keys of the user's own: one that is not there is no mistake.
-const MAPS: &[&str] = &["Labels", "Options", "Ports", "Networks", "Volumes", "Sysctls", "Tmpfs"];
+const MAPS: &[&str] = &[
+    "Attributes",
+    "Labels",
+    "Options",
+    "Ports",
+    "Networks",
+    "Volumes",
+    "Sysctls",
+    "Tmpfs",
+];
 
 /// By the exact name, else by one that differs in case alone: Go's fields and the JSON's do.
 fn field(value: &Value, path: &[String]) -> Result<Value> {

@@ -69,51 +69,77 @@ impl Execed {
     }
 }
 
+impl Execed {
+    /// Leaves it to itself: what it writes from now on is thrown away.
+    pub fn detach(self) {
+        // A monitor that does not hear it is gone, and the process with it.
+        let _ = rustix::io::write(&self.socket, &[1]);
+    }
+}
+
+/// What names a process that was added, and what becomes of it: see [`ExecRequest`].
+pub(super) struct Way {
+    pub id: String,
+    pub object: bool,
+}
+
 impl Engine {
     /// Starts a process in a running container, and returns once it runs. Kinds: `CommandNotFound` and
     /// `CommandNotExecutable` for a bad command, `Conflict` when the container does not run.
     pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<Execed> {
         let record = self.record(name)?;
-        if options.command.is_empty() {
-            return Err(Error::invalid("No exec command specified"));
-        }
-        let live = self.alive(&record.id)?;
+        let id = new_exec_id(&record.id)?;
+        self.add_process(&record, options, Way { id, object: false })
+    }
+
+    /// The process id of a container that can be added to.
+    pub(super) fn open_for_exec(&self, record: &Record) -> Result<i32> {
         let conflict = |words: &str| {
             Err(Error::conflict(format!(
                 "container {} {words}",
                 files::short(&record.id)
             )))
         };
-        let pid = match live {
-            Some(live) if live.status == LiveStatus::Running && live.pid != 0 => live.pid,
-            Some(live) if live.status == LiveStatus::Paused => {
-                return conflict("is paused, unpause the container before exec");
-            }
-            Some(_) => return conflict("is restarting, wait until the container is running"),
-            None => return conflict("is not running"),
-        };
+        match self.alive(&record.id)? {
+            Some(live) if live.status == LiveStatus::Running && live.pid != 0 => Ok(live.pid),
+            Some(live) if live.status == LiveStatus::Paused => conflict("is paused, unpause the container before exec"),
+            Some(_) => conflict("is restarting, wait until the container is running"),
+            None => conflict("is not running"),
+        }
+    }
+
+    pub(super) fn add_process(&self, record: &Record, options: &ExecOptions, way: Way) -> Result<Execed> {
+        if options.command.is_empty() {
+            return Err(Error::invalid("No exec command specified"));
+        }
+        let pid = self.open_for_exec(record)?;
         let root = File::open(format!("/proc/{pid}/root"));
         let root = root
             .step("open the container's root")
             .map_err(|e| e.kind_is(Kind::Conflict))?;
-        let process = spec::exec_process(&record, &|path| spec::user::read_inside(root.as_fd(), path), options)?;
-        let streams = Streams::make(options, host_uid(&record, process.user().uid()))?;
-        let id = names::new_id()?;
+        let process = spec::exec_process(record, &|path| spec::user::read_inside(root.as_fd(), path), options)?;
+        let streams = Streams::make(options, host_uid(record, process.user().uid()))?;
+        let lasting = way.object || options.detach;
         let request = Request::Exec(Box::new(ExecRequest {
-            id: id.clone(),
+            id: way.id.clone(),
             process,
             size: options.size,
+            object: way.object,
+            lasting,
         }));
         let socket = link::connect(&self.roots.socket(&record.id))?;
-        let theirs: Vec<_> = streams.theirs.iter().map(|fd| fd.as_fd()).collect();
-        link::send(socket.as_fd(), &request, &theirs)?;
+        let mut passed: Vec<_> = streams.theirs.iter().map(|fd| fd.as_fd()).collect();
+        if lasting {
+            passed.extend(streams.ours[1..].iter().flatten().map(|fd| fd.as_fd()));
+        }
+        link::send(socket.as_fd(), &request, &passed)?;
         let (answer, mut fds) = link::answer(&socket)?;
         let Answer::Started { pid, .. } = answer else {
             return Err(Error::system("the monitor gave an answer that fits no exec"));
         };
         let [stdin, stdout, stderr] = streams.ours;
         Ok(Execed {
-            id,
+            id: way.id,
             pid,
             console: fds.pop(),
             stdin,
@@ -122,6 +148,12 @@ impl Engine {
             socket,
         })
     }
+}
+
+/// An id nobody else has, that begins as its container's: so that it can be found without a list of them all.
+pub(super) fn new_exec_id(container: &str) -> Result<String> {
+    let half = container.len() / 2;
+    Ok(format!("{}{}", &container[..half], &names::new_id()?[half..]))
 }
 
 /// Who a user of the container is on the host.

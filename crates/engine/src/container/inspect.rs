@@ -45,6 +45,7 @@ impl Engine {
             host_config: Some(host_config(&record)),
             graph_driver: Some(self.graph_driver(&record)),
             mounts: Some(record.mounts.clone()),
+            exec_ids: self.exec_ids(&row.id),
             network_settings: Some(network_settings(&record)),
             config: Some(config(record)),
             ..Default::default()

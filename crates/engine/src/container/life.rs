@@ -1,14 +1,14 @@
-//! `start`, `attach`, `stop`, `kill`, `restart`, `pause`, `wait`, `rename`.
+//! `start`, `attach`, `stop`, `kill`, `restart`, `pause`, `wait`.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use errdefs::{Error, Kind, Result};
 
+use super::lock;
 use super::record::{LiveStatus, read_json};
 use super::spawn::Monitor;
 use super::status::{Status, status};
-use super::{lock, names};
 use crate::link::{self, Answer, Attached, Exit, Request};
 use crate::signal;
 use crate::state::ContainerRow;
@@ -97,7 +97,9 @@ impl Engine {
                 format!("container {name} is already stopped"),
             ));
         }
-        self.tell(&record.id, &Request::Stop { signal, timeout })
+        self.tell(&record.id, &Request::Stop { signal, timeout })?;
+        self.tell_of(&record, "stop", &[]);
+        Ok(())
     }
 
     /// Sends a signal to its first process. SIGKILL also ends its restart policy, and is waited for.
@@ -123,7 +125,9 @@ impl Engine {
             Err(e) if e.kind() != Kind::NotModified => return Err(e),
             _ => {}
         }
-        self.start(&row.id, false).map(drop)
+        self.start(&row.id, false)?;
+        self.tell_of(&self.read_record(&row.id)?, "restart", &[]);
+        Ok(())
     }
 
     /// Freezes or thaws all of its processes.
@@ -135,12 +139,6 @@ impl Engine {
             Some(_) => self.tell(&row.id, &Request::Pause { paused }),
             None => Err(Error::conflict(format!("Container {name} is not running"))),
         }
-    }
-
-    /// Gives it another name.
-    pub fn rename(&self, name: &str, new: &str) -> Result<()> {
-        let row = self.find(name)?;
-        self.state.rename_container(&row.id, names::check(new)?)
     }
 
     /// Blocks until the condition holds; how it ended last.

@@ -4,8 +4,10 @@
 //! by its monitor); what is live is [`Live`] and the monitor's lock. Nothing else tells what state it is in: see
 //! [`status`].
 
+pub mod amend;
 pub mod create;
 pub mod exec;
+pub mod exec_object;
 pub mod files;
 pub mod inspect;
 pub mod life;

@@ -5,9 +5,9 @@ use runtime::cgroup::Cgroup;
 
 use super::record::{Ended, Live, Record, now, read_json, write_json};
 use super::{lock, status};
-use crate::Engine;
 use crate::link::Exit;
 use crate::state::ContainerRow;
+use crate::{Engine, event};
 
 impl Engine {
     /// Brings containers whose monitor is dead to rest, and removes the files of those that are gone. Looks at no more than
@@ -57,6 +57,9 @@ impl Engine {
                 error: Some("the container's monitor was killed".into()),
                 finished_at: now(),
             };
+            let mut events = vec![event::of_container(&record, "die", &[("exitCode", "137")])];
+            events.extend(event::of_mounts(&record, false));
+            event::tell(&self.roots, &events);
             let ended = Ended {
                 exit,
                 started_at: live.started_at,

@@ -46,6 +46,9 @@ impl Engine {
         }
         snapshot::remove_tree(&self.roots.container(id))?;
         self.forget(id)?;
+        if let Some(record) = &record {
+            self.tell_of(record, "destroy", &[]);
+        }
         for volume in record.iter().filter(|_| volumes).flat_map(|r| &r.anonymous_volumes) {
             match self.remove_volume(volume, false) {
                 // Somebody else uses it by now, or has removed it.

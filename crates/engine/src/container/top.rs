@@ -16,7 +16,9 @@ impl Engine {
             return Err(Error::conflict(format!("container {} is not running", record.id)));
         }
         let pids = Cgroup::at(&record.cgroup()).pids()?;
-        processes(&pids, args)
+        let top = processes(&pids, args)?;
+        self.tell_of(&record, "top", &[]);
+        Ok(top)
     }
 }
 

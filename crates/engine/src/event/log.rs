@@ -40,7 +40,8 @@ pub fn append(dir: &Path, events: &[EventMessage]) -> Result<()> {
         let Some(size) = size_if_present(dir, &file)? else {
             continue;
         };
-        if size > LIMIT && move_away(dir, &file)? {
+        if size > LIMIT {
+            move_away(dir, &file)?;
             continue;
         }
         return (&file).write_all(&text).step("write an event");
@@ -68,17 +69,14 @@ fn size_if_present(dir: &Path, file: &File) -> Result<Option<u64>> {
     Ok(there.then_some(ours.len()))
 }
 
-/// Gives it its second name, unless others are writing: one of the next will. Whether it has it now.
-fn move_away(dir: &Path, file: &File) -> Result<bool> {
-    if rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        // Turning the lock round gives it up first: see whether the file is still the present one.
-        rustix::fs::flock(file, FlockOperation::LockShared).errno_step("lock the log of events")?;
-        return Ok(size_if_present(dir, file)?.is_none());
+/// Gives it its second name, once nobody writes to it. (Turning the lock round gives it up first: two do not wait for
+/// each other.)
+fn move_away(dir: &Path, file: &File) -> Result<()> {
+    rustix::fs::flock(file, FlockOperation::LockExclusive).errno_step("lock the log of events")?;
+    match size_if_present(dir, file)? {
+        Some(_) => std::fs::rename(present(dir), previous(dir)).step("move the log of events"),
+        None => Ok(()),
     }
-    if size_if_present(dir, file)?.is_some() {
-        std::fs::rename(present(dir), previous(dir)).step("move the log of events")?;
-    }
-    Ok(true)
 }
 
 /// A line's event. What a kill cut off stands before the next one's beginning.

@@ -8,8 +8,8 @@ use errdefs::{Error, Kind, Result, Step};
 use serde_json::json;
 
 use super::{Digest, ImageConfiguration, New, Platform, Reference, changes, diff_ids};
-use crate::Engine;
 use crate::container::record::now;
+use crate::{Engine, event};
 
 impl Engine {
     /// From a stream. The references (or ids) that were loaded.
@@ -62,6 +62,7 @@ impl Engine {
                 layers: &layers,
                 references: names,
             })?;
+            self.tell_event(event::Type::IMAGE, "load", &id, &[("name", &id)]);
             match found.references.is_empty() {
                 true => loaded.push(id),
                 false => loaded.extend(found.references.iter().map(Reference::familiar)),
@@ -95,7 +96,11 @@ impl Engine {
                 layers: image.layers.iter().map(layer).collect(),
             });
         }
-        archive::save(&images, out, &self.roots.spool())
+        archive::save(&images, out, &self.roots.spool())?;
+        for id in images.iter().map(|image| image.config_digest.to_string()) {
+            self.tell_event(event::Type::IMAGE, "save", &id, &[("name", &id)]);
+        }
+        Ok(())
     }
 
     /// A root file system as a tar; `changes` are Dockerfile lines (CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL,
@@ -122,10 +127,12 @@ impl Engine {
         });
         let bytes = config.to_string().into_bytes();
         let names = reference.iter().map(|r| (r.canonical(), None)).collect();
-        self.commit_image(New {
+        let id = self.commit_image(New {
             config: &bytes,
             layers: &[layer.diff_id],
             references: names,
-        })
+        })?;
+        self.tell_event(event::Type::IMAGE, "import", &id, &[("name", &id)]);
+        Ok(id)
     }
 }

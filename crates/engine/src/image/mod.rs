@@ -23,7 +23,7 @@ use rusqlite::params;
 use rustix::fs::FlockOperation;
 
 use crate::state::database;
-use crate::{Engine, human, models};
+use crate::{Engine, event, human, models};
 pub use ::image::{Digest, ImageConfiguration, Platform, Reference, registry};
 pub use commit::Commit;
 pub use usage::DiskUsage;
@@ -156,7 +156,10 @@ impl Engine {
             .state
             .db
             .execute("INSERT OR REPLACE INTO reference (name, image) VALUES (?1, ?2)", row);
-        tagged.map_err(database).map(drop)
+        tagged.map_err(database)?;
+        let name = target.familiar();
+        self.tell_event(event::Type::IMAGE, "tag", &image.id, &[("name", &name)]);
+        Ok(())
     }
 
     /// Puts an image together from tars: used for the image that Berth carries itself. Its id.

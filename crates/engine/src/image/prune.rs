@@ -8,7 +8,7 @@ use super::find::NameRow;
 use super::remove::deleted;
 use super::{Digest, Image};
 use crate::state::database;
-use crate::{Engine, human, models};
+use crate::{Engine, event, human, models};
 
 /// Docker's filters.
 struct Wanted {
@@ -104,6 +104,7 @@ impl Engine {
             .execute("DELETE FROM image WHERE id = ?1", [id])
             .map_err(database)?;
         done.push(deleted(id.to_owned()));
+        self.tell_event(event::Type::IMAGE, "delete", id, &[("name", id)]);
         if let Ok(digest) = id.parse::<Digest>() {
             self.content.remove(&digest)?;
         }

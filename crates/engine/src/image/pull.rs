@@ -10,7 +10,7 @@ use errdefs::{Error, Kind, Result, Step};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
 use super::{Digest, ImageConfiguration, New, Platform, Progress, Pulled, Reference, diff_ids, registry, short};
-use crate::Engine;
+use crate::{Engine, event};
 
 /// Layers that come in side by side, as many as Docker takes.
 const PARALLEL: usize = 3;
@@ -81,6 +81,8 @@ impl Engine {
             id,
             digest: top.to_string(),
         };
+        let name = reference.familiar_name();
+        self.tell_event(event::Type::IMAGE, "pull", &pulled.reference, &[("name", &name)]);
         progress(Progress::Message(format!("Digest: {}", pulled.digest)));
         let status = if pulled.up_to_date {
             "Image is up to date for"

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::pull::Show;
 use super::{Digest, Image, Progress, Pulled, Reference, registry, short};
-use crate::Engine;
+use crate::{Engine, event};
 
 impl Engine {
     /// Pushes the image of that name to where its name says.
@@ -48,6 +48,8 @@ impl Engine {
             "{tag}: digest: {digest} size: {}",
             bytes.len()
         )));
+        let name = reference.familiar_name();
+        self.tell_event(event::Type::IMAGE, "push", &reference.familiar(), &[("name", &name)]);
         Ok(Pulled {
             reference: reference.familiar(),
             id: image.id,

@@ -10,7 +10,7 @@ use super::{Reference, short};
 use crate::container::record::read_json;
 use crate::container::{Record, files};
 use crate::state::database;
-use crate::{Engine, models};
+use crate::{Engine, event, models};
 
 impl Engine {
     /// Takes a name away, and the image with its last name; what happened, in Docker's form.
@@ -114,6 +114,7 @@ impl Engine {
                 untagged: Some(text),
                 deleted: None,
             };
+            self.tell_event(event::Type::IMAGE, "untag", &name.image, &[("name", &name.image)]);
             done.extend(name.tag().map(untagged));
             done.extend(name.digest().map(untagged));
         }

@@ -12,6 +12,26 @@ const STOP: &[Flag] = &[
     one("time", "Seconds to wait before killing the container"),
 ];
 
+const UPDATE: &[Flag] = &[
+    one("blkio-weight", "Block IO weight, between 10 and 1000, or 0 to disable"),
+    one("cpu-period", "Limit CPU CFS period"),
+    one("cpu-quota", "Limit CPU CFS quota"),
+    one("cpu-rt-period", "Limit the CPU real-time period in microseconds"),
+    one("cpu-rt-runtime", "Limit the CPU real-time runtime in microseconds"),
+    one("cpu-shares", "CPU shares (relative weight)").short('c'),
+    one("cpus", "Number of CPUs"),
+    one("cpuset-cpus", "CPUs in which to allow execution (0-3, 0,1)"),
+    one("cpuset-mems", "Memory nodes in which to allow execution (0-3, 0,1)"),
+    one("memory", "Memory limit").short('m'),
+    one("memory-reservation", "Memory soft limit"),
+    one(
+        "memory-swap",
+        "Swap limit equal to memory plus swap: -1 to enable unlimited swap",
+    ),
+    one("pids-limit", "Tune container pids limit (set -1 for unlimited)"),
+    one("restart", "Restart policy to apply when a container exits"),
+];
+
 /// In the order of help.
 pub const COMMANDS: &[Command] = &[
     command!(
@@ -190,6 +210,15 @@ pub const COMMANDS: &[Command] = &[
             one("until", "Show logs before a timestamp or relative time"),
         ]],
         logs::logs
+    ),
+    command!(
+        "update",
+        &["container update"],
+        "[OPTIONS] CONTAINER [CONTAINER...]",
+        "Update configuration of one or more containers",
+        Words::AtLeast(1),
+        &[UPDATE],
+        update::update
     ),
     command!(
         "top",
