@@ -18,6 +18,6 @@ pub mod prune;
 pub mod ps;
 pub mod run;
 pub mod tour;
-pub mod usage;
 pub mod update;
+pub mod usage;
 pub mod volume;
