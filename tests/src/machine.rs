@@ -16,7 +16,7 @@ const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox mount -t tmpfs -o mode=755 root /root
 cd /
-/bin/busybox cp -a bin modules script busybox.tar setup /root/
+/bin/busybox cp -a bin modules files script busybox.tar setup /root/
 /bin/busybox mkdir /root/proc /root/dev /root/sys /root/tmp /root/run /root/etc
 /bin/busybox mount --move /dev /root/dev
 /bin/busybox umount /proc
@@ -64,9 +64,57 @@ impl Cgroups {
     }
 }
 
+/// A machine.
+#[derive(Clone)]
+pub struct Machine<'a> {
+    /// Of Debian: whose kernel it has.
+    pub suite: &'a str,
+    pub cgroups: Cgroups,
+    /// More words for the kernel.
+    pub words: &'a str,
+    /// QEMU's name of its processor.
+    pub processor: &'a str,
+    /// More files, by their paths below `/files`.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl<'a> Machine<'a> {
+    /// With version 2 of control groups and every feature of a processor.
+    pub fn new(suite: &'a str) -> Self {
+        Machine {
+            suite,
+            cgroups: Cgroups::V2,
+            words: "",
+            processor: "max",
+            files: Vec::new(),
+        }
+    }
+}
+
 /// Runs a shell script on a machine with the kernel of a suite of Debian. `berth` is on its path, the image that most
 /// tests use is `/busybox.tar`, and its standard output and error are one.
 pub fn run(suite: &str, cgroups: Cgroups, script: &str) -> Ran {
+    let machine = Machine {
+        cgroups,
+        ..Machine::new(suite)
+    };
+    machine.run(script)
+}
+
+impl Machine<'_> {
+    /// As [`run`].
+    pub fn run(&self, script: &str) -> Ran {
+        boot(self, script)
+    }
+}
+
+fn boot(machine: &Machine<'_>, script: &str) -> Ran {
+    let Machine {
+        suite,
+        words,
+        processor,
+        ..
+    } = machine;
     let kernel = fixtures().join("kernels").join(suite);
     assert!(kernel.is_dir(), "{} is not there: scripts/kernels", kernel.display());
     let work = tempfile::Builder::new()
@@ -74,7 +122,7 @@ pub fn run(suite: &str, cgroups: Cgroups, script: &str) -> Ran {
         .tempdir_in("/var/tmp")
         .expect("a directory");
     let path = |name: &str| work.path().join(name);
-    std::fs::write(path("initramfs"), initramfs(&kernel, work.path(), cgroups, script)).expect("write the initramfs");
+    std::fs::write(path("initramfs"), initramfs(&kernel, work.path(), machine, script)).expect("write the initramfs");
     let disk = std::fs::File::create(path("disk")).expect("make a disk");
     disk.set_len(1 << 30).expect("make a disk");
     let formatted = Command::new("mke2fs")
@@ -82,10 +130,12 @@ pub fn run(suite: &str, cgroups: Cgroups, script: &str) -> Ran {
         .arg(path("disk"))
         .status();
     assert!(formatted.expect("e2fsprogs is installed").success());
-    let mut machine = Command::new("qemu-system-x86_64")
-        .args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-smp", "1"])
+    let mut emulator = Command::new("qemu-system-x86_64")
+        .args([
+            "-M", "q35", "-accel", "tcg", "-cpu", processor, "-m", "1024", "-smp", "1",
+        ])
         .args(["-display", "none", "-nic", "none", "-no-reboot", "-monitor", "none"])
-        .args(["-append", "console=ttyS0 quiet panic=-1 rdinit=/init"])
+        .args(["-append", &format!("console=ttyS0 quiet panic=-1 rdinit=/init {words}")])
         .arg("-kernel")
         .arg(kernel.join("vmlinuz"))
         .arg("-initrd")
@@ -100,10 +150,10 @@ pub fn run(suite: &str, cgroups: Cgroups, script: &str) -> Ran {
         .spawn()
         .expect("qemu-system-x86 is installed");
     let deadline = Instant::now() + PATIENCE;
-    while machine.try_wait().expect("wait for the machine").is_none() {
+    while emulator.try_wait().expect("wait for the machine").is_none() {
         if Instant::now() > deadline {
-            machine.kill().expect("stop the machine");
-            machine.wait().expect("wait for the machine");
+            emulator.kill().expect("stop the machine");
+            emulator.wait().expect("wait for the machine");
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -119,21 +169,24 @@ pub fn run(suite: &str, cgroups: Cgroups, script: &str) -> Ran {
     }
 }
 
-fn initramfs(kernel: &Path, work: &Path, cgroups: Cgroups, script: &str) -> Vec<u8> {
+fn initramfs(kernel: &Path, work: &Path, machine: &Machine<'_>, script: &str) -> Vec<u8> {
     let small = work.join("berth");
     let stripped = Command::new("strip").arg("-o").arg(&small).arg(program()).status();
     assert!(stripped.expect("strip is installed").success());
     let read = |path: &Path| std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut archive = Archive::default();
-    for dir in ["bin", "proc", "dev", "root", "modules"] {
+    for dir in ["bin", "proc", "dev", "root", "modules", "files"] {
         archive.directory(dir);
     }
     archive.file("init", INIT.as_bytes());
-    archive.file("setup", SETUP.replace("CGROUPS", cgroups.mounts()).as_bytes());
+    archive.file("setup", SETUP.replace("CGROUPS", machine.cgroups.mounts()).as_bytes());
     archive.file("script", script.as_bytes());
     archive.file("bin/busybox", &read(Path::new("/bin/busybox")));
     archive.file("bin/berth", &read(&small));
     archive.file("busybox.tar", &busybox());
+    for (name, content) in &machine.files {
+        archive.file(&format!("files/{name}"), content);
+    }
     let mut modules: Vec<_> = std::fs::read_dir(kernel.join("modules"))
         .unwrap()
         .flatten()

@@ -107,6 +107,7 @@ fn host(given: &Given, notes: &mut Vec<String>) -> Result<HostConfig> {
         network_mode: Some(network(given, notes)?),
         restart_policy: given.one("restart").map(values::restart).transpose()?,
         auto_remove: Some(given.on("rm")),
+        annotations: Some(own_annotations(given)).filter(|a| !a.is_empty()),
         cap_add: some(add),
         cap_drop: some(drop),
         dns: some(values::servers(given.many("dns"))?),
@@ -133,6 +134,13 @@ fn host(given: &Given, notes: &mut Vec<String>) -> Result<HostConfig> {
             .map(|(rows, cols)| vec![rows.into(), cols.into()]),
         ..Default::default()
     })
+}
+
+/// What Docker's body has no field for.
+fn own_annotations(given: &Given) -> HashMap<String, String> {
+    let flags = [("compat", engine::mend::annotation::COMPAT)];
+    let value = |(flag, name): (&str, &str)| given.one(flag).map(|value| (name.to_owned(), value.to_owned()));
+    flags.into_iter().filter_map(value).collect()
 }
 
 /// `none` and `host` so far; the default says what it is.

@@ -4,6 +4,7 @@
 //! scan      files of a layer or directory -> facts (no host in it: kept beside the layer)
 //! host      what this kernel gives, or another that the user names
 //! judge     facts of all layers + host -> verdict: findings, each with what is done about it
+//! mend      a file's bytes -> the same without what this kernel lacks
 //! syscalls  which system calls a program can make, from its code and that of its libraries
 //! facts     tables: when system calls came and went
 //! report    a verdict as a screen of text, or many as one page
@@ -17,6 +18,7 @@ pub mod elf;
 pub mod facts;
 pub mod finding;
 pub mod host;
+pub mod mend;
 pub mod version;
 pub mod vsyscall;
 

@@ -8,6 +8,7 @@ pub mod event;
 pub mod human;
 pub mod image;
 pub mod link;
+pub mod mend;
 pub mod paths;
 pub mod signal;
 pub mod spec;

@@ -25,9 +25,11 @@ pub struct BroughtUp {
 
 /// Sets the container up. On error nothing of it is left but its live directory.
 pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
-    let layers = Store::open(&roots.layers())?;
+    let mut layers = Store::open(&roots.layers())?;
     let own = Writable::at(&roots.container(&record.id), !record.auto_remove());
     let digests = digests(record)?;
+    // Told when the container was made; another kernel than then may be running.
+    engine::mend::mend(&mut layers, &digests, &engine::mend::asked(record.host())?.plan())?;
     // Users are looked up in the container's files.
     let read = |path: &str| {
         let found = layers.read_file(&digests, Some(&own), path, spec::user::FILE_LIMIT)?;

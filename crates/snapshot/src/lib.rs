@@ -5,6 +5,7 @@
 //!                     /recipe   the tar without its files' contents, compressed: with fs/ it gives the tar back, byte by byte
 //!                     /extra/   contents that have no place in fs/ (written over later in the same tar)
 //!                     /size     bytes of content
+//!                     /NAME/    copies of some of its files, changed: laid over it where that is wanted
 //! DIR/staging/                  layers that are being unpacked, each locked by whoever does it
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! has a limit.
 #![forbid(unsafe_code)]
 
+mod amend;
 mod apply;
 mod find;
 mod mount;
@@ -22,6 +24,7 @@ mod tar;
 mod tree;
 mod upper;
 
+pub use amend::{Amended, Edit, Original};
 pub use mount::{Mounted, Writable};
 pub use oci_spec::image::Digest;
 pub use pack::Ids;

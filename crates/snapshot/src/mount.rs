@@ -114,7 +114,7 @@ impl Store {
             return Err(Error::not_found(format!("layer {missing} is not there"))
                 .hint("`berth system check --repair` fetches it again"));
         }
-        let mut lower: Vec<String> = layers.iter().rev().map(|l| format!("{}/fs", l.digest())).collect();
+        let mut lower: Vec<String> = layers.iter().rev().flat_map(|l| self.lower_of(l)).collect();
         // A layer that comes twice is wholly covered by its upper self, and overlayfs refuses to see it again.
         let mut seen = std::collections::HashSet::new();
         lower.retain(|dir| seen.insert(dir.clone()));
@@ -134,6 +134,17 @@ impl Store {
             })?,
             done => done,
         }
+    }
+
+    /// A layer's files, and what is laid over them; the uppermost first.
+    fn lower_of(&self, layer: &Digest) -> Vec<String> {
+        let over = self
+            .amendment
+            .as_ref()
+            .map(|name| format!("{}/{name}/fs", layer.digest()));
+        let mut list = vec![format!("{}/fs", layer.digest())];
+        list.splice(0..0, over.filter(|dir| self.dir.join(dir).is_dir()));
+        list
     }
 
     /// The store's directory as a mount of its own, seen through a user namespace.

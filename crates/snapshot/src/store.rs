@@ -20,6 +20,8 @@ use crate::tree::{copy_exact, remove_tree};
 /// All layers of a host.
 pub struct Store {
     pub(crate) dir: PathBuf,
+    /// See [`Store::lay_over`].
+    pub(crate) amendment: Option<String>,
 }
 
 /// A layer that is there, whole.
@@ -42,11 +44,14 @@ impl Store {
                 .create(&staging)
                 .step_with(|| format!("make {}", staging.display()))?;
         }
-        Ok(Store { dir: dir.to_owned() })
+        Ok(Store {
+            dir: dir.to_owned(),
+            amendment: None,
+        })
     }
 
     /// The directory of one layer.
-    fn path(&self, diff_id: &Digest) -> PathBuf {
+    pub(crate) fn path(&self, diff_id: &Digest) -> PathBuf {
         self.dir.join(diff_id.digest())
     }
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 /// So deep a tree is walked down; what is deeper is moved up first.
 const DEPTH: usize = 64;
-const DIRECTORY: OFlags = OFlags::RDONLY
+pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
@@ -198,7 +198,7 @@ fn copy_bytes(source: OwnedFd, copy: OwnedFd) -> Result<()> {
     std::io::copy(&mut source, &mut copy).step("copy its content").map(drop)
 }
 
-fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<()> {
+pub(crate) fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let source = rustix::fs::openat(from, name, flags, Mode::empty()).errno_step("open")?;
     let copy = rustix::fs::openat(to, name, flags, Mode::empty()).errno_step("open")?;
@@ -219,7 +219,7 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) 
     Ok(())
 }
 
-fn set_times(to: BorrowedFd<'_>, name: &std::ffi::CStr, stat: &Stat) -> rustix::io::Result<()> {
+pub(crate) fn set_times(to: BorrowedFd<'_>, name: &std::ffi::CStr, stat: &Stat) -> rustix::io::Result<()> {
     let time = Timespec {
         tv_sec: stat.st_mtime,
         tv_nsec: stat.st_mtime_nsec as _,

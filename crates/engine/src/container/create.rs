@@ -65,16 +65,28 @@ impl Engine {
         merge::merge(&mut body, &image.config);
         check(&mut body)?;
         let wanted = wanted(&body)?;
+        let warnings = self.mend(&image, &body)?;
         self.reap_some(REAP_AT_MOST)?;
+        let done = |made: ContainerCreateResponse| ContainerCreateResponse { warnings, ..made };
         if let Some(monitor) = monitor {
-            return self.make(monitor.id(), name, body, &image, &wanted);
+            return self.make(monitor.id(), name, body, &image, &wanted).map(done);
         }
         let id = names::new_id()?;
         // As long as we hold its lock, nobody takes what is half made for abandoned.
         let _lock = lock::take(&self.roots, &id, || Ok(false))?;
         let made = self.make(&id, name, body, &image, &wanted)?;
         lock::discard(&self.roots, &id)?;
-        Ok(made)
+        Ok(done(made))
+    }
+
+    /// What this kernel makes necessary is done when the container is made: a start is not to wait for it.
+    fn mend(&self, image: &Image, body: &ContainerCreateBody) -> Result<Vec<String>> {
+        let asked = crate::mend::asked(&body.host_config.clone().unwrap_or_default())?;
+        let plan = asked.plan();
+        match plan.is_empty() {
+            true => Ok(Vec::new()),
+            false => crate::mend::mend(&mut snapshot::Store::open(&self.roots.layers())?, &image.layers, &plan),
+        }
     }
 
     /// The caller holds the lock.

@@ -28,7 +28,13 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
             "storage options",
             host.storage_opt.as_ref().is_some_and(|s| !s.is_empty()),
         ),
-        ("annotations", host.annotations.as_ref().is_some_and(|s| !s.is_empty())),
+        (
+            "annotations",
+            host.annotations
+                .iter()
+                .flatten()
+                .any(|(name, _)| !crate::mend::annotation::ALL.contains(&name.as_str())),
+        ),
         (
             "volume drivers",
             host.volume_driver

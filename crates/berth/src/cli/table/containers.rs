@@ -1,7 +1,7 @@
 //! The commands about containers.
 
 use super::LIST;
-use super::run_flags::{CONTAINER, RUN};
+use super::run_flags::{CONTAINER, OWN, RUN};
 use crate::cli::flag::{Flag, many, on, one};
 use crate::cli::{Command, Words};
 use crate::commands::*;
@@ -40,7 +40,7 @@ pub const COMMANDS: &[Command] = &[
         "[OPTIONS] IMAGE [COMMAND] [ARG...]",
         "Create and run a new container from an image",
         Words::Command(1),
-        &[CONTAINER, RUN],
+        &[CONTAINER, OWN, RUN],
         run::run
     ),
     command!(
@@ -85,7 +85,7 @@ pub const COMMANDS: &[Command] = &[
         "[OPTIONS] IMAGE [COMMAND] [ARG...]",
         "Create a new container",
         Words::Command(1),
-        &[CONTAINER],
+        &[CONTAINER, OWN],
         run::create
     ),
     command!(

@@ -136,3 +136,9 @@ pub const RUN: &[Flag] = &[
     one("detach-keys", "Override the key sequence for detaching a container"),
     on("sig-proxy", "Proxy received signals to the process"),
 ];
+
+/// What Docker does not have.
+pub const OWN: &[Flag] = &[one(
+    "compat",
+    "What is done for images that this kernel does not suit (auto, off, patch)",
+)];

@@ -1,0 +1,189 @@
+//! What is done so that a container runs on a kernel that its image was not made for: what was asked for, what this kernel
+//! needs, and changed copies of the image's files in a layer of the engine's own.
+//!
+//! Nothing of it touches the image: its layers, blobs and digests stay what they are, and `--compat=off` shows them.
+
+use std::io::Read;
+
+use bollard_stubs::models::HostConfig;
+use compat::Version;
+use compat::mend::{Change, Plan};
+use errdefs::{Error, Result, Step};
+use snapshot::{Digest, Edit, Original, Store};
+
+/// Where in Docker's body it is asked for.
+pub mod annotation {
+    /// How much is done: `auto`, `off`, `patch`.
+    pub const COMPAT: &str = "berth.compat";
+    /// All of them.
+    pub const ALL: &[&str] = &[COMPAT];
+}
+
+/// Bigger files are left alone.
+const FILE_LIMIT: u64 = 256 << 20;
+/// No note names more files.
+const NAMED: usize = 3;
+
+/// How much is done without being asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// What this kernel makes necessary, and is safe.
+    #[default]
+    Auto,
+    /// Nothing.
+    Off,
+    /// As on a kernel without a vsyscall page: system calls are faster than its emulation.
+    Patch,
+}
+
+/// What a container asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// How much.
+    pub mode: Mode,
+}
+
+/// Reads what was asked for.
+pub fn asked(host: &HostConfig) -> Result<Asked> {
+    let given = |name: &str| host.annotations.as_ref().and_then(|a| a.get(name)).map(String::as_str);
+    let mode = match given(annotation::COMPAT) {
+        None | Some("auto" | "") => Mode::Auto,
+        Some("off") => Mode::Off,
+        Some("patch") => Mode::Patch,
+        Some(other) => {
+            return Err(Error::invalid(format!(
+                "invalid compat mode {other:?}: must be one of \"auto\", \"off\" or \"patch\""
+            )));
+        }
+    };
+    Ok(Asked { mode })
+}
+
+impl Asked {
+    /// What is to be changed in files, on this kernel.
+    pub fn plan(&self) -> Plan {
+        let native = cfg!(target_arch = "x86_64");
+        let vsyscall = match self.mode {
+            Mode::Off => false,
+            Mode::Patch => native,
+            Mode::Auto => native && !vsyscall_page(),
+        };
+        // Their notes are looked at only where files are looked at anyway: no library asks for a kernel as new as those
+        // that have all that containers need.
+        let notes = vsyscall.then(release).flatten();
+        Plan { vsyscall, notes }
+    }
+}
+
+/// Whether old programs' calls at fixed addresses arrive; where it cannot be seen they do.
+fn vsyscall_page() -> bool {
+    std::fs::read_to_string("/proc/self/maps").map_or(true, |maps| maps.contains("[vsyscall]"))
+}
+
+fn release() -> Option<Version> {
+    Version::parse(&rustix::system::uname().release().to_string_lossy())
+}
+
+/// Makes sure that the changed copies are there, and lays them over from now on. What the user should know.
+pub fn mend(store: &mut Store, layers: &[Digest], plan: &Plan) -> Result<Vec<String>> {
+    if plan.is_empty() {
+        return Ok(Vec::new());
+    }
+    let name = plan.name();
+    let mut notes = Vec::new();
+    for layer in layers {
+        let found = match store.amended(layer, &name)? {
+            Some(found) => found,
+            None => store.amend(layer, &name, &mut |original| change(original, plan))?,
+        };
+        notes.extend(found.notes);
+    }
+    store.lay_over(&name);
+    Ok(tell(&notes))
+}
+
+/// One file.
+fn change(mut original: Original<'_>, plan: &Plan) -> Result<Edit> {
+    let mut head = [0; 4];
+    let begins = original.size > 64 && original.file.read_exact(&mut head).is_ok() && plan.concerns(&head);
+    let shown = original.path.display();
+    if !begins {
+        return Ok(Edit::default());
+    }
+    if original.size > FILE_LIMIT {
+        let note = Some(format!("left /{shown}: it is bigger than {} MiB", FILE_LIMIT >> 20));
+        return Ok(Edit { content: None, note });
+    }
+    let mut content = head.to_vec();
+    content.reserve_exact(original.size as usize);
+    original
+        .file
+        .take(FILE_LIMIT)
+        .read_to_end(&mut content)
+        .step("read it")?;
+    let changes = plan.apply(&mut content);
+    if changes.is_empty() {
+        return Ok(Edit::default());
+    }
+    let done = changes.iter().any(Change::changes);
+    let words: Vec<String> = changes.iter().map(Change::to_string).collect();
+    let word = if done { "mended" } else { "left" };
+    Ok(Edit {
+        content: done.then_some(content),
+        note: Some(format!("{word} /{shown}: {}", words.join("; "))),
+    })
+}
+
+/// A line for what is mended, one for what is not.
+fn tell(notes: &[String]) -> Vec<String> {
+    let line = |word: &str, before: &str, after: &str| {
+        let files: Vec<&str> = notes
+            .iter()
+            .filter_map(|n| n.strip_prefix(word)?.split_once(": ").map(|(path, _)| path))
+            .collect();
+        let more = files.len().saturating_sub(NAMED);
+        let shown = files[..files.len() - more].join(", ");
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        (!files.is_empty()).then(|| format!("{before}{shown}{more}{after}"))
+    };
+    let mended = line(
+        "mended ",
+        "mended for this kernel (copies without calls into its vsyscall page; --compat=off shows the image's own): ",
+        "",
+    );
+    let left = line(
+        "left ",
+        "calls into the vsyscall page stay, and will end in a segmentation fault: ",
+        "",
+    );
+    mended.into_iter().chain(left).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_words() {
+        let with = |mode: &str| HostConfig {
+            annotations: Some([(annotation::COMPAT.to_owned(), mode.to_owned())].into()),
+            ..Default::default()
+        };
+        assert_eq!(asked(&HostConfig::default()).unwrap().mode, Mode::Auto);
+        assert_eq!(asked(&with("off")).unwrap().mode, Mode::Off);
+        assert!(asked(&with("perhaps")).is_err());
+        assert!(asked(&with("off")).unwrap().plan().is_empty());
+    }
+
+    #[test]
+    fn many_files_are_counted() {
+        let notes: Vec<String> = (0..5).map(|n| format!("mended /f{n}: x")).collect();
+        let told = tell(&notes);
+        assert!(told[0].ends_with(": /f0, /f1, /f2 and 2 more"), "{told:?}");
+        assert_eq!(told.len(), 1);
+    }
+}
