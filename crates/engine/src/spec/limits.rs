@@ -125,11 +125,14 @@ fn check_cpu(host: &HostConfig) -> Result<()> {
     if nanos > 0 && quota > 0 {
         return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set".into());
     }
-    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get()) as i64;
-    if nanos < 0 || nanos > cpus * 1_000_000_000 {
-        return invalid(format!(
-            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-        ));
+    if nanos != 0 {
+        // Takes a look at several files.
+        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get()) as i64;
+        if nanos < 0 || nanos > cpus * 1_000_000_000 {
+            return invalid(format!(
+                "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+            ));
+        }
     }
     if period != 0 && !(1000..=1_000_000).contains(&period) {
         return invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".into());
