@@ -31,12 +31,15 @@ use serde::{Deserialize, Serialize};
 pub const MESSAGE_LIMIT: usize = 4 << 20;
 /// No frame carries more.
 pub const FRAME_LIMIT: usize = 1 << 20;
+/// Descriptors that come with one message.
+pub const FDS_LIMIT: usize = 32;
 
 /// What a front door asks of a monitor.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// The first of all, from whoever started the monitor: the container is made, run it.
+    /// The first of all, from whoever started the monitor: the container is made, run it. With it come connections of
+    /// clients that were there before the start; what they ask is waiting in them.
     Begin {
         /// As [`Request::Attach`] with input, before the first byte is written.
         attach: bool,
@@ -254,7 +257,7 @@ pub fn send(stream: BorrowedFd<'_>, message: &impl Serialize, fds: &[BorrowedFd<
     let mut bytes = Vec::with_capacity(body.len() + 4);
     bytes.extend_from_slice(&(body.len() as u32).to_be_bytes());
     bytes.extend_from_slice(&body);
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_LIMIT))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(fds));
@@ -286,7 +289,7 @@ pub fn receive<T: for<'a> Deserialize<'a>>(stream: BorrowedFd<'_>) -> Result<Opt
 
 /// One `recvmsg`: how much was read, and the descriptors that came along (close-on-exec).
 pub fn receive_with_fds(stream: BorrowedFd<'_>, buffer: &mut [u8]) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_LIMIT))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC;
     let got = loop {

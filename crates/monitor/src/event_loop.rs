@@ -281,11 +281,21 @@ impl Monitor {
 
     fn accept(&mut self) {
         while let Some(Ok((socket, _))) = self.listener.as_ref().map(|l| l.accept()) {
-            let _ = socket.set_nonblocking(false);
-            let _ = socket.set_read_timeout(Some(CLIENT_PATIENCE));
-            let _ = socket.set_write_timeout(Some(CLIENT_PATIENCE));
-            self.admit(socket);
+            self.admit_patiently(socket);
         }
+    }
+
+    fn admit_patiently(&mut self, socket: UnixStream) {
+        let _ = socket.set_nonblocking(false);
+        let _ = socket.set_read_timeout(Some(CLIENT_PATIENCE));
+        let _ = socket.set_write_timeout(Some(CLIENT_PATIENCE));
+        self.admit(socket);
+    }
+
+    /// A client that was there before the start. What it asks has been sent already, so that it is heard before the first
+    /// output is read.
+    pub fn admit_early(&mut self, socket: OwnedFd) {
+        self.admit_patiently(UnixStream::from(socket));
     }
 
     /// Output goes to the log and to everybody who is attached.

@@ -60,8 +60,8 @@ pub fn run(roots: Roots, id: &str) -> i32 {
 /// The whole life, in order.
 fn live(roots: Roots, id: &str, starter: &UnixStream) -> Result<()> {
     engine::spec::get_ready();
-    let attach = match link::receive(std::os::fd::AsFd::as_fd(starter))? {
-        Some((Request::Begin { attach }, _)) => attach,
+    let (attach, early) = match link::receive(std::os::fd::AsFd::as_fd(starter))? {
+        Some((Request::Begin { attach }, early)) => (attach, early),
         Some(_) => return Err(Error::invalid("a monitor is told to begin first")),
         // The container was not made after all.
         None => return Ok(()),
@@ -71,7 +71,10 @@ fn live(roots: Roots, id: &str, starter: &UnixStream) -> Result<()> {
     let mut monitor = Monitor::new(roots, record)?;
     monitor.listen()?;
     match monitor.start(attach) {
-        Ok(warnings) => monitor.greet(starter, attach, warnings)?,
+        Ok(warnings) => {
+            monitor.greet(starter, attach, warnings)?;
+            early.into_iter().for_each(|socket| monitor.admit_early(socket));
+        }
         Err(error) => {
             monitor.tear_down_unstarted(&error);
             return Err(error);

@@ -116,6 +116,22 @@ pub fn set_dumpable(dumpable: bool) -> Result<()> {
         .map_err(errno)
 }
 
+/// A child that has ended and that nobody has collected yet; it is left as it is (waitid(2), `WNOWAIT`).
+pub fn ended_child() -> Option<i32> {
+    const P_ALL: u32 = 0;
+    const WNOHANG: u32 = 1;
+    const WEXITED: u32 = 4;
+    const WNOWAIT: u32 = 0x0100_0000;
+    /// Where `si_pid` is in 64-bit architectures' siginfo_t of 128 bytes, counted in ints.
+    const SI_PID: usize = 4;
+    let mut info = [0i32; 32];
+    let options = WNOHANG | WEXITED | WNOWAIT;
+    // SAFETY: `info` has the size of a siginfo_t and lives through the call; no usage is asked for.
+    let asked = unsafe { syscall!(Sysno::waitid, P_ALL, 0, info.as_mut_ptr(), options, 0) };
+    asked.ok()?;
+    Some(info[SI_PID]).filter(|pid| *pid > 0)
+}
+
 /// A session keyring of its own: keys of the caller do not reach the container (keyctl(2)).
 pub fn new_session_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: u32 = 1;
@@ -244,6 +260,17 @@ mod tests {
         let thread = std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_millis(200)));
         assert!(matches!(clone3(0, None), Err(rustix::io::Errno::DEADLK)));
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn an_ended_child_is_seen_and_stays() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id() as i32;
+        while ended_child().is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(ended_child(), Some(pid));
+        assert!(child.wait().unwrap().success());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `start`, `attach`, `stop`, `kill`, `restart`, `pause`, `wait`.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use errdefs::{Error, Kind, Result};
@@ -37,6 +37,11 @@ impl Engine {
     /// Starts it, and returns once its command runs. With `attach`, connected before the first byte is written.
     /// Kind `NotModified` when it runs already.
     pub fn start(&self, name: &str, attach: bool) -> Result<Option<Attached>> {
+        self.start_for(name, attach, &[])
+    }
+
+    /// As [`Engine::start`], with the clients that were there before (see [`super::early`]).
+    pub(super) fn start_for(&self, name: &str, attach: bool, early: &[OwnedFd]) -> Result<Option<Attached>> {
         let record = self.record(name)?;
         let running = || Ok(read_json::<Live>(&self.roots.live_state(&record.id))?.is_some());
         let Some(lock) = lock::take(&self.roots, &record.id, running)? else {
@@ -52,10 +57,10 @@ impl Engine {
             self.bring_to_rest(&record.id)?;
             // With the live directory the lock has gone, too.
             drop(lock);
-            return self.start(&record.id, attach);
+            return self.start_for(&record.id, attach, early);
         }
         let mut monitor = Monitor::start(&self.roots, &record.id, lock, record.ids.is_none())?;
-        monitor.begin(attach, record.tty()).map(Some)
+        monitor.begin_for(attach, record.tty(), early).map(Some)
     }
 
     /// Connects to a running container. Kind `Conflict` when it does not run.

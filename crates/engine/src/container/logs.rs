@@ -10,7 +10,7 @@ use errdefs::{Error, Result, Step};
 use serde::{Deserialize, Serialize};
 
 use super::status::{Status, status};
-use crate::Engine;
+use crate::{Engine, Roots};
 
 /// How often a follower looks for more.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
@@ -61,8 +61,8 @@ pub struct LogLine<'a> {
 }
 
 impl Engine {
-    /// Calls `sink` per entry, in order; with `follow` until the container ends, or until `sink` returns false.
-    pub fn logs(&self, name: &str, options: &LogOptions, sink: &mut dyn FnMut(LogEntry) -> bool) -> Result<()> {
+    /// A log to read from, for callers that do not want to sit and wait.
+    pub fn open_log(&self, name: &str, options: &LogOptions) -> Result<LogStream> {
         let record = self.record(name)?;
         if !options.stdout && !options.stderr {
             return Err(Error::invalid("you must choose at least one stream"));
@@ -74,25 +74,47 @@ impl Engine {
                 "configured logging driver does not support reading",
             ));
         }
-        let path = self.roots.log(&record.id);
-        let mut reader = LogReader::open(&path, options.tail)?;
-        loop {
-            // Looked at before reading: what is written after that is read, or there is another round.
-            let alive =
-                options.follow && matches!(status(&self.roots, &record.id)?, Status::Alive(_) | Status::Changing);
-            while let Some(entry) = reader.next()? {
-                if options.until.is_some_and(|until| nanoseconds(&entry.time) > until) {
-                    return Ok(());
-                }
-                if options.wants(&entry) && !sink(entry) {
-                    return Ok(());
-                }
-            }
-            if !alive {
-                return Ok(());
-            }
+        Ok(LogStream {
+            reader: LogReader::open(&self.roots.log(&record.id), options.tail)?,
+            roots: self.roots.clone(),
+            id: record.id,
+            options: options.clone(),
+        })
+    }
+
+    /// Calls `sink` per entry, in order; with `follow` until the container ends, or until `sink` returns false.
+    pub fn logs(&self, name: &str, options: &LogOptions, sink: &mut dyn FnMut(LogEntry) -> bool) -> Result<()> {
+        let mut stream = self.open_log(name, options)?;
+        while stream.read(sink)? {
             std::thread::sleep(LOOK_AGAIN);
         }
+        Ok(())
+    }
+}
+
+/// A log that is being read.
+pub struct LogStream {
+    reader: LogReader,
+    roots: Roots,
+    id: String,
+    options: LogOptions,
+}
+
+impl LogStream {
+    /// Hands on what is there; false when nothing more will come, or the sink wants no more.
+    pub fn read(&mut self, sink: &mut dyn FnMut(LogEntry) -> bool) -> Result<bool> {
+        let options = &self.options;
+        // Looked at before reading: what is written after that is read, or there is another round.
+        let alive = options.follow && matches!(status(&self.roots, &self.id)?, Status::Alive(_) | Status::Changing);
+        while let Some(entry) = self.reader.next()? {
+            if options.until.is_some_and(|until| nanoseconds(&entry.time) > until) {
+                return Ok(false);
+            }
+            if options.wants(&entry) && !sink(entry) {
+                return Ok(false);
+            }
+        }
+        Ok(alive)
     }
 }
 

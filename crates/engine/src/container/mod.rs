@@ -6,6 +6,7 @@
 
 pub mod amend;
 pub mod create;
+pub mod early;
 pub mod exec;
 pub mod exec_object;
 pub mod files;
@@ -28,5 +29,5 @@ pub mod top;
 pub use exec::{ExecOptions, Execed};
 pub use life::WaitCondition;
 pub use list::ListOptions;
-pub use logs::{LogEntry, LogOptions};
+pub use logs::{LogEntry, LogOptions, LogStream};
 pub use record::{Ended, Live, LiveStatus, Record};
