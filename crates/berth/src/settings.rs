@@ -33,9 +33,18 @@ pub fn explain(error: errdefs::Error) -> errdefs::Error {
 pub fn registry() -> Result<registry::Client> {
     let config = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
     let config = config.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
-    let insecure = std::env::var("BERTH_INSECURE_REGISTRIES").unwrap_or_default();
     registry::Client::new(registry::Options {
         docker_config: config.map(|dir| dir.join("config.json")),
+        ..registry_of_the_server()
+    })
+}
+
+/// How registries are spoken to, without anybody's credentials.
+pub fn registry_of_the_server() -> registry::Options {
+    let insecure = std::env::var("BERTH_INSECURE_REGISTRIES").unwrap_or_default();
+    registry::Options {
+        docker_config: None,
+        credentials: None,
         insecure: insecure
             .split(',')
             .map(str::trim)
@@ -45,5 +54,5 @@ pub fn registry() -> Result<registry::Client> {
         proxy_env: std::env::vars()
             .filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"))
             .collect(),
-    })
+    }
 }

@@ -45,6 +45,7 @@ struct Entry {
 /// What is known of registries: the user's credentials, and tokens got for them.
 pub struct Auth {
     path: Option<PathBuf>,
+    given: Option<super::Credentials>,
     config: OnceLock<DockerConfig>,
     /// Authorization headers by registry, repository and actions.
     headers: Mutex<HashMap<(String, String, String), String>>,
@@ -52,9 +53,10 @@ pub struct Auth {
 }
 
 impl Auth {
-    pub fn new(path: Option<PathBuf>) -> Self {
+    pub fn new(path: Option<PathBuf>, given: Option<super::Credentials>) -> Self {
         Auth {
             path,
+            given,
             config: OnceLock::new(),
             headers: Mutex::default(),
             found: Mutex::default(),
@@ -106,6 +108,12 @@ impl Auth {
     }
 
     fn credentials(&self, registry: &str) -> Result<Option<Credentials>> {
+        if let Some(given) = self.given.as_ref().filter(|g| g.registry == registry) {
+            return Ok(Some(Credentials {
+                user: given.user.clone(),
+                secret: given.secret.clone(),
+            }));
+        }
         let mut found = self.found.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(known) = found.get(registry) {
             return Ok(known.clone());
@@ -309,7 +317,7 @@ mod tests {
             STANDARD.encode("me:pass:word")
         );
         std::fs::write(&path, text).unwrap();
-        let auth = Auth::new(Some(path));
+        let auth = Auth::new(Some(path), None);
         let found = auth.credentials("reg.example").unwrap().unwrap();
         assert_eq!((found.user.as_str(), found.secret.as_str()), ("me", "pass:word"));
         assert!(!auth.has_credentials("other.example"));

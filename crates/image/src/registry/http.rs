@@ -65,7 +65,7 @@ impl Http {
             .timeout_per_read(Some(Duration::from_secs(60)))
             .proxy(proxy(&options)?)
             .build();
-        let auth = Auth::new(options.docker_config.clone());
+        let auth = Auth::new(options.docker_config.clone(), options.credentials.clone());
         Ok(Http {
             inner: Arc::new(Inner {
                 agent: config.new_agent(),

@@ -26,6 +26,25 @@ pub struct Options {
     pub insecure: Vec<String>,
     /// `http_proxy` and its like, by name.
     pub proxy_env: Vec<(String, String)>,
+    /// Before those of `docker_config`.
+    pub credentials: Option<Credentials>,
+}
+
+/// What a user shows to one registry.
+#[derive(Clone)]
+pub struct Credentials {
+    /// `host[:port]`, as in [`Reference`]: nobody else gets them.
+    pub registry: String,
+    /// A name, or `<token>`.
+    pub user: String,
+    /// A password, or an identity token.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials for {}", self.registry)
+    }
 }
 
 /// Talks to any number of registries.
