@@ -3,6 +3,7 @@
 //! Every test has its own data and run directories, so that all of them run at once. They need root and a real kernel;
 //! what they need besides is installed by `scripts/test`, and what is missing fails the test.
 
+pub mod api;
 pub mod machine;
 pub mod old;
 pub mod registry;
@@ -188,7 +189,7 @@ impl Berth {
     }
 
     /// Full ids that were printed: their cgroups must be gone in the end.
-    fn remember(&self, out: &str) {
+    pub fn remember(&self, out: &str) {
         let id = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
         self.ids
             .lock()

@@ -14,6 +14,7 @@ const LEVELS: &[(&str, u32)] = &[
     ("compat", 1),
     ("engine", 2),
     ("monitor", 3),
+    ("api", 3),
     ("berth", 4),
 ];
 /// Where a container may be made.

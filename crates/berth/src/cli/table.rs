@@ -125,6 +125,27 @@ const COMMANDS: &[Command] = &[
         info::version
     ),
     command!(
+        "api",
+        &[],
+        "[OPTIONS]",
+        "Serve Docker Engine's API",
+        Words::None,
+        &[&[
+            many("host", "Where to listen: unix://PATH").short('H'),
+            one("group", "Group for the unix socket").short('G'),
+        ]],
+        api::api
+    ),
+    command!(
+        "system dial-stdio",
+        &[],
+        "",
+        "Proxy the stdio stream to the API's connection",
+        Words::None,
+        &[],
+        api::dial_stdio
+    ),
+    command!(
         "tour",
         &[],
         "",
@@ -172,5 +193,4 @@ pub const LATER: &[&str] = &[
     "system",
     "trust",
     "volume",
-    "api",
 ];

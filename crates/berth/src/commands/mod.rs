@@ -1,5 +1,6 @@
 //! One file a command, or a few that belong together.
 
+pub mod api;
 pub mod archives;
 pub mod attach;
 pub mod commit;

@@ -1,0 +1,72 @@
+//! One request on its way to a handler.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine::Engine;
+use errdefs::{Error, Kind, Result, Step};
+use hyper::HeaderMap;
+use hyper::body::Incoming;
+
+use crate::Server;
+use crate::query::Query;
+use crate::reply::Reply;
+use crate::version::Version;
+
+/// Everything of a request that a handler may want.
+pub struct Call {
+    /// What all connections share.
+    pub server: Arc<Server>,
+    /// Of the API, as the client speaks it.
+    pub version: Version,
+    /// What stands in the path's places, percent-encoding taken off.
+    pub params: Vec<String>,
+    /// After the question mark.
+    pub query: Query,
+    /// HTTP's.
+    pub headers: HeaderMap,
+    /// All of the body, for handlers that want it so.
+    pub body: Bytes,
+    /// The body as it comes, for the others.
+    pub incoming: Option<Incoming>,
+    /// Whether the client asked for an upgrade of the connection, and to what.
+    pub upgrade: Option<String>,
+}
+
+impl Call {
+    /// What stands in the path's first place: mostly a name.
+    pub fn name(&self) -> &str {
+        self.params.first().map_or("", String::as_str)
+    }
+
+    /// The `filters` parameter.
+    pub fn filters(&self) -> Result<Vec<(String, String)>> {
+        crate::filters::parse(self.query.text("filters"))
+    }
+
+    /// Whether the client speaks at least this version.
+    pub fn since(&self, minor: u32) -> bool {
+        self.version >= Version(1, minor)
+    }
+}
+
+/// Calls the engine on a thread for blocking work.
+pub async fn blocking<T, F>(server: &Arc<Server>, call: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce(&Engine) -> Result<T> + Send + 'static,
+{
+    let server = server.clone();
+    let done = tokio::task::spawn_blocking(move || server.engines.with(call)).await;
+    done.step("do what was asked")?
+}
+
+/// A handler that is one call of the engine.
+pub async fn simple(call: Call, handler: fn(&Engine, &Call) -> Result<Reply>) -> Result<Reply> {
+    blocking(&call.server.clone(), move |engine| handler(engine, &call)).await
+}
+
+/// What the engine does not do yet.
+pub fn not_yet(what: &str) -> Error {
+    Error::new(Kind::NotImplemented, format!("{what}: not supported yet"))
+}

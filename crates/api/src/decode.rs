@@ -1,0 +1,142 @@
+//! JSON bodies, read as Go's decoder reads them: names in any case, nulls as absent, unknown fields passed over.
+
+use errdefs::{Error, Result};
+use hyper::HeaderMap;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The body; `None` when there is none, which is no error.
+pub fn body<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<Option<T>> {
+    let Some(value) = value(headers, bytes)? else {
+        return Ok(None);
+    };
+    from_value(value).map(Some)
+}
+
+/// A body that has to be there.
+pub fn required<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T> {
+    body(headers, bytes)?.ok_or_else(|| Error::invalid("invalid JSON: got EOF while reading request body"))
+}
+
+/// What there is, before it is given a type.
+pub fn value(headers: &HeaderMap, bytes: &[u8]) -> Result<Option<Value>> {
+    let kind = headers.get(CONTENT_TYPE).map(|v| v.to_str().unwrap_or_default());
+    match kind {
+        None if bytes.is_empty() => return Ok(None),
+        None => return Err(Error::invalid("malformed Content-Type header (): mime: no media type")),
+        Some(kind) => check_type(kind)?,
+    }
+    if bytes.is_empty() {
+        let said = headers.get(CONTENT_LENGTH).is_some_and(|l| l != "0");
+        return match said {
+            true => Err(Error::invalid("invalid JSON: got EOF while reading request body")),
+            false => Ok(None),
+        };
+    }
+    let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
+    let value = match stream.next() {
+        None => return Err(Error::invalid("invalid JSON: got EOF while reading request body")),
+        Some(Err(e)) if e.is_eof() => return Err(Error::invalid("invalid JSON: unexpected EOF")),
+        Some(Err(e)) => return Err(Error::invalid(format!("invalid JSON: {e}"))),
+        Some(Ok(value)) => value,
+    };
+    let rest = bytes.get(stream.byte_offset()..).unwrap_or_default();
+    match rest.iter().all(u8::is_ascii_whitespace) {
+        true => Ok(Some(value)),
+        false => Err(Error::invalid("unexpected content after JSON")),
+    }
+}
+
+fn check_type(kind: &str) -> Result<()> {
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "application/json" => Ok(()),
+        "" => Err(Error::invalid("malformed Content-Type header (): mime: no media type")),
+        _ => Err(Error::invalid(format!(
+            "unsupported Content-Type header ({kind}): must be 'application/json'"
+        ))),
+    }
+}
+
+/// A value as a type; nulls count as absent.
+pub fn from_value<T: DeserializeOwned>(mut value: Value) -> Result<T> {
+    without_nulls(&mut value);
+    serde_json::from_value(value).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))
+}
+
+fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, v| !v.is_null());
+            fields.values_mut().for_each(without_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_nulls),
+        _ => {}
+    }
+}
+
+/// A field under whatever case it was written in.
+fn field<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    let fields = value.as_object_mut()?;
+    if !fields.contains_key(name) {
+        let other = fields.keys().find(|k| k.eq_ignore_ascii_case(name))?.clone();
+        let moved = fields.remove(&other)?;
+        fields.insert(name.to_owned(), moved);
+    }
+    fields.get_mut(name)
+}
+
+/// Fields that may be one word instead of a list (moby's `StrSlice`).
+pub fn words_to_lists(value: &mut Value, names: &[&str]) {
+    for name in names {
+        if let Some(field) = field(value, name)
+            && let Value::String(word) = field
+        {
+            *field = Value::Array(vec![Value::String(std::mem::take(word))]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::models::ContainerCreateBody;
+    use hyper::header::HeaderValue;
+
+    fn read(text: &str) -> Result<Option<ContainerCreateBody>> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("1"));
+        body(&headers, text.as_bytes())
+    }
+
+    #[test]
+    fn bad_bodies_get_dockers_words() {
+        for (text, words) in [
+            ("", "invalid JSON: got EOF while reading request body"),
+            ("{", "invalid JSON: unexpected EOF"),
+            ("{} x", "unexpected content after JSON"),
+            ("{\"Image\":5}", "invalid JSON: "),
+            ("nope", "invalid JSON: "),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.starts_with(words), "{text}: {error}");
+        }
+        assert_eq!(
+            read("{\"Image\":\"x\",\"Cmd\":null,\"Unknown\":1}")
+                .unwrap()
+                .unwrap()
+                .image
+                .unwrap(),
+            "x"
+        );
+        assert!(body::<Value>(&HeaderMap::new(), b"{}").is_err());
+        assert!(body::<Value>(&HeaderMap::new(), b"").unwrap().is_none());
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        assert!(read(&"[".repeat(100_000)).is_err());
+    }
+}

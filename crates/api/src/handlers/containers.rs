@@ -1,0 +1,128 @@
+//! Containers: everything that is one call and one answer.
+
+use engine::Engine;
+use engine::container::ListOptions;
+use engine::image::Platform;
+use errdefs::{Error, Result};
+
+use crate::call::{Call, not_yet};
+use crate::decode;
+use crate::reply::Reply;
+
+/// `docker ps`.
+pub fn list(engine: &Engine, call: &Call) -> Result<Reply> {
+    let mut filters = call.filters()?;
+    for name in ["before", "since"] {
+        filters.extend(call.query.text(name).map(|v| (name.to_owned(), v.to_owned())));
+    }
+    let options = ListOptions {
+        all: call.query.on("all"),
+        latest: false,
+        last: call
+            .query
+            .number("limit")?
+            .and_then(|n| usize::try_from(n).ok())
+            .filter(|n| *n > 0),
+        size: call.query.on("size"),
+        filters,
+    };
+    Ok(Reply::json(200, &engine.list(&options)?))
+}
+
+/// `docker create`.
+pub fn create(engine: &Engine, call: &Call) -> Result<Reply> {
+    let mut body = decode::value(&call.headers, &call.body)?
+        .ok_or_else(|| Error::invalid("invalid JSON: got EOF while reading request body"))?;
+    decode::words_to_lists(&mut body, &["Cmd", "Entrypoint"]);
+    let body = decode::from_value(body)?;
+    let platform = call.query.text("platform").map(Platform::parse).transpose()?;
+    let made = engine.create(call.query.text("name"), &body, platform.as_ref())?;
+    Ok(Reply::json(201, &made))
+}
+
+/// `docker inspect`.
+pub fn inspect(engine: &Engine, call: &Call) -> Result<Reply> {
+    Ok(Reply::json(200, &engine.inspect(call.name())?))
+}
+
+/// `docker top`.
+pub fn top(engine: &Engine, call: &Call) -> Result<Reply> {
+    let arguments = call.query.text("ps_args").unwrap_or_default().split_ascii_whitespace();
+    let arguments: Vec<String> = arguments.map(String::from).collect();
+    Ok(Reply::json(200, &engine.top(call.name(), &arguments)?))
+}
+
+/// `docker start`: with everybody who has attached, or waits, already.
+pub fn start(engine: &Engine, call: &Call) -> Result<Reply> {
+    if !call.body.is_empty() && call.body.as_ref() != b"{}" {
+        return Err(Error::invalid(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+        ));
+    }
+    let id = engine.find(call.name())?.id;
+    engine.start_with(&id, &call.server.pending.take(&id))?;
+    Ok(Reply::nothing())
+}
+
+/// `docker stop`.
+pub fn stop(engine: &Engine, call: &Call) -> Result<Reply> {
+    engine.stop(call.name(), call.query.text("signal"), call.query.number("t")?)?;
+    Ok(Reply::nothing())
+}
+
+/// `docker restart`.
+pub fn restart(engine: &Engine, call: &Call) -> Result<Reply> {
+    engine.restart(call.name(), call.query.text("signal"), call.query.number("t")?)?;
+    Ok(Reply::nothing())
+}
+
+/// `docker kill`.
+pub fn kill(engine: &Engine, call: &Call) -> Result<Reply> {
+    engine.kill(call.name(), call.query.text("signal").unwrap_or("KILL"))?;
+    Ok(Reply::nothing())
+}
+
+/// `docker pause`.
+pub fn pause(engine: &Engine, call: &Call) -> Result<Reply> {
+    engine.pause(call.name(), true)?;
+    Ok(Reply::nothing())
+}
+
+/// `docker unpause`.
+pub fn unpause(engine: &Engine, call: &Call) -> Result<Reply> {
+    engine.pause(call.name(), false)?;
+    Ok(Reply::nothing())
+}
+
+/// `docker rename`.
+pub fn rename(engine: &Engine, call: &Call) -> Result<Reply> {
+    let name = call.query.text("name").unwrap_or_default();
+    engine.rename(call.name(), name)?;
+    Ok(Reply::nothing())
+}
+
+/// The terminal's size.
+pub fn resize(engine: &Engine, call: &Call) -> Result<Reply> {
+    let (rows, cols) = size(call)?;
+    engine.resize(call.name(), rows, cols)?;
+    Ok(Reply::status(200))
+}
+
+/// `h` and `w`.
+pub fn size(call: &Call) -> Result<(u16, u16)> {
+    let side = |name: &str, words: &str| {
+        let text = call.query.text(name).unwrap_or_default();
+        let number = text.parse::<u32>().ok().and_then(|n| u16::try_from(n).ok());
+        number.ok_or_else(|| Error::invalid(format!("invalid resize {words} {text:?}: it is no number of 16 bits")))
+    };
+    Ok((side("h", "height")?, side("w", "width")?))
+}
+
+/// `docker rm`.
+pub fn delete(engine: &Engine, call: &Call) -> Result<Reply> {
+    if call.query.on("link") {
+        return Err(not_yet("removing a link"));
+    }
+    engine.remove(call.name(), call.query.on("force"), call.query.on("v"))?;
+    Ok(Reply::nothing())
+}

@@ -1,0 +1,35 @@
+//! Volumes.
+
+use engine::Engine;
+use engine::models::{VolumeCreateRequest, VolumeListResponse};
+use errdefs::Result;
+
+use crate::call::Call;
+use crate::decode;
+use crate::reply::Reply;
+
+/// `docker volume ls`.
+pub fn list(engine: &Engine, call: &Call) -> Result<Reply> {
+    let body = VolumeListResponse {
+        volumes: Some(engine.volumes(&call.filters()?)?),
+        warnings: Some(Vec::new()),
+    };
+    Ok(Reply::json(200, &body))
+}
+
+/// `docker volume create`.
+pub fn create(engine: &Engine, call: &Call) -> Result<Reply> {
+    let request: VolumeCreateRequest = decode::required(&call.headers, &call.body)?;
+    Ok(Reply::json(201, &engine.create_volume(&request)?))
+}
+
+/// `docker volume inspect`.
+pub fn inspect(engine: &Engine, call: &Call) -> Result<Reply> {
+    Ok(Reply::json(200, &engine.volume(call.name())?))
+}
+
+/// `docker volume rm`.
+pub fn delete(engine: &Engine, call: &Call) -> Result<Reply> {
+    engine.remove_volume(call.name(), call.query.on("force"))?;
+    Ok(Reply::nothing())
+}
