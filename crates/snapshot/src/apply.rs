@@ -362,7 +362,7 @@ impl Unpacker {
     }
 }
 
-fn times(mtime: (i64, u32)) -> Timestamps {
+pub fn times(mtime: (i64, u32)) -> Timestamps {
     let time = Timespec {
         tv_sec: mtime.0,
         tv_nsec: i64::from(mtime.1),

@@ -22,12 +22,14 @@ mod pack;
 mod store;
 mod tar;
 mod tree;
+mod unpack;
 mod upper;
 
 pub use amend::{Amended, Edit, Original};
 pub use mount::{Mounted, Writable};
 pub use oci_spec::image::Digest;
-pub use pack::Ids;
+pub use pack::{Ids, inside, pack};
 pub use store::{Doomed, Layer, Store};
 pub use tree::{copy_tree, disk_usage, remove_tree};
+pub use unpack::Unpack;
 pub use upper::{Change, ChangeKind};

@@ -120,6 +120,26 @@ fn walk_at(
     Ok(())
 }
 
+/// Writes one file, or a directory with all that is in it, as a tar in which it is called `path`.
+pub fn pack(
+    dir: BorrowedFd<'_>,
+    name: &std::ffi::CStr,
+    path: &[u8],
+    ids: Option<Ids>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let stat = stat(dir, name)?.ok_or_else(|| Error::not_found(format!("{}: it is gone", name.to_string_lossy())))?;
+    let found = Found { dir, name, path, stat };
+    let mut packer = Packer::new(out, ids);
+    packer.add(&found)?;
+    if found.kind() == FileType::Directory
+        && let Some(below) = enter(dir, name)?
+    {
+        walk_at(below.as_fd(), path, 0, &mut |found| packer.add(found))?;
+    }
+    packer.finish()
+}
+
 /// A tar that is being written.
 pub struct Packer<'a> {
     out: &'a mut dyn Write,
@@ -335,6 +355,16 @@ fn capability(value: &mut Vec<u8>, ids: Option<Ids>) {
     {
         value.truncate(20);
         value[3] = 2;
+    }
+}
+
+/// The other way round: they become those of this user namespace's root.
+pub fn own_capability(value: &mut Vec<u8>, ids: Option<Ids>) {
+    if let (20, Some(ids)) = (value.len(), ids)
+        && value[3] == 2
+    {
+        value[3] = 3;
+        value.extend(ids.first.to_le_bytes());
     }
 }
 

@@ -150,6 +150,35 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
         .map_err(errno)
 }
 
+/// A user namespace in which `0..count` are the host's ids from `first` on. It lives as long as its descriptor, or
+/// something that was made with it.
+pub fn user_namespace(first: u32, count: u32) -> Result<OwnedFd> {
+    let flags = u64::from(linux_raw_sys::general::CLONE_NEWUSER | SIGCHLD);
+    // SAFETY: the child gets a copy of everything. It waits for its end and nothing else, so that other threads of the
+    // caller do not matter.
+    let pid = match unsafe { syscall!(Sysno::clone, flags, 0, 0, 0, 0) }.map_err(errno)? {
+        0 => loop {
+            // SAFETY: it waits for nothing, without a time limit; no memory is passed.
+            let _ = unsafe { syscall!(Sysno::ppoll, 0, 0, 0, 0, 0) };
+        },
+        pid => pid as i32,
+    };
+    let io = |e: std::io::Error| {
+        e.raw_os_error()
+            .map_or(rustix::io::Errno::IO, rustix::io::Errno::from_raw_os_error)
+    };
+    let map = |file: &str| std::fs::write(format!("/proc/{pid}/{file}"), format!("0 {first} {count}")).map_err(io);
+    let opened = map("uid_map").and_then(|()| map("gid_map")).and_then(|()| {
+        let file = std::fs::File::open(format!("/proc/{pid}/ns/user")).map_err(io)?;
+        Ok(OwnedFd::from(file))
+    });
+    let _ = kill(pid, 9);
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+    }
+    opened
+}
+
 /// Closes every descriptor from `first` on but one, now. For a forked process that goes on with that one alone: what else
 /// its memory knows of descriptors is a copy, which it has no use for.
 pub fn close_others(first: u32, kept: &OwnedFd) -> Result<()> {

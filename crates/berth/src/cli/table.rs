@@ -175,7 +175,6 @@ pub const LATER: &[&str] = &[
     "config",
     "container",
     "context",
-    "cp",
     "image",
     "login",
     "logout",

@@ -5,6 +5,7 @@ pub mod archives;
 pub mod attach;
 pub mod commit;
 pub mod completion;
+pub mod cp;
 pub mod events;
 pub mod exec;
 pub mod history;

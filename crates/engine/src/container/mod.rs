@@ -5,11 +5,13 @@
 //! [`status`].
 
 pub mod amend;
+pub mod archive;
 pub mod create;
 pub mod early;
 pub mod exec;
 pub mod exec_object;
 pub mod files;
+mod inside;
 pub mod inspect;
 pub mod life;
 pub mod list;
@@ -26,6 +28,7 @@ pub mod spawn;
 pub mod status;
 pub mod top;
 
+pub use archive::{PathStat, PutOptions};
 pub use exec::{ExecOptions, Execed};
 pub use life::WaitCondition;
 pub use list::ListOptions;

@@ -212,6 +212,19 @@ pub const COMMANDS: &[Command] = &[
         logs::logs
     ),
     command!(
+        "cp",
+        &["container cp"],
+        "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n       berth cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+        "Copy files/folders between a container and the local filesystem",
+        Words::Exactly(2),
+        &[&[
+            on("archive", "Archive mode (copy all uid/gid information)").short('a'),
+            on("follow-link", "Always follow symbol link in SRC_PATH").short('L'),
+            on("quiet", "Suppress progress output during copy").short('q'),
+        ]],
+        cp::cp
+    ),
+    command!(
         "update",
         &["container update"],
         "[OPTIONS] CONTAINER [CONTAINER...]",
