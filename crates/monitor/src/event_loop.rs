@@ -128,7 +128,7 @@ impl Monitor {
             warnings,
             view,
         } = bring_up(&self.roots, &self.record)?;
-        created.started()?;
+        created.started(&mut runtime::no_listener)?;
         self.started_at = now();
         self.view = view;
         self.run = Some(Run {

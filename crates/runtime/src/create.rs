@@ -268,7 +268,9 @@ impl Child {
         match (self.socket.receive()?, told) {
             (Some((FromInit::Ready, mut fds)), Ok(())) => Ok((fds.pop(), warnings)),
             (Some((FromInit::Failed(wire), _)), _) => Err(wire.into()),
-            (Some((FromInit::Born { .. }, _)), Ok(())) => Err(Error::system("init said something out of turn")),
+            (Some((FromInit::Born { .. } | FromInit::Listener, _)), Ok(())) => {
+                Err(Error::system("init said something out of turn"))
+            }
             (_, Err(error)) => Err(error),
             (None, Ok(())) => Err(Error::system(
                 "the container's first process was killed while it was set up",

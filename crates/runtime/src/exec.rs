@@ -12,7 +12,7 @@ use crate::namespaces::Namespaces;
 use crate::process::{Plan, set_limits, set_oom_score, take_streams};
 use crate::schedule::Affinity;
 use crate::sync::{FromInit, Socket, ToInit};
-use crate::{Exec, Execed, Stdio, cgroup};
+use crate::{Exec, Execed, Stdio, TakeListener, cgroup};
 
 /// Starts a process inside a running container and returns once it executed its command. The caller is its parent, and
 /// single-threaded.
@@ -47,7 +47,8 @@ pub fn exec(request: Exec<'_>) -> Result<Execed> {
                 .and_then(|()| entrance.join(pid))
                 .and_then(|()| set_limits(pid, request.process.rlimits().as_deref().unwrap_or_default()))
                 .and_then(|()| set_oom_score(pid, request.process));
-            match outside.and_then(|()| follow(&ours, terminal)) {
+            match outside.and_then(|()| follow(&ours, terminal, &mut |listener| (request.take_listener)(pid, listener)))
+            {
                 Ok(console) => Ok(Execed { pid, pidfd, console }),
                 Err(error) => {
                     let _ = sys::process::pidfd_send_signal(pidfd.as_fd(), 9);
@@ -60,13 +61,14 @@ pub fn exec(request: Exec<'_>) -> Result<Execed> {
 }
 
 /// Lets it go on, and waits until it is the command; the terminal's master.
-fn follow(socket: &Socket, terminal: bool) -> Result<Option<OwnedFd>> {
+fn follow(socket: &Socket, terminal: bool, take: &mut TakeListener<'_>) -> Result<Option<OwnedFd>> {
     // If it cannot be told it has failed before, and says why.
     let told = socket.send(&ToInit::Execute, &[]);
     let mut console = None;
     loop {
         match socket.receive()? {
             Some((FromInit::Ready, mut fds)) => console = fds.pop(),
+            Some((FromInit::Listener, mut fds)) => fds.pop().map_or(Ok(()), &mut *take)?,
             Some((FromInit::Failed(wire), _)) => return Err(wire.into()),
             Some((FromInit::Born { .. }, _)) => return Err(Error::system("the process said something out of turn")),
             None if terminal && console.is_none() => {
@@ -129,6 +131,6 @@ fn live(
     }
     sys::process::close_on_exec_from(3 + preserved).errno_step("close descriptors")?;
     sys::signal::reset();
-    plan.drop_privileges()?;
+    plan.drop_privileges(parent)?;
     Err(plan.command.execute())
 }

@@ -100,8 +100,9 @@ impl Init<'_> {
         if let Some(door) = self.door.take() {
             // Nobody knows how long it waits: nothing of the caller's stays open meanwhile.
             sys::process::close_others(3 + self.preserved, &door).errno_step("close descriptors")?;
-            // Closed with the others, and not to be closed again.
-            std::mem::forget(std::mem::replace(&mut self.parent, Socket::accept(&door)?));
+            let visitor = Socket::accept(&door)?;
+            // Its descriptor is closed, and its number may be the visitor's now: it is not to be closed again.
+            std::mem::forget(std::mem::replace(&mut self.parent, visitor));
         }
         wait_for_word(&self.parent)?;
         self.hooks(pid, "startContainer", Hooks::start_container)?;
@@ -110,7 +111,7 @@ impl Init<'_> {
             reaper::split()?;
         }
         sys::signal::reset();
-        self.plan.drop_privileges()?;
+        self.plan.drop_privileges(&self.parent)?;
         Err(self.plan.command.execute())
     }
 

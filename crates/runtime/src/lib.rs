@@ -141,20 +141,36 @@ pub fn door(path: &Path) -> Result<OwnedFd> {
     sync::Socket::listen(path)
 }
 
+/// Gets the descriptor at which a process's calls arrive that its seccomp filter passes on (`SCMP_ACT_NOTIFY`): see
+/// `sys::seccomp::receive`. Called before the process executes its command, and only if the filter has such a rule. With
+/// an error the process is given up. Dropped, it makes these calls fail with ENOSYS.
+pub type TakeListener<'a> = dyn FnMut(OwnedFd) -> Result<()> + 'a;
+
+/// For who makes no use of one: a filter that asks for it is refused.
+pub fn no_listener(_: OwnedFd) -> Result<()> {
+    Err(errdefs::Error::not_yet("a seccomp profile that passes calls on"))
+}
+
 /// Lets the init at this door execute the command; returns once it did, or with the reason why not (kinds
 /// `CommandNotFound` and `CommandNotExecutable`, in Docker's words).
-pub fn knock(path: &Path) -> Result<()> {
+pub fn knock(path: &Path, take: &mut TakeListener<'_>) -> Result<()> {
     let init = sync::Socket::connect(path)?;
     init.send(&sync::ToInit::Execute, &[])?;
-    outcome(&init)
+    outcome(&init, take)
 }
 
 /// The socket closes with the execve: nothing to read is the good news.
-fn outcome(init: &sync::Socket) -> Result<()> {
-    match init.receive::<sync::FromInit>()? {
-        None => Ok(()),
-        Some((sync::FromInit::Failed(wire), _)) => Err(wire.into()),
-        Some(_) => Err(errdefs::Error::system("init said something out of turn")),
+fn outcome(init: &sync::Socket, take: &mut TakeListener<'_>) -> Result<()> {
+    loop {
+        match init.receive::<sync::FromInit>()? {
+            None => return Ok(()),
+            Some((sync::FromInit::Listener, mut fds)) => {
+                let listener = fds.pop();
+                take(listener.ok_or_else(|| errdefs::Error::system("the seccomp listener did not come"))?)?;
+            }
+            Some((sync::FromInit::Failed(wire), _)) => return Err(wire.into()),
+            Some(_) => return Err(errdefs::Error::system("init said something out of turn")),
+        }
     }
 }
 
@@ -175,9 +191,9 @@ pub struct Created {
 
 impl Created {
     /// Without a door: waits until the command executes; the reason if it does not, as [`knock`].
-    pub fn started(&mut self) -> Result<()> {
+    pub fn started(&mut self, take: &mut TakeListener<'_>) -> Result<()> {
         let init = self.init.take();
-        init.map_or(Ok(()), |init| outcome(&init))
+        init.map_or(Ok(()), |init| outcome(&init, take))
     }
 }
 
@@ -201,6 +217,8 @@ pub struct Exec<'a> {
     pub outlives: bool,
     /// So many of the caller's descriptors, from 3 on, are the process's.
     pub preserved: u32,
+    /// Gets its number and its listener, as [`TakeListener`] says.
+    pub take_listener: &'a mut dyn FnMut(i32, OwnedFd) -> Result<()>,
 }
 
 /// What [`exec`] started.

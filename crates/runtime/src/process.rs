@@ -8,19 +8,20 @@ use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process, Spec};
 use rustix::fs::{Gid, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
-use sys::seccomp::Instruction;
 
 use crate::Stdio;
 use crate::capabilities::Sets;
 use crate::command::Command;
 use crate::schedule::Schedule;
+use crate::seccomp::Compiled;
+use crate::sync::{FromInit, Socket};
 
 /// Everything about a process that can be worked out before it exists.
 pub struct Plan {
     /// What to execute.
     pub command: Command,
     sets: Sets,
-    filter: Option<(Vec<Instruction>, u32)>,
+    filter: Option<Compiled>,
     no_new_privileges: bool,
     uid: u32,
     gid: u32,
@@ -62,10 +63,10 @@ impl Plan {
 
     /// Everything that takes privileges away, in the order in which each step still can: the filter needs
     /// CAP_SYS_ADMIN unless no-new-privileges is set, and then it comes last.
-    pub fn drop_privileges(&self) -> Result<()> {
+    pub fn drop_privileges(&self, parent: &Socket) -> Result<()> {
         self.schedule.apply()?;
         if !self.no_new_privileges {
-            self.install_filter()?;
+            self.install_filter(parent)?;
         }
         self.sets.limit_bounding()?;
         rustix::thread::set_keep_capabilities(true).errno_step("keep the capabilities")?;
@@ -88,7 +89,7 @@ impl Plan {
         self.enter_cwd()?;
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true).errno_step("set no-new-privileges")?;
-            self.install_filter()?;
+            self.install_filter(parent)?;
         }
         Ok(())
     }
@@ -106,9 +107,14 @@ impl Plan {
         }
     }
 
-    fn install_filter(&self) -> Result<()> {
-        match &self.filter {
-            Some((filter, flags)) => sys::seccomp::install(filter, *flags).errno_step("install the seccomp filter"),
+    /// Calls that the filter passes on wait from now on until somebody has the listener: nothing but sending stands in
+    /// between.
+    fn install_filter(&self, parent: &Socket) -> Result<()> {
+        let Some((filter, flags)) = &self.filter else {
+            return Ok(());
+        };
+        match sys::seccomp::install(filter, *flags).errno_step("install the seccomp filter")? {
+            Some(listener) => parent.send(&FromInit::Listener, &[listener.as_fd()]),
             None => Ok(()),
         }
     }

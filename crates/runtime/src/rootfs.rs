@@ -78,7 +78,7 @@ impl Root {
     fn mount_new(&self, mount: &Mount) -> Result<()> {
         let options = options(mount);
         let kind = mount.typ().as_deref().unwrap_or_default();
-        let target = sys::path::make_dir(self.as_fd(), mount.destination()).errno_step("make the mount point")?;
+        let target = self.place_of_new(kind, mount.destination())?;
         let source = mount.source().as_deref().unwrap_or(Path::new(kind));
         refuse_proc(target.as_fd(), mount.destination())?;
         if !options.copy_up {
@@ -102,6 +102,22 @@ impl Root {
             0 => Ok(()),
             _ => sys::mount::set_attributes(after.as_fd(), false, MOUNT_ATTR_RDONLY.into(), 0, 0, None)
                 .errno_step("make it read-only"),
+        }
+    }
+
+    /// Those of the kernel's own file systems are where they seem to be: a container that shares its root with another could
+    /// otherwise be given a `/proc` that is none (CVE-2019-19921, CVE-2023-27561).
+    fn place_of_new(&self, kind: &str, destination: &Path) -> Result<OwnedFd> {
+        let step = "make the mount point";
+        if !["proc", "sysfs"].contains(&kind) {
+            return sys::path::make_dir(self.as_fd(), destination).errno_step(step);
+        }
+        match sys::path::make_real_dir(self.as_fd(), destination) {
+            Err(Errno::LOOP | Errno::NOTDIR) => Err(Error::invalid(format!(
+                "a {kind} must be mounted on ordinary directory, and {} is none",
+                destination.display()
+            ))),
+            other => other.errno_step(step),
         }
     }
 

@@ -13,6 +13,9 @@
 //!
 //! Execute comes at once, unless there is a door: then it comes from whoever knocks, who also hears how it went.
 //!
+//! A filter that passes calls on has a listener: init sends it (`Listener`) as soon as it has one, before it goes on towards
+//! execve, to whoever said Execute.
+//!
 //! At any point init may send `Failed` and exit. A process added by exec gets nothing and sends `Ready` only with a
 //! terminal.
 
@@ -63,6 +66,8 @@ pub enum FromInit {
     },
     /// Everything is set up.
     Ready,
+    /// Comes with the descriptor at which the calls that the seccomp filter passes on arrive.
+    Listener,
     /// Something is not.
     Failed(Wire),
 }

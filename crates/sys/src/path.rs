@@ -13,9 +13,13 @@ pub const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_M
 
 /// Opens `path` below `root`.
 pub fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+    open_by(root, path, flags, IN_ROOT)
+}
+
+fn open_by(root: BorrowedFd<'_>, path: &Path, flags: OFlags, way: ResolveFlags) -> Result<OwnedFd> {
     let path = relative(path);
     loop {
-        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), IN_ROOT) {
+        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), way) {
             // A rename somewhere in the tree made the kernel unsure: it asks to be asked again.
             Err(Errno::AGAIN) => {}
             other => return other,
@@ -25,14 +29,24 @@ pub fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd>
 
 /// The directory at `path` below `root`, made with its parents (mode 0755) where it is not there.
 pub fn make_dir(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
-    match open(root, path, OFlags::PATH | OFlags::DIRECTORY) {
+    make_dir_by(root, path, IN_ROOT)
+}
+
+/// The same without following any link: `ELOOP` if there is one on the way.
+pub fn make_real_dir(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+    make_dir_by(root, path, IN_ROOT.union(ResolveFlags::NO_SYMLINKS))
+}
+
+fn make_dir_by(root: BorrowedFd<'_>, path: &Path, way: ResolveFlags) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    match open_by(root, path, flags, way) {
         Err(Errno::NOENT) => {}
         other => return other,
     }
     let (parent, name) = split(path)?;
-    let parent = make_dir(root, parent)?;
+    let parent = make_dir_by(root, parent, way)?;
     match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => open(root, path, OFlags::PATH | OFlags::DIRECTORY),
+        Ok(()) | Err(Errno::EXIST) => open_by(root, path, flags, way),
         Err(e) => Err(e),
     }
 }
@@ -92,6 +106,14 @@ mod tests {
         }
         make_file(root.as_fd(), Path::new("/up/new/deep/file")).unwrap();
         assert!(dir.join("root/new/deep/file").is_file());
+        make_real_dir(root.as_fd(), Path::new("/real/dir")).unwrap();
+        for path in ["up", "up/new", "/up/other"] {
+            assert_eq!(
+                make_real_dir(root.as_fd(), Path::new(path)).unwrap_err(),
+                Errno::LOOP,
+                "{path}"
+            );
+        }
         make_dir(root.as_fd(), Path::new("/a/b")).unwrap();
         assert!(dir.join("root/a/b").is_dir());
         std::fs::remove_dir_all(dir).unwrap();

@@ -6,7 +6,7 @@ use errdefs::{Error, Result, Step};
 use runtime::{Create, Created, Life, Rootfs, hooks, oci};
 
 use super::state::{Saved, Status, base_state};
-use super::{Host, lifecycle, streams, write_pid};
+use super::{Host, lifecycle, listener, streams, write_pid};
 use crate::cli::flag::Given;
 
 /// No document is larger.
@@ -25,7 +25,7 @@ pub fn run(host: &Host, given: &Given) -> Result<u8> {
     let signals = if detached { None } else { Some(streams::signals()?) };
     let (saved, mut created) = make(host, given, false, detached)?;
     let ran = created
-        .started()
+        .started(&mut |fd| listener::hand_over(&saved, saved.pid, Status::Created, fd))
         .and_then(|()| hooks::run("poststart", poststart(&saved), &saved.state(Status::Running)?));
     if let Err(error) = ran {
         lifecycle::remove(host, &saved)?;
@@ -137,6 +137,7 @@ fn document(bundle: &Path) -> Result<oci::Spec> {
             process.cwd()
         )));
     }
+    listener::check(&spec)?;
     refuse_unsupported(&spec)?;
     Ok(spec)
 }
@@ -147,7 +148,6 @@ fn refuse_unsupported(spec: &oci::Spec) -> Result<()> {
     let process = spec.process().as_ref();
     let asked = [
         ("linux.intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
-        ("linux.personality", linux.is_some_and(|l| l.personality().is_some())),
         (
             "linux.mountLabel",
             linux.is_some_and(|l| l.mount_label().as_deref().is_some_and(|t| !t.is_empty())),
@@ -159,12 +159,6 @@ fn refuse_unsupported(spec: &oci::Spec) -> Result<()> {
         (
             "process.apparmorProfile",
             process.is_some_and(|p| p.apparmor_profile().as_deref().is_some_and(|t| !t.is_empty())),
-        ),
-        ("process.scheduler", process.is_some_and(|p| p.scheduler().is_some())),
-        ("process.ioPriority", process.is_some_and(|p| p.io_priority().is_some())),
-        (
-            "process.execCPUAffinity",
-            process.is_some_and(|p| p.exec_cpu_affinity().is_some()),
         ),
     ];
     match asked.iter().find(|(_, asked)| *asked) {

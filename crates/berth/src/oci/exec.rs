@@ -6,7 +6,7 @@ use runtime::{Exec, oci};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::state::{Saved, Status, wrong_state};
-use super::{Host, streams, write_pid};
+use super::{Host, listener, streams, write_pid};
 use crate::cli::flag::Given;
 
 /// Starts it; its exit code, unless detached.
@@ -47,6 +47,7 @@ pub fn exec(host: &Host, given: &Given) -> Result<u8> {
         below: &below,
         outlives: true,
         preserved: streams::preserved(given)?,
+        take_listener: &mut |pid, fd| listener::hand_over(&saved, pid, Status::Running, fd),
     })?;
     console.hand_over(&mut execed.console)?;
     streams::send_pidfd(given, &execed.pidfd)?;

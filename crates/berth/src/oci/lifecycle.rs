@@ -8,7 +8,7 @@ use runtime::{hooks, oci};
 
 use super::create::poststart;
 use super::state::{Saved, Status, wrong_state};
-use super::{Host, output};
+use super::{Host, listener, output};
 use crate::cli::flag::Given;
 
 /// How long a killed container is waited for.
@@ -23,7 +23,8 @@ pub fn start(host: &Host, given: &Given) -> Result<u8> {
         Status::Running | Status::Paused => return Err(wrong_state("cannot start an already running container")),
     }
     let door = host.door(&saved.id)?;
-    let outcome = runtime::knock(&door);
+    let take = &mut |fd| listener::hand_over(&saved, saved.pid, Status::Created, fd);
+    let outcome = runtime::knock(&door, take);
     // Whoever comes next finds a container that was started, however that went.
     let _ = std::fs::remove_file(&door);
     outcome?;

@@ -15,6 +15,7 @@ mod events;
 mod exec;
 mod inform;
 mod lifecycle;
+mod listener;
 mod state;
 mod streams;
 mod table;

@@ -80,7 +80,8 @@ pub fn send_pidfd(given: &Given, pidfd: &OwnedFd) -> Result<()> {
     send(&socket, pidfd, b"pidfd").errno_step("send the pidfd to its socket")
 }
 
-fn send(socket: &UnixStream, fd: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+/// Sends a descriptor, with words.
+pub fn send(socket: &UnixStream, fd: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
     let fds = [fd.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);

@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use errdefs::{Error, Result};
-use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag};
-use sys::seccomp::Instruction;
+use oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSyscall,
+};
+use sys::seccomp::{Instruction, flag};
 
 pub use default::default_profile;
 
@@ -27,6 +29,7 @@ pub(crate) mod action {
     pub const TRACE: u32 = 0x7ff0_0000;
     pub const LOG: u32 = 0x7ffc_0000;
     pub const ALLOW: u32 = 0x7fff_0000;
+    pub const NOTIFY: u32 = 0x7fc0_0000;
 }
 
 /// An architecture that a filter decides for.
@@ -92,8 +95,8 @@ pub(crate) struct Verdict {
     otherwise: Option<u32>,
 }
 
-/// A program, and the flags for installing it.
-type Compiled = (Vec<Instruction>, u32);
+/// A program, and the flags for installing it: with [`flag::NEW_LISTENER`] if it passes calls on.
+pub(crate) type Compiled = (Vec<Instruction>, u32);
 
 /// A filter that was compiled before it was asked for.
 static AHEAD: Mutex<Option<(LinuxSeccomp, Compiled)>> = Mutex::new(None);
@@ -114,9 +117,7 @@ pub fn compile(filter: &LinuxSeccomp) -> Result<Compiled> {
 }
 
 fn compile_now(filter: &LinuxSeccomp) -> Result<Compiled> {
-    if filter.listener_path().is_some() {
-        return Err(Error::not_yet("a seccomp listener"));
-    }
+    check_notify(filter)?;
     let default = action_of(filter.default_action(), filter.default_errno_ret())?;
     let mut tables = vec![Table::NATIVE];
     for table in filter.architectures().iter().flatten().filter_map(|a| Table::of(*a)) {
@@ -147,14 +148,63 @@ fn compile_now(filter: &LinuxSeccomp) -> Result<Compiled> {
     Ok((program, flags(filter)))
 }
 
+/// The specification's flags that this kernel takes.
+pub fn supported_flags() -> Vec<&'static str> {
+    [
+        ("SECCOMP_FILTER_FLAG_TSYNC", flag::TSYNC),
+        ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", flag::SPEC_ALLOW),
+        ("SECCOMP_FILTER_FLAG_LOG", flag::LOG),
+        (
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+            flag::NEW_LISTENER | flag::WAIT_KILLABLE_RECV,
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, bits)| sys::seccomp::knows_flags(*bits))
+    .map(|(name, _)| name)
+    .collect()
+}
+
+fn notifies(rule: &LinuxSyscall) -> bool {
+    rule.action() == LinuxSeccompAction::ScmpActNotify
+}
+
+/// Calls that cannot be passed on: all of them, and those by which the listener itself gets to whoever answers (runc
+/// refuses `write`, which is its way, and what engines expect).
+fn check_notify(filter: &LinuxSeccomp) -> Result<()> {
+    if filter.default_action() == LinuxSeccompAction::ScmpActNotify {
+        return Err(Error::invalid(
+            "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be used as default action",
+        ));
+    }
+    for rule in filter.syscalls().iter().flatten().filter(|rule| notifies(rule)) {
+        if let Some(name) = rule
+            .names()
+            .iter()
+            .find(|name| ["write", "sendmsg"].contains(&name.as_str()))
+        {
+            return Err(Error::invalid(format!(
+                "linux.seccomp.syscalls: SCMP_ACT_NOTIFY cannot be used for the {name} syscall"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn flags(filter: &LinuxSeccomp) -> u32 {
     let bit = |flag: &LinuxSeccompFilterFlag| match flag {
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 1,
-        LinuxSeccompFilterFlag::SeccompFilterFlagLog => 2,
-        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => 4,
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 32,
+        // There is one thread; and a listener does not go with it.
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
+        LinuxSeccompFilterFlag::SeccompFilterFlagLog => flag::LOG,
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => flag::SPEC_ALLOW,
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => flag::WAIT_KILLABLE_RECV,
     };
-    filter.flags().iter().flatten().map(bit).fold(0, |all, bit| all | bit)
+    let all = filter.flags().iter().flatten().map(bit).fold(0, |all, bit| all | bit);
+    match filter.syscalls().iter().flatten().any(notifies) {
+        true => all | flag::NEW_LISTENER,
+        // Only a filter that passes calls on may have it.
+        false => all & !flag::WAIT_KILLABLE_RECV,
+    }
 }
 
 fn verdicts(filter: &LinuxSeccomp, table: Table) -> Result<BTreeMap<u32, Verdict>> {
@@ -188,8 +238,6 @@ fn action_of(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
         ScmpActTrace => action::TRACE | (errno.unwrap_or(EPERM) & 0xffff),
         ScmpActLog => action::LOG,
         ScmpActAllow => action::ALLOW,
-        ScmpActNotify => {
-            return Err(Error::not_yet("the seccomp action NOTIFY"));
-        }
+        ScmpActNotify => action::NOTIFY,
     })
 }
