@@ -50,15 +50,26 @@ pub fn human_size(bytes: i64) -> String {
     format!("{text}{}", UNITS[unit])
 }
 
-/// `7.7GiB`: powers of 1024.
+/// `7.755GiB`: powers of 1024, four digits.
 pub fn binary_size(bytes: i64) -> String {
-    const UNITS: &[&str] = &["B", "KiB", "MiB", "GiB", "TiB"];
+    const UNITS: &[&str] = &["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut size, mut unit) = (bytes as f64, 0);
     while size >= 1024.0 && unit + 1 < UNITS.len() {
         size /= 1024.0;
         unit += 1;
     }
-    format!("{:.*}{}", usize::from(unit > 0) * 3, size, UNITS[unit])
+    let digits = match size {
+        s if s >= 1000.0 => 0,
+        s if s >= 100.0 => 1,
+        s if s >= 10.0 => 2,
+        _ => 3,
+    };
+    let text = format!("{size:.digits$}");
+    let text = match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => &text,
+    };
+    format!("{text}{}", UNITS[unit])
 }
 
 /// `2024-01-02 03:04:05 +0000 UTC`; nothing for no time.
@@ -106,6 +117,13 @@ mod tests {
         ] {
             assert_eq!(human_size(bytes), text);
         }
-        assert_eq!(binary_size(8 << 30), "8.000GiB");
+        for (bytes, text) in [
+            (8 << 30, "8GiB"),
+            (1_331_691, "1.27MiB"),
+            (8_327_045_120, "7.755GiB"),
+            (0, "0B"),
+        ] {
+            assert_eq!(binary_size(bytes), text);
+        }
     }
 }

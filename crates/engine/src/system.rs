@@ -102,7 +102,7 @@ fn operating_system() -> String {
 }
 
 /// Bytes of memory (proc_meminfo(5)).
-fn memory() -> i64 {
+pub(crate) fn memory() -> i64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
     line.and_then(|l| l.trim().split(' ').next()?.parse::<i64>().ok())

@@ -9,6 +9,9 @@ use crate::container::record::now;
 use crate::state::database;
 use crate::{Engine, event, paths};
 
+/// The label of volumes that got no name from anybody, as Docker has it.
+pub(crate) const ANONYMOUS: &str = "com.docker.volume.anonymous";
+
 impl Engine {
     /// Makes it, or returns the one of that name. Without a name it gets one of 64 hexadecimal digits.
     pub fn create_volume(&self, request: &VolumeCreateRequest) -> Result<Volume> {
@@ -25,6 +28,10 @@ impl Engine {
         if let Some(volume) = self.find_volume(&name)? {
             return Ok(volume);
         }
+        let mut labels = request.labels.clone().unwrap_or_default();
+        if request.name.as_deref().is_none_or(str::is_empty) {
+            labels.insert(ANONYMOUS.into(), String::new());
+        }
         let path = self.roots.volume(&name);
         paths::make_private(&self.roots.volumes().join(&name))?;
         std::fs::create_dir_all(&path).step_with(|| format!("make the volume {name}"))?;
@@ -33,7 +40,7 @@ impl Engine {
             driver: "local".into(),
             mountpoint: path.to_string_lossy().into_owned(),
             created_at: Some(now()),
-            labels: request.labels.clone().unwrap_or_default(),
+            labels,
             scope: Some(VolumeScopeEnum::LOCAL),
             ..Default::default()
         };

@@ -93,6 +93,33 @@ const COMMANDS: &[Command] = &[
         volume::inspect
     ),
     command!(
+        "volume prune",
+        &[],
+        "[OPTIONS]",
+        "Remove unused local volumes",
+        Words::None,
+        &[&[
+            on("all", "Remove all unused volumes, not just anonymous ones").short('a'),
+            many("filter", "Provide filter values (e.g. \"label=<label>\")"),
+            on("force", "Do not prompt for confirmation").short('f'),
+        ]],
+        prune::volumes
+    ),
+    command!(
+        "system prune",
+        &[],
+        "[OPTIONS]",
+        "Remove unused data",
+        Words::None,
+        &[&[
+            on("all", "Remove all unused images not just dangling ones").short('a'),
+            many("filter", "Provide filter values (e.g. \"label=<key>=<value>\")"),
+            on("force", "Do not prompt for confirmation").short('f'),
+            on("volumes", "Prune anonymous volumes"),
+        ]],
+        prune::system
+    ),
+    command!(
         "events",
         &["system events"],
         "[OPTIONS]",
@@ -187,7 +214,6 @@ pub const LATER: &[&str] = &[
     "secret",
     "service",
     "stack",
-    "stats",
     "swarm",
     "system",
     "trust",

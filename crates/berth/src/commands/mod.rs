@@ -19,6 +19,7 @@ pub mod progress;
 pub mod prune;
 pub mod ps;
 pub mod run;
+pub mod stats;
 pub mod tour;
 pub mod update;
 pub mod usage;

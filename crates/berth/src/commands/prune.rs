@@ -1,6 +1,7 @@
-//! `image prune`.
+//! `container prune`, `image prune`, `volume prune`, `system prune`.
 
-use errdefs::Result;
+use engine::Engine;
+use errdefs::{Error, Result};
 
 use crate::cli::flag::Given;
 use crate::output::say;
@@ -18,9 +19,16 @@ pub fn images(given: &Given) -> Result<u8> {
     if !given.on("force") && !sure(what)? {
         return Ok(0);
     }
-    let pruned = settings::engine()?.prune_images(&filters)?;
+    let space = prune_images(&settings::engine()?, &filters)?;
+    total(space);
+    Ok(0)
+}
+
+fn prune_images(engine: &Engine, filters: &[(String, String)]) -> Result<i64> {
+    let pruned = engine.prune_images(filters)?;
     let deleted = pruned.images_deleted.unwrap_or_default();
-    if !deleted.is_empty() {
+    let any = !deleted.is_empty();
+    if any {
         say("Deleted Images:\n");
     }
     for item in deleted {
@@ -29,16 +37,101 @@ pub fn images(given: &Given) -> Result<u8> {
             .for_each(|name| say(&format!("untagged: {name}\n")));
         item.deleted.iter().for_each(|id| say(&format!("deleted: {id}\n")));
     }
-    let space = format::human_size(pruned.space_reclaimed.unwrap_or(0));
-    say(&format!("\nTotal reclaimed space: {space}\n"));
+    if any {
+        say("\n");
+    }
+    Ok(pruned.space_reclaimed.unwrap_or(0))
+}
+
+/// Removes containers that do not run.
+pub fn containers(given: &Given) -> Result<u8> {
+    if !given.on("force") && !sure("all stopped containers")? {
+        return Ok(0);
+    }
+    total(prune_containers(&settings::engine()?, &given.filters()?)?);
     Ok(0)
+}
+
+fn prune_containers(engine: &Engine, filters: &[(String, String)]) -> Result<i64> {
+    let pruned = engine.prune_containers(filters)?;
+    list("Deleted Containers", pruned.containers_deleted);
+    Ok(pruned.space_reclaimed.unwrap_or(0))
+}
+
+/// Removes volumes that nobody uses.
+pub fn volumes(given: &Given) -> Result<u8> {
+    let what = match given.on("all") {
+        true => "all local volumes not used by at least one container",
+        false => "anonymous local volumes not used by at least one container",
+    };
+    if !given.on("force") && !sure(what)? {
+        return Ok(0);
+    }
+    let mut filters = given.filters()?;
+    if given.on("all") {
+        filters.push(("all".into(), "true".into()));
+    }
+    total(prune_volumes(&settings::engine()?, &filters)?);
+    Ok(0)
+}
+
+fn prune_volumes(engine: &Engine, filters: &[(String, String)]) -> Result<i64> {
+    let pruned = engine.prune_volumes(filters)?;
+    list("Deleted Volumes", pruned.volumes_deleted);
+    Ok(pruned.space_reclaimed.unwrap_or(0))
+}
+
+/// Removes everything that is not used.
+pub fn system(given: &Given) -> Result<u8> {
+    let (all, with_volumes) = (given.on("all"), given.on("volumes"));
+    let filters = given.filters()?;
+    if with_volumes && filters.iter().any(|(name, _)| name == "until") {
+        return Err(Error::invalid(
+            "The \"until\" filter is not supported with \"--volumes\"",
+        ));
+    }
+    let mut what = vec!["all stopped containers"];
+    if with_volumes {
+        what.push("all anonymous volumes not used by at least one container");
+    }
+    what.push(match all {
+        true => "all images without at least one container associated to them",
+        false => "all dangling images",
+    });
+    let what: String = what.iter().map(|w| format!("\n  - {w}")).collect();
+    if !given.on("force") && !ask(&format!("WARNING! This will remove:{what}\n\n"))? {
+        return Ok(0);
+    }
+    let engine = settings::engine()?;
+    let mut space = prune_containers(&engine, &filters)?;
+    if with_volumes {
+        space += prune_volumes(&engine, &filters)?;
+    }
+    let mut filters = filters;
+    filters.push(("dangling".into(), (!all).to_string()));
+    space += prune_images(&engine, &filters)?;
+    total(space);
+    Ok(0)
+}
+
+fn list(title: &str, names: Option<Vec<String>>) {
+    let names = names.unwrap_or_default();
+    if !names.is_empty() {
+        say(&format!("{title}:\n{}\n\n", names.join("\n")));
+    }
+}
+
+fn total(space: i64) {
+    say(&format!("Total reclaimed space: {}\n", format::human_size(space)));
 }
 
 /// Asks, as Docker does; an answer that cannot be had is no.
 fn sure(what: &str) -> Result<bool> {
-    say(&format!(
-        "WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] "
-    ));
+    ask(&format!("WARNING! This will remove {what}.\n"))
+}
+
+fn ask(warning: &str) -> Result<bool> {
+    say(&format!("{warning}Are you sure you want to continue? [y/N] "));
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     if read.is_err() || !terminal::stdin_is() {

@@ -92,7 +92,7 @@ impl Engine {
             names: Some(vec![format!("/{}", row.name)]),
             image: Some(self.shown_image(&record, shown)),
             image_id: Some(record.image.clone()),
-            command: Some(record.args().join(" ")),
+            command: Some(command(&record.args())),
             created: Some(row.created / 1_000_000_000),
             ports: Some(Vec::new()),
             size_rw,
@@ -145,6 +145,15 @@ impl Engine {
         }
         total
     }
+}
+
+/// One line: words with blanks in quotes.
+fn command(words: &[String]) -> String {
+    let quoted = |(index, word): (usize, &String)| match index > 0 && word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    };
+    words.iter().enumerate().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Docker's word for a state.

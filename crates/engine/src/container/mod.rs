@@ -20,11 +20,13 @@ pub mod logs;
 pub mod merge;
 pub mod mounts;
 pub mod names;
+pub mod prune;
 pub mod reap;
 pub mod record;
 pub mod refuse;
 pub mod remove;
 pub mod spawn;
+pub mod stats;
 pub mod status;
 pub mod top;
 
@@ -34,3 +36,4 @@ pub use life::WaitCondition;
 pub use list::ListOptions;
 pub use logs::{LogEntry, LogOptions, LogStream};
 pub use record::{Ended, Live, LiveStatus, Record};
+pub use stats::StatsReader;

@@ -19,7 +19,7 @@ use errdefs::{Error, Result, Step};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
 
 use host::{Hierarchy, Host};
-pub use stats::Stats;
+pub use stats::{DeviceIo, Stats};
 
 /// How long a removal waits for the last processes to go.
 const PATIENCE: Duration = Duration::from_secs(5);

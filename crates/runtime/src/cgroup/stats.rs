@@ -77,6 +77,101 @@ impl Cgroup {
     }
 }
 
+/// Bytes that one kind of access moved on one device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceIo {
+    /// Of the device.
+    pub major: u64,
+    /// Of the device.
+    pub minor: u64,
+    /// `read` or `write`.
+    pub operation: &'static str,
+    /// Bytes so far.
+    pub bytes: u64,
+}
+
+impl Cgroup {
+    /// The kernel's `memory.stat`, by name; empty where memory is not counted.
+    pub fn memory_details(&self) -> Vec<(String, u64)> {
+        let Ok(host) = Host::get() else { return Vec::new() };
+        let v1 = host.find("memory").map(|h| self.below(&h.mount));
+        let dirs = [host.v2.as_ref().map(|root| self.below(root)), v1];
+        let read = |dir: PathBuf| std::fs::read_to_string(dir.join("memory.stat")).ok();
+        let text = dirs.into_iter().flatten().find_map(read).unwrap_or_default();
+        let line = |line: &str| {
+            let (name, value) = line.split_once(' ')?;
+            Some((name.to_owned(), value.trim().parse().ok()?))
+        };
+        text.lines().filter_map(line).collect()
+    }
+
+    /// What it read and wrote, where that is counted.
+    pub fn device_io(&self) -> Vec<DeviceIo> {
+        let Ok(host) = Host::get() else { return Vec::new() };
+        let read = |dir: PathBuf, file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
+        let mut list = Vec::new();
+        if let Some(root) = &host.v2 {
+            list.extend(io_of_version_2(&read(self.below(root), "io.stat")));
+        }
+        if let Some(hierarchy) = host.find("blkio") {
+            let file = "blkio.throttle.io_service_bytes_recursive";
+            list.extend(io_of_version_1(&read(self.below(&hierarchy.mount), file)));
+        }
+        list
+    }
+}
+
+fn device(text: &str) -> Option<(u64, u64)> {
+    let (major, minor) = text.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// `8:0 rbytes=1 wbytes=2 rios=3 ...`.
+fn io_of_version_2(text: &str) -> Vec<DeviceIo> {
+    let mut list = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let Some((major, minor)) = words.next().and_then(device) else {
+            continue;
+        };
+        for word in words {
+            let (operation, value) = match word.split_once('=') {
+                Some(("rbytes", value)) => ("read", value),
+                Some(("wbytes", value)) => ("write", value),
+                _ => continue,
+            };
+            list.extend(value.parse().ok().map(|bytes| DeviceIo {
+                major,
+                minor,
+                operation,
+                bytes,
+            }));
+        }
+    }
+    list
+}
+
+/// `8:0 Read 1`.
+fn io_of_version_1(text: &str) -> Vec<DeviceIo> {
+    let line = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (major, minor) = device(words.next()?)?;
+        let operation = match words.next()? {
+            "Read" => "read",
+            "Write" => "write",
+            _ => return None,
+        };
+        let bytes = words.next()?.parse().ok()?;
+        Some(DeviceIo {
+            major,
+            minor,
+            operation,
+            bytes,
+        })
+    };
+    text.lines().filter_map(line).collect()
+}
+
 fn version_2(dir: &Path, stats: &mut Stats) {
     const MICROSECOND: u64 = 1000;
     let cpu = table(dir.join("cpu.stat"));
@@ -119,5 +214,29 @@ fn version_1(dir: &Path, has: impl Fn(&str) -> bool, stats: &mut Stats) {
     if has("pids") {
         stats.pids = number(dir.join("pids.current")).unwrap_or(0);
         stats.pids_limit = number(dir.join("pids.max")).unwrap_or(u64::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_of_input_and_output_are_read() {
+        let io = |operation, bytes| DeviceIo {
+            major: 8,
+            minor: 16,
+            operation,
+            bytes,
+        };
+        let expected = [io("read", 5), io("write", 7)];
+        assert_eq!(
+            io_of_version_2("8:16 rbytes=5 wbytes=7 rios=1 wios=1 dbytes=0 dios=0\n"),
+            expected
+        );
+        assert_eq!(
+            io_of_version_1("8:16 Read 5\n8:16 Write 7\n8:16 Sync 12\nTotal 12\n"),
+            expected
+        );
     }
 }

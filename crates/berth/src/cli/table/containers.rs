@@ -12,6 +12,11 @@ const STOP: &[Flag] = &[
     one("time", "Seconds to wait before killing the container"),
 ];
 
+const PRUNE: &[Flag] = &[
+    many("filter", "Provide filter values (e.g. \"until=<timestamp>\")"),
+    on("force", "Do not prompt for confirmation").short('f'),
+];
+
 const UPDATE: &[Flag] = &[
     one("blkio-weight", "Block IO weight, between 10 and 1000, or 0 to disable"),
     one("cpu-period", "Limit CPU CFS period"),
@@ -210,6 +215,32 @@ pub const COMMANDS: &[Command] = &[
             one("until", "Show logs before a timestamp or relative time"),
         ]],
         logs::logs
+    ),
+    command!(
+        "stats",
+        &["container stats"],
+        "[OPTIONS] [CONTAINER...]",
+        "Display a live stream of container(s) resource usage statistics",
+        Words::AtLeast(0),
+        &[&[
+            on("all", "Show all containers (default shows just running)").short('a'),
+            one(
+                "format",
+                "Format output using a custom template: 'table', 'table TEMPLATE', 'json', 'TEMPLATE'",
+            ),
+            on("no-stream", "Disable streaming stats and only pull the first result"),
+            on("no-trunc", "Do not truncate output"),
+        ]],
+        stats::stats
+    ),
+    command!(
+        "container prune",
+        &[],
+        "[OPTIONS]",
+        "Remove all stopped containers",
+        Words::None,
+        &[PRUNE],
+        prune::containers
     ),
     command!(
         "cp",
