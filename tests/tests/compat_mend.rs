@@ -47,6 +47,8 @@ fn story(words: &str) -> String {
 fn without_a_vsyscall_page_old_programs_run_all_the_same() {
     let out = story("vsyscall=none");
     let said = |words: &str| assert!(out.contains(words), "{words:?} is not there:\n{out}");
+    said("old-static was killed by SIGSEGV: it called gettimeofday at 0xffffffffff600000, in the vsyscall page");
+    said("(in old_gettimeofday");
     said("old-static off: 139");
     said("old-shared off: 139");
     said("the time is right\nold-static: 0");

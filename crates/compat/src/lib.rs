@@ -21,6 +21,7 @@ pub mod host;
 pub mod mend;
 pub mod version;
 pub mod vsyscall;
+pub mod why;
 
 pub use finding::{Cause, Finding, Program, Remedy, SCHEMA, Status, Sure, Symptom, Verdict};
 pub use host::Host;

@@ -15,6 +15,7 @@ pub mod spec;
 pub mod state;
 pub mod system;
 pub mod volume;
+pub mod why;
 
 pub use bollard_stubs::models;
 pub use errdefs::{Error, Kind, Result};

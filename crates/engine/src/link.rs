@@ -183,6 +183,9 @@ pub struct Exit {
     /// Why it could not be started or kept.
     #[serde(default)]
     pub error: Option<String>,
+    /// Why it ended so, if that needs words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<compat::why::Cause>,
     /// RFC 3339, nanoseconds.
     pub finished_at: String,
 }

@@ -5,9 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
+use compat::why::Cause;
 use engine::container::record::{now, write_json};
 use engine::container::{Live, LiveStatus, Record};
 use engine::link::{self, Answer, Exit, FrameKind, Request};
+use engine::why::End;
 use engine::{Roots, event};
 use errdefs::{Error, Result, Step};
 use runtime::Created;
@@ -17,6 +19,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::bring_up::{BroughtUp, bring_up};
 use crate::client::{BACKLOG, Client, Role};
 use crate::exec::{Added, exit_code};
+use crate::last_words::LastWords;
 use crate::log::Log;
 use crate::output::{Read, Streams};
 use crate::restart::Restart;
@@ -55,6 +58,7 @@ pub struct Monitor {
     /// Of the last run.
     cgroup: Option<Cgroup>,
     log: Log,
+    last_words: LastWords,
     listener: Option<UnixListener>,
     next_client: u64,
     /// Input that the container has not read yet.
@@ -90,6 +94,7 @@ impl Monitor {
         Ok(Monitor {
             restart: Restart::new(&record),
             log: Log::new(&roots.log(&record.id), &record),
+            last_words: LastWords::default(),
             clients: Vec::new(),
             added: Vec::new(),
             ended_objects: VecDeque::new(),
@@ -315,6 +320,7 @@ impl Monitor {
 
     fn hand_out(&mut self, kind: FrameKind, bytes: &[u8]) {
         self.log.take(kind, bytes);
+        self.last_words.take(bytes);
         let attached = |c: &&mut Client| matches!(c.role, Role::Attached { .. });
         self.clients
             .iter_mut()
@@ -431,12 +437,14 @@ impl Monitor {
         let oom_killed = run.created.cgroup.oom_kills() > 0;
         // With the host's process ids others of its processes may still be there.
         let _ = run.created.cgroup.kill();
+        let why = self.why(code, oom_killed, &run);
         self.cgroup = Some(run.created.cgroup);
-        self.tell_end(code, oom_killed, run.started);
+        self.tell_end(code, oom_killed, run.started, why.as_ref());
         let exit = Exit {
             code,
             oom_killed,
             error: None,
+            why,
             finished_at: now(),
         };
         self.restart_at = self.restart.after(&exit, run.started);
@@ -444,6 +452,21 @@ impl Monitor {
         self.paused = false;
         self.input = Vec::new();
         Some(exit)
+    }
+
+    /// Why it ended so; where somebody asked for it nobody needs to know.
+    fn why(&self, code: i32, memory_kill: bool, run: &Run) -> Option<Cause> {
+        if code == 0 || (self.restart.forbidden && !memory_kill) {
+            return None;
+        }
+        let end = End {
+            code,
+            pid: run.created.pid,
+            memory_kill,
+            ran: run.started.elapsed(),
+            said: self.last_words.bytes(),
+        };
+        engine::why::why(&self.roots, &self.record, &end)
     }
 
     /// What it wrote before its end.

@@ -20,6 +20,7 @@ mod bring_up;
 mod client;
 mod event_loop;
 mod exec;
+mod last_words;
 mod log;
 mod output;
 mod requests;

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use compat::why::Cause;
 use engine::container::LiveStatus;
 use engine::container::record::{read_json, write_json};
 use engine::event;
@@ -130,10 +131,13 @@ impl Monitor {
     }
 
     /// The end of a run.
-    pub fn tell_end(&self, code: i32, oom_killed: bool, started: Instant) {
+    pub fn tell_end(&self, code: i32, oom_killed: bool, started: Instant, why: Option<&Cause>) {
         let seconds = started.elapsed().as_secs().to_string();
         let mut events: Vec<_> = oom_killed.then(|| self.event("oom", &[])).into_iter().collect();
-        events.push(self.event("die", &[("execDuration", &seconds), ("exitCode", &code.to_string())]));
+        let code = code.to_string();
+        let mut attributes = vec![("execDuration", seconds.as_str()), ("exitCode", code.as_str())];
+        attributes.extend(why.filter(|w| w.certain).map(|w| ("why", w.sentence.as_str())));
+        events.push(self.event("die", &attributes));
         events.extend(event::of_mounts(&self.record, false));
         event::tell(&self.roots, &events);
     }

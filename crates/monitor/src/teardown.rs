@@ -3,6 +3,7 @@
 //! Goes on after an error, and writes down all of them. What is visible to others goes first, the news of the end last:
 //! whoever hears of it finds everything done.
 
+use compat::why::Cause;
 use engine::Engine;
 use engine::container::Ended;
 use engine::container::record::{now, write_json};
@@ -65,6 +66,11 @@ impl Monitor {
         let exit = Exit {
             code,
             error: Some(error.to_string()),
+            why: Some(Cause {
+                sentence: error.to_string(),
+                hint: error.find_hint().map(String::from),
+                certain: true,
+            }),
             finished_at: now(),
             ..Default::default()
         };

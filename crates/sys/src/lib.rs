@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod idmap;
+pub mod kernel_log;
 pub mod mount;
 pub mod net;
 pub mod path;

@@ -24,3 +24,4 @@ pub mod tour;
 pub mod update;
 pub mod usage;
 pub mod volume;
+pub mod why;

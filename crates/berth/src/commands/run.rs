@@ -47,9 +47,9 @@ pub fn run(given: &Given) -> Result<u8> {
 pub fn ended(engine: &Engine, id: &str, ended: Ended) -> Result<u8> {
     match ended {
         Ended::Exited(exit) => {
-            if exit.oom_killed && exit.code == 137 {
-                output::note("berth: the container was killed for lack of memory");
-                output::note("hint: raise its --memory");
+            if let Some(why) = exit.why.filter(|why| why.certain) {
+                output::note(&format!("berth: {}", why.sentence));
+                why.hint.iter().for_each(|hint| output::note(&format!("hint: {hint}")));
             }
             Ok(exit.code as u8)
         }

@@ -123,7 +123,7 @@ fn state(status: &Status) -> ContainerState {
             state.started_at = time(&ended.started_at);
             state.exit_code = Some(ended.exit.code.into());
             state.oom_killed = Some(ended.exit.oom_killed);
-            state.error = Some(ended.exit.error.clone().unwrap_or_default());
+            state.error = Some(ended.exit.sentence().unwrap_or_default().to_owned());
         }
     }
     state

@@ -55,6 +55,7 @@ impl Engine {
                 code: 137,
                 oom_killed: false,
                 error: Some("the container's monitor was killed".into()),
+                why: None,
                 finished_at: now(),
             };
             let mut events = vec![event::of_container(&record, "die", &[("exitCode", "137")])];

@@ -198,6 +198,15 @@ pub const COMMANDS: &[Command] = &[
         attach::attach
     ),
     command!(
+        "why",
+        &["container why"],
+        "[OPTIONS] CONTAINER [CONTAINER...]",
+        "Say why a container ended, or could not be started",
+        Words::AtLeast(1),
+        &[&[one("format", "Format output as 'json'").short('f')]],
+        why::why
+    ),
+    command!(
         "logs",
         &["container logs"],
         "[OPTIONS] CONTAINER",
