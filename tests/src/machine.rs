@@ -76,6 +76,8 @@ pub struct Machine<'a> {
     pub processor: &'a str,
     /// More files, by their paths below `/files`.
     pub files: Vec<(String, Vec<u8>)>,
+    /// What is on its disk, which is `/var`: for files that are too big to be in memory.
+    pub disk: Option<&'a Path>,
 }
 
 impl<'a> Machine<'a> {
@@ -87,6 +89,7 @@ impl<'a> Machine<'a> {
             words: "",
             processor: "max",
             files: Vec::new(),
+            disk: None,
         }
     }
 }
@@ -124,9 +127,15 @@ fn boot(machine: &Machine<'_>, script: &str) -> Ran {
     let path = |name: &str| work.path().join(name);
     std::fs::write(path("initramfs"), initramfs(&kernel, work.path(), machine, script)).expect("write the initramfs");
     let disk = std::fs::File::create(path("disk")).expect("make a disk");
-    disk.set_len(1 << 30).expect("make a disk");
+    disk.set_len(4 << 30).expect("make a disk");
+    let content: Vec<&std::ffi::OsStr> = machine
+        .disk
+        .iter()
+        .flat_map(|dir| ["-d".as_ref(), dir.as_os_str()])
+        .collect();
     let formatted = Command::new("mke2fs")
         .args(["-q", "-t", "ext4"])
+        .args(content)
         .arg(path("disk"))
         .status();
     assert!(formatted.expect("e2fsprogs is installed").success());

@@ -51,3 +51,38 @@ pub fn programs(work: &Path) -> Vec<(&'static str, Vec<u8>)> {
         ("lib64/ld-linux-x86-64.so.2", read(Path::new(LOADER))),
     ]
 }
+
+/// A static program of 32-bit x86.
+pub fn small32(work: &Path) -> Vec<u8> {
+    let out = work.join("small32");
+    compile("small32.c", &["-m32", "-static", "-fno-pie", "-no-pie"], &out);
+    std::fs::read(out).expect("a program that was just made")
+}
+
+/// A dynamic program that asks for a processor of level 3, and the C library that it is for.
+pub fn level3(work: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    let out = work.join("level3");
+    let source = source("level3.c");
+    let done = Command::new("gcc")
+        .args(["-O1", "-Wl,-z,x86-64-v3", "-o"])
+        .arg(&out)
+        .arg(source)
+        .output();
+    let done = done.expect("gcc is installed");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let read = |path: &Path| std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    vec![
+        ("bin/level3", read(&out)),
+        ("lib64/ld-linux-x86-64.so.2", read(Path::new(LOADER))),
+        (
+            "lib/x86_64-linux-gnu/libc.so.6",
+            read(Path::new("/lib/x86_64-linux-gnu/libc.so.6")),
+        ),
+    ]
+}
+
+/// dumb-init 1.2.2 of PyPI's manylinux1 wheel: a static program of glibc 2.5, made in 2018.
+pub fn dumb_init() -> Vec<u8> {
+    let path = crate::fixtures().join("old/dumb-init");
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}: scripts/old-programs", path.display()))
+}

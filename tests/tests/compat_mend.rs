@@ -83,3 +83,81 @@ fn copies_are_made_for_the_container_and_not_for_the_image() {
     assert_eq!(berth.inspect("old:1", "{{json .RootFS.Layers}}"), layers);
     run(&["--compat=maybe"], "/bin/old-static").fails(125, "invalid compat mode \"maybe\"");
 }
+
+/// `uname` tells what was asked for, in every process, added ones too; other fields stay the container's.
+#[test]
+fn another_release_is_told_by_uname_and_nothing_else_changes() {
+    let berth = Berth::new();
+    let release = ["--kernel-release", "4.18.0-305.el8"];
+    let script = "uname -r; sh -c 'uname -r -n'; hostname other; uname -n; uname -s -m";
+    let host = std::process::Command::new("uname")
+        .args(["-s", "-m"])
+        .output()
+        .unwrap()
+        .stdout;
+    let flags = [&release[..], &["--hostname", "box", "--cap-add", "SYS_ADMIN"]].concat();
+    let out = berth.sh(&flags, script);
+    let expected = format!(
+        "4.18.0-305.el8\nbox 4.18.0-305.el8\nother\n{}",
+        String::from_utf8_lossy(&host).trim()
+    );
+    assert_eq!(out, expected);
+    for more in [
+        &["--privileged"][..],
+        &["--security-opt", "seccomp=unconfined"],
+        &["-u", "1000", "--cap-drop", "ALL"],
+    ] {
+        assert_eq!(
+            berth.sh(&[&release[..], more].concat(), "uname -r"),
+            "4.18.0-305.el8",
+            "{more:?}"
+        );
+    }
+    let id = berth.start(&release, &["sleep", "60"]);
+    assert_eq!(berth.run(&["exec", &id, "uname", "-r"]).ok(), "4.18.0-305.el8");
+    assert_ne!(berth.sh(&[], "uname -r"), "4.18.0-305.el8");
+    // Many at once, and some that are killed while they wait.
+    let many = "for i in $(seq 40); do (uname -r; kill -9 $$) & done; for i in $(seq 40); do uname -r & done; wait";
+    berth.busybox(&release, &["sh", "-c", many]);
+    berth
+        .busybox(&["--kernel-release", "new"], &["true"])
+        .fails(125, "invalid kernel release");
+    berth.run(&["rm", "-f", &id]).ok();
+}
+
+/// A profile of 2020 names faccessat2 and not clone3, which is older: what it does not know is not there, what it left out
+/// on purpose is forbidden.
+#[test]
+fn calls_that_a_brought_profile_does_not_know_are_not_there() {
+    let berth = Berth::new();
+    let program = berth.path("errno");
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/errno.c");
+    let made = std::process::Command::new("gcc")
+        .args(["-static", "-O1", "-o", &program])
+        .arg(source)
+        .status();
+    assert!(made.unwrap().success());
+    let profile = berth.path("profile.json");
+    let allowed = "[\"read\",\"write\",\"execve\",\"exit_group\",\"brk\",\"arch_prctl\",\"mmap\",\"mprotect\",\"readlink\",\"readlinkat\",\"fstat\",\
+        \"newfstatat\",\"set_tid_address\",\"set_robust_list\",\"prlimit64\",\"getrandom\",\"ioctl\",\"prctl\",\"capset\",\"setresuid\",\"setresgid\",\
+        \"setgroups\",\"chdir\",\"getcwd\",\"faccessat2\",\"close_range\",\"close\",\"fcntl\",\"futex\",\"munmap\",\"sendmsg\",\"openat\",\"open\"]";
+    let json =
+        format!(r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{{"names":{allowed},"action":"SCMP_ACT_ALLOW"}}]}}"#);
+    std::fs::write(&profile, json).unwrap();
+    let option = format!("seccomp={profile}");
+    let mount = format!("{program}:/errno:ro");
+    let out = berth
+        .busybox(
+            &[
+                "--security-opt",
+                &option,
+                "--security-opt",
+                "no-new-privileges",
+                "-v",
+                &mount,
+            ],
+            &["/errno"],
+        )
+        .ok();
+    assert_eq!(out, "clone3 38\nstatx 38\nrseq 38\nmount 1\nptrace 1");
+}

@@ -138,7 +138,8 @@ fn host(given: &Given, notes: &mut Vec<String>) -> Result<HostConfig> {
 
 /// What Docker's body has no field for.
 fn own_annotations(given: &Given) -> HashMap<String, String> {
-    let flags = [("compat", engine::mend::annotation::COMPAT)];
+    use engine::mend::annotation;
+    let flags = [("compat", annotation::COMPAT), ("kernel-release", annotation::RELEASE)];
     let value = |(flag, name): (&str, &str)| given.one(flag).map(|value| (name.to_owned(), value.to_owned()));
     flags.into_iter().filter_map(value).collect()
 }

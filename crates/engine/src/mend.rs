@@ -15,8 +15,10 @@ use snapshot::{Digest, Edit, Original, Store};
 pub mod annotation {
     /// How much is done: `auto`, `off`, `patch`.
     pub const COMPAT: &str = "berth.compat";
+    /// The release that `uname` tells.
+    pub const RELEASE: &str = "berth.kernel-release";
     /// All of them.
-    pub const ALL: &[&str] = &[COMPAT];
+    pub const ALL: &[&str] = &[COMPAT, RELEASE];
 }
 
 /// Bigger files are left alone.
@@ -41,6 +43,8 @@ pub enum Mode {
 pub struct Asked {
     /// How much.
     pub mode: Mode,
+    /// The release that `uname` tells.
+    pub release: Option<String>,
 }
 
 /// Reads what was asked for.
@@ -56,7 +60,23 @@ pub fn asked(host: &HostConfig) -> Result<Asked> {
             )));
         }
     };
-    Ok(Asked { mode })
+    let release = given(annotation::RELEASE).filter(|r| !r.is_empty()).map(check_release);
+    Ok(Asked {
+        mode,
+        release: release.transpose()?,
+    })
+}
+
+/// What fits into the kernel's field, and begins with a number as all releases do.
+fn check_release(release: &str) -> Result<String> {
+    let fits = release.len() < 65 && release.bytes().all(|b| b.is_ascii_graphic());
+    match Version::parse(release).filter(|_| fits) {
+        Some(_) => Ok(release.to_owned()),
+        None => {
+            Err(Error::invalid(format!("invalid kernel release {release:?}"))
+                .hint("such as 4.18 or 2.6.32-431.el6.x86_64"))
+        }
+    }
 }
 
 impl Asked {
@@ -176,6 +196,10 @@ mod tests {
         assert_eq!(asked(&HostConfig::default()).unwrap().mode, Mode::Auto);
         assert_eq!(asked(&with("off")).unwrap().mode, Mode::Off);
         assert!(asked(&with("perhaps")).is_err());
+        for bad in ["x", "4.18 ", &"4".repeat(70)] {
+            assert!(check_release(bad).is_err(), "{bad}");
+        }
+        assert!(check_release("2.6.32-431.el6.x86_64").is_ok());
         assert!(asked(&with("off")).unwrap().plan().is_empty());
     }
 

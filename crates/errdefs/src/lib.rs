@@ -262,7 +262,7 @@ impl From<Wire> for Error {
 }
 
 const ENOSYS: i32 = 38;
-const TOO_OLD: &str = "this kernel is too old for it, or was built without it: Berth runs on Linux 5.19 and newer";
+const TOO_OLD: &str = "this kernel is too old for it, or was built without it: Berth runs on Linux 5.10 and newer";
 
 /// Names the step at which a call failed.
 pub trait Step<T> {

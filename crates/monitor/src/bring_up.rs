@@ -36,6 +36,7 @@ pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
         Ok(found.unwrap_or_default())
     };
     let Built { spec, mut warnings } = spec::build(roots, record, &read)?;
+    engine::container::files::settle(roots, record)?;
     write_json(&roots.document(&record.id), &spec)?;
     let owner = spec.process().as_ref().map_or(0, |p| p.user().uid());
     let (streams, stdio) = streams(record, owner)?;

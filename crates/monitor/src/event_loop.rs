@@ -23,6 +23,7 @@ use crate::last_words::LastWords;
 use crate::log::Log;
 use crate::output::{Read, Streams};
 use crate::restart::Restart;
+use crate::uname::Uname;
 
 /// A client that sends half a message is not waited for longer.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
@@ -60,6 +61,7 @@ pub struct Monitor {
     log: Log,
     last_words: LastWords,
     listener: Option<UnixListener>,
+    pub uname: Uname,
     next_client: u64,
     /// Input that the container has not read yet.
     input: Vec<u8>,
@@ -86,12 +88,15 @@ enum Source {
     Added,
     /// What an added process writes whose client is gone.
     Unheard,
+    /// A call of uname that is to be answered.
+    Uname,
 }
 
 impl Monitor {
     /// The monitor of a container that does not run yet.
     pub fn new(roots: Roots, record: Record) -> Result<Self> {
         Ok(Monitor {
+            uname: Uname::new(engine::mend::asked(record.host())?.release),
             restart: Restart::new(&record),
             log: Log::new(&roots.log(&record.id), &record),
             last_words: LastWords::default(),
@@ -133,7 +138,7 @@ impl Monitor {
             warnings,
             view,
         } = bring_up(&self.roots, &self.record)?;
-        created.started(&mut runtime::no_listener)?;
+        created.started(&mut |listener| self.uname.take(listener))?;
         self.started_at = now();
         self.view = view;
         self.run = Some(Run {
@@ -196,6 +201,7 @@ impl Monitor {
                     Source::Client(number) => self.serve(number, &mut buffer),
                     Source::Added => self.collect_added(),
                     Source::Unheard => self.discard_output(&mut buffer),
+                    Source::Uname => self.uname.answer(),
                     Source::Container => {}
                 }
             }
@@ -231,6 +237,9 @@ impl Monitor {
         };
         if let Some(listener) = &self.listener {
             add(listener.as_fd(), PollFlags::IN, Source::Listener);
+        }
+        for listener in self.uname.listeners() {
+            add(listener, PollFlags::IN, Source::Uname);
         }
         for added in &self.added {
             add(added.pidfd.as_fd(), PollFlags::IN, Source::Added);

@@ -79,7 +79,7 @@ impl Monitor {
             below: &[],
             outlives: false,
             preserved: 0,
-            take_listener: &mut |_, listener| runtime::no_listener(listener),
+            take_listener: &mut |_, listener| self.uname.take(listener),
         });
         let process = process.inspect_err(|error| {
             if request.object {

@@ -26,6 +26,7 @@ mod output;
 mod requests;
 mod restart;
 mod teardown;
+mod uname;
 
 use std::os::unix::net::UnixStream;
 

@@ -336,7 +336,10 @@ fn document_root(spec: &Spec, bundle: &Path) -> Result<OwnedFd> {
         Some("slave" | "rslave") => MS_SLAVE,
         _ => MS_PRIVATE,
     };
-    sys::mount::set_attributes(tree.as_fd(), true, 0, 0, propagation.into(), None)
-        .errno_step("make the root private")?;
+    // Where the kernel cannot say it of a detached mount, it becomes what init's mounts are: private.
+    if sys::mount::knows_attributes() {
+        sys::mount::set_attributes(tree.as_fd(), true, 0, 0, propagation.into(), None)
+            .errno_step("make the root private")?;
+    }
     Ok(tree)
 }

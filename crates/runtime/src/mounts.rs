@@ -29,6 +29,22 @@ pub fn prepare(spec: &Spec, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec<S
         .collect()
 }
 
+/// What [`prepare`] could not do while the mount was detached: on kernels without mount_setattr(2).
+pub fn finish(mount: &Mount, attached: BorrowedFd<'_>) -> Result<()> {
+    if sys::mount::knows_attributes() {
+        return Ok(());
+    }
+    let options = options(mount);
+    if let Some((propagation, recursive)) = options.propagation {
+        sys::mount::propagate_attached(attached, recursive, propagation).errno_step("set its propagation")?;
+    }
+    let set = options.set | options.set_recursive;
+    match set | options.clear {
+        0 => Ok(()),
+        _ => sys::mount::set_attributes_attached(attached, set, options.clear).errno_step("set its options"),
+    }
+}
+
 fn prepare_one(mount: &Mount, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec<String>) -> Result<OwnedFd> {
     let options = options(mount);
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
@@ -53,6 +69,16 @@ fn prepare_one(mount: &Mount, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec
             )),
             Err(e) => return Err(e).errno_step(step("idmap")),
         }
+    }
+    if !sys::mount::knows_attributes() {
+        // Before Linux 5.12 a mount gets its options once it is attached, and those below it get none.
+        if options.set_recursive != 0 && options.recursive {
+            warnings.push(format!(
+                "{}: this kernel cannot make mounts below it read-only, too",
+                source.display()
+            ));
+        }
+        return Ok(tree);
     }
     if let Some((propagation, recursive)) = options.propagation {
         sys::mount::set_attributes(tree.as_fd(), recursive, 0, 0, propagation, None)

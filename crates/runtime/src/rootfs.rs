@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use crate::cgroup;
-use crate::mounts::{options, prepared};
+use crate::mounts::{finish, options, prepared};
 use crate::options::{Options, propagation};
 
 /// A root that is being filled; not yet the process's own.
@@ -48,7 +48,8 @@ impl Root {
                 let source = sources
                     .next()
                     .ok_or_else(|| Error::system("a bind mount's source did not come"))?;
-                self.bind(source, mount.destination()).step_with(step)?;
+                self.bind(&source, mount.destination()).step_with(step)?;
+                finish(mount, source.as_fd()).step_with(step)?;
             } else if mount.typ().as_deref() == Some("cgroup") {
                 match (own_view, cgroup) {
                     (false, Some(cgroup)) => self.hosts_cgroups(mount, joined, cgroup),
@@ -63,8 +64,8 @@ impl Root {
     }
 
     /// A prepared bind mount on a file or directory, whichever it is itself.
-    fn bind(&self, source: OwnedFd, destination: &Path) -> Result<()> {
-        let stat = rustix::fs::fstat(&source).errno_step("look at the source")?;
+    fn bind(&self, source: &OwnedFd, destination: &Path) -> Result<()> {
+        let stat = rustix::fs::fstat(source).errno_step("look at the source")?;
         let target = match rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
             true => sys::path::make_dir(self.as_fd(), destination),
             false => sys::path::make_file(self.as_fd(), destination),
@@ -100,7 +101,7 @@ impl Root {
         crate::copy_up::copy(before.as_fd(), after.as_fd()).step("copy what is there")?;
         match options.flags & u64::from(MS_RDONLY) {
             0 => Ok(()),
-            _ => sys::mount::set_attributes(after.as_fd(), false, MOUNT_ATTR_RDONLY.into(), 0, 0, None)
+            _ => sys::mount::set_attributes_attached(after.as_fd(), MOUNT_ATTR_RDONLY.into(), 0)
                 .errno_step("make it read-only"),
         }
     }
@@ -211,7 +212,7 @@ impl Root {
 
     /// `--read-only`.
     pub fn make_read_only(&self) -> Result<()> {
-        sys::mount::set_attributes(self.as_fd(), false, MOUNT_ATTR_RDONLY.into(), 0, 0, None)
+        sys::mount::set_attributes_attached(self.as_fd(), MOUNT_ATTR_RDONLY.into(), 0)
             .errno_step("make the root file system read-only")
     }
 
@@ -239,9 +240,7 @@ impl Root {
             | OpenTreeFlags::AT_RECURSIVE
             | OpenTreeFlags::AT_EMPTY_PATH;
         let tree = rustix::mount::open_tree(&target, "", flags).errno_step("copy the mount")?;
-        sys::mount::set_attributes(tree.as_fd(), false, MOUNT_ATTR_RDONLY.into(), 0, 0, None)
-            .errno_step("set it read-only")?;
-        move_mount(tree.as_fd(), target.as_fd(), "").errno_step("attach")
+        move_with(tree.as_fd(), target.as_fd(), MOUNT_ATTR_RDONLY.into()).errno_step("set it read-only")
     }
 
     fn mask(&self, path: &Path, masks: &mut Masks) -> Result<()> {
@@ -327,8 +326,17 @@ fn bind_host(source: &Path, target: BorrowedFd<'_>, attributes: u64) -> Result<(
     let step = || format!("bind {}", source.display());
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(rustix::fs::CWD, source, flags).errno_step(step())?;
-    sys::mount::set_attributes(tree.as_fd(), false, attributes, 0, 0, None).errno_step(step())?;
-    move_mount(tree.as_fd(), target, "").errno_step(step())
+    move_with(tree.as_fd(), target, attributes).errno_step(step())
+}
+
+/// Attaches a detached mount that has these attributes, from the first moment on where the kernel can do that.
+fn move_with(mount: BorrowedFd<'_>, target: BorrowedFd<'_>, attributes: u64) -> rustix::io::Result<()> {
+    if sys::mount::knows_attributes() {
+        sys::mount::set_attributes(mount, false, attributes, 0, 0, None)?;
+        return move_mount(mount, target, "");
+    }
+    move_mount(mount, target, "")?;
+    sys::mount::set_attributes_attached(mount, attributes, 0)
 }
 
 /// Attaches a detached mount.

@@ -19,6 +19,7 @@ mod find;
 mod mount;
 mod mount_points;
 mod pack;
+mod shift;
 mod store;
 mod tar;
 mod tree;

@@ -7,12 +7,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use errdefs::{ErrnoStep, Error, Result, Step};
-use linux_raw_sys::general::{CLONE_FS, CLONE_NEWNS, MOUNT_ATTR_NODEV, MS_PRIVATE};
-use rustix::fs::{Mode, OFlags};
+use linux_raw_sys::general::{CLONE_FS, CLONE_NEWNS, MOUNT_ATTR_NODEV, MS_PRIVATE, MS_REC};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
-use crate::{Digest, Store, mount_points};
+use crate::{Digest, Store, mount_points, shift};
 
 /// A container's own changes: `DIR/upper` and `DIR/work`, owned by the container's first host id.
 #[derive(Clone, Debug)]
@@ -22,6 +21,8 @@ pub struct Writable {
     /// Whether it has to be there after a power cut. If not, the kernel does not force it to disk when the container asks
     /// for it (fsync) or ends (overlayfs' `volatile`, Linux 5.10).
     pub lasting: bool,
+    /// Only what is changed of a file is copied up: its owner without its content (overlayfs' `metacopy`).
+    pub(crate) metadata: bool,
 }
 
 impl Writable {
@@ -44,6 +45,7 @@ impl Writable {
         Writable {
             dir: dir.into(),
             lasting,
+            metadata: false,
         }
     }
 
@@ -81,7 +83,31 @@ impl Store {
     /// Mounts layers (bottom first) and a container's own directory as one detached overlay.
     /// `userns`: idmap the layers for this user namespace. No mount appears in the caller's namespace.
     pub fn mount(&self, layers: &[Digest], own: Option<&Writable>, userns: Option<BorrowedFd<'_>>) -> Result<Mounted> {
-        let mut lower = self.lower(layers)?;
+        let lower = self.lower(layers)?;
+        let (root, view) = match (self.mount_mapped(lower.clone(), own, userns), own) {
+            (Err(error), Some(own)) if userns.is_some() && shift::is_wanted(&error) => {
+                let root = self.mount_shifted(lower, own).map_err(|second| {
+                    Error::caused(error.to_string(), second).hint("--userns=host does without a user namespace")
+                })?;
+                let view = root.try_clone().step("mount the layers")?;
+                (root, view)
+            }
+            (mapped, _) => mapped?,
+        };
+        if userns.is_some() && sys::mount::knows_attributes() {
+            // Overlayfs is the host's: nodes of an image would be devices.
+            sys::mount::set_attributes(root.as_fd(), false, MOUNT_ATTR_NODEV.into(), 0, 0, None)
+                .errno_step("forbid the devices of the image")?;
+        }
+        Ok(Mounted { root, view })
+    }
+
+    fn mount_mapped(
+        &self,
+        mut lower: Vec<String>,
+        own: Option<&Writable>,
+        userns: Option<BorrowedFd<'_>>,
+    ) -> Result<(OwnedFd, OwnedFd)> {
         let view = self.view(userns)?;
         match own {
             Some(_) => lower.push(mount_points::provide(&self.dir)?.into()),
@@ -92,20 +118,14 @@ impl Store {
             }
             None => {}
         }
-        let root = self.stack(&view, &lower, own);
-        let root = root.map_err(|error| match error.errno() {
+        let root = self.stack(&view, &lower, own).map_err(|error| match error.errno() {
             Some(19) => error.hint("this kernel has no overlayfs: load the module overlay"),
             Some(22) if userns.is_some() => {
                 error.hint("overlayfs takes idmapped layers from Linux 5.19 on; --userns=host does without")
             }
             _ => error,
         })?;
-        if userns.is_some() {
-            // Overlayfs is the host's: nodes of an image would be devices.
-            sys::mount::set_attributes(root.as_fd(), false, MOUNT_ATTR_NODEV.into(), 0, 0, None)
-                .errno_step("forbid the devices of the image")?;
-        }
-        Ok(Mounted { root, view })
+        Ok((root, view))
     }
 
     /// The layers' directories below the store's, the uppermost first.
@@ -148,7 +168,7 @@ impl Store {
     }
 
     /// The store's directory as a mount of its own, seen through a user namespace.
-    fn view(&self, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+    pub(crate) fn view(&self, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let view =
             rustix::mount::open_tree(rustix::fs::CWD, &self.dir, flags).errno_step("open the layers (open_tree)")?;
@@ -174,12 +194,11 @@ impl Store {
 
 /// Before Linux 6.15 layers have to be attached somewhere. Does something while the store's view is attached over the
 /// store itself, and is the working directory; only the thread that does it can see that.
-fn attached<T: Send>(view: BorrowedFd<'_>, place: &Path, work: impl FnOnce() -> T + Send) -> Result<T> {
+pub(crate) fn attached<T: Send>(view: BorrowedFd<'_>, place: &Path, work: impl FnOnce() -> T + Send) -> Result<T> {
     let inside = || -> Result<T> {
         let step = "attach the layers";
         sys::process::unshare((CLONE_FS | CLONE_NEWNS).into()).errno_step(step)?;
-        let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).errno_step(step)?;
-        sys::mount::set_attributes(root.as_fd(), true, 0, 0, MS_PRIVATE.into(), None).errno_step(step)?;
+        sys::mount::mount(c"", c"/", c"", u64::from(MS_REC | MS_PRIVATE), c"").errno_step(step)?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         rustix::mount::move_mount(view, "", rustix::fs::CWD, place, flags).errno_step(step)?;
         rustix::process::chdir(place).errno_step(step)?;
@@ -191,7 +210,7 @@ fn attached<T: Send>(view: BorrowedFd<'_>, place: &Path, work: impl FnOnce() -> 
 
 /// How overlayfs is told the layers.
 #[derive(Clone, Copy)]
-enum Lower {
+pub(crate) enum Lower {
     /// Linux 6.8.
     OneByOne,
     /// Before that. All of them fit into a page.
@@ -199,7 +218,7 @@ enum Lower {
 }
 
 /// Layers (the uppermost first), each with the same words before its name, and a container's own above them.
-fn overlay(before: &str, lower: &[String], own: Option<&Writable>, way: Lower) -> Result<OwnedFd> {
+pub(crate) fn overlay(before: &str, lower: &[String], own: Option<&Writable>, way: Lower) -> Result<OwnedFd> {
     let step = "mount the layers (overlay)";
     // Also what an attempt that failed left.
     own.map_or(Ok(()), Writable::forget_volatile)?;
@@ -213,7 +232,12 @@ fn overlay(before: &str, lower: &[String], own: Option<&Writable>, way: Lower) -
         let step = complaint(&context).map_or(step.into(), |words| format!("mount the layers ({words})"));
         return Err(errno).errno_step(step);
     }
-    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).errno_step(step)
+    // A mount for a container with ids of its own is given no devices; before Linux 5.12 that can be said now alone.
+    let attributes = match own.is_some() && !sys::mount::knows_attributes() {
+        true => MountAttrFlags::MOUNT_ATTR_NODEV,
+        false => MountAttrFlags::empty(),
+    };
+    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).errno_step(step)
 }
 
 fn configure(fd: BorrowedFd<'_>, lower: &[String], own: Option<&Writable>, way: Lower) -> rustix::io::Result<()> {
@@ -230,8 +254,12 @@ fn configure(fd: BorrowedFd<'_>, lower: &[String], own: Option<&Writable>, way: 
     }
     if let Some(own) = own {
         // Whatever the kernel was built with: the upper side alone is to tell what the container changed.
-        for option in ["redirect_dir", "metacopy"] {
-            let _ = rustix::mount::fsconfig_set_string(fd, option, "off");
+        if own.metadata {
+            rustix::mount::fsconfig_set_string(fd, "metacopy", "on")?;
+        } else {
+            for option in ["redirect_dir", "metacopy"] {
+                let _ = rustix::mount::fsconfig_set_string(fd, option, "off");
+            }
         }
         rustix::mount::fsconfig_set_string(fd, "upperdir", own.dir.join("upper"))?;
         rustix::mount::fsconfig_set_string(fd, "workdir", own.dir.join("work"))?;

@@ -1,10 +1,14 @@
-//! mount_setattr(2) (Linux 5.12).
+//! mount_setattr(2) (Linux 5.12), and what can be done without.
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use linux_raw_sys::general::{AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_RDONLY, mount_attr};
+use linux_raw_sys::general::{
+    AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_BIND, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID,
+    MS_RDONLY, MS_REC, MS_RELATIME, MS_REMOUNT, mount_attr,
+};
 use rustix::mount::OpenTreeFlags;
 use syscalls::{Sysno, syscall};
 
@@ -41,6 +45,57 @@ pub fn set_attributes(
     };
     result.map(drop).map_err(errno)
 }
+
+/// Whether this kernel has mount_setattr(2).
+pub fn knows_attributes() -> bool {
+    static KNOWN: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    // SAFETY: nothing is passed but numbers, and no structure is big enough: the kernel refuses, if it knows the call.
+    let ask = || unsafe { syscall!(Sysno::mount_setattr, usize::MAX, 0, 0, 0, 0) } != Err(syscalls::Errno::ENOSYS);
+    *KNOWN.get_or_init(ask)
+}
+
+/// As [`set_attributes`], of one mount that is attached in our mount namespace; on older kernels by mount(2), through our
+/// own `/proc`.
+pub fn set_attributes_attached(mount: BorrowedFd<'_>, set: u64, clear: u64) -> Result<()> {
+    if knows_attributes() {
+        return set_attributes(mount, false, set, clear, 0, None);
+    }
+    // Flags that are not named are taken away, and some of them may not be.
+    let now = rustix::fs::fstatvfs(mount)?.f_flag.bits();
+    let flag = |(attribute, flag, stat): (u32, u32, u64)| {
+        let asked = (set | clear) & u64::from(attribute) != 0;
+        let on = if asked {
+            set & u64::from(attribute) != 0
+        } else {
+            now & stat != 0
+        };
+        if on { u64::from(flag) } else { 0 }
+    };
+    let flags = FLAGS.iter().copied().map(flag).fold(0, |all, flag| all | flag);
+    remount(mount, flags | u64::from(MS_REMOUNT | MS_BIND))
+}
+
+/// Sets the propagation of one attached mount, or of a tree, by mount(2).
+pub fn propagate_attached(mount: BorrowedFd<'_>, recursive: bool, propagation: u64) -> Result<()> {
+    remount(mount, propagation | if recursive { u64::from(MS_REC) } else { 0 })
+}
+
+fn remount(target: BorrowedFd<'_>, flags: u64) -> Result<()> {
+    let path = std::ffi::CString::new(format!("/proc/self/fd/{}", target.as_raw_fd()));
+    let path = path.map_err(|_| rustix::io::Errno::INVAL)?;
+    mount(c"", &path, c"", flags, c"")
+}
+
+/// attribute, flag of mount(2), flag of statvfs(3)
+const FLAGS: &[(u32, u32, u64)] = &[
+    (MOUNT_ATTR_RDONLY, MS_RDONLY, 1),
+    (MOUNT_ATTR_NOSUID, MS_NOSUID, 2),
+    (MOUNT_ATTR_NODEV, MS_NODEV, 4),
+    (MOUNT_ATTR_NOEXEC, MS_NOEXEC, 8),
+    (MOUNT_ATTR_NOATIME, MS_NOATIME, 1024),
+    (MOUNT_ATTR_NODIRATIME, MS_NODIRATIME, 2048),
+    (0, MS_RELATIME, 4096),
+];
 
 /// A detached, read-only view of one file: who opens it through this view cannot write to it.
 pub fn read_only_view(path: &Path) -> Result<OwnedFd> {

@@ -145,9 +145,30 @@ pub fn new_session_keyring() -> Result<()> {
 pub fn close_on_exec_from(first: u32) -> Result<()> {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
     // SAFETY: no memory is passed; nothing is closed now.
-    unsafe { syscall!(Sysno::close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) }
-        .map(drop)
-        .map_err(errno)
+    match unsafe { syscall!(Sysno::close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) } {
+        Err(syscalls::Errno::EINVAL | syscalls::Errno::ENOSYS) => close_each_on_exec_from(first),
+        done => done.map(drop).map_err(errno),
+    }
+}
+
+/// One by one: those that `/proc` names, and without it all that there may be.
+fn close_each_on_exec_from(first: u32) -> Result<()> {
+    const F_SETFD: u32 = 2;
+    const FD_CLOEXEC: u32 = 1;
+    const MOST: u32 = 1 << 16;
+    let named = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    let numbers: Vec<u32> = match std::fs::read_dir("/proc/self/fd") {
+        Ok(list) => list.flatten().filter_map(named).filter(|n| *n >= first).collect(),
+        Err(_) => (first..MOST).collect(),
+    };
+    for number in numbers {
+        // SAFETY: no memory is passed; a number that is no descriptor is refused.
+        match unsafe { syscall!(Sysno::fcntl, number, F_SETFD, FD_CLOEXEC) } {
+            Ok(_) | Err(syscalls::Errno::EBADF) => {}
+            Err(e) => return Err(errno(e)),
+        }
+    }
+    Ok(())
 }
 
 /// A user namespace in which `0..count` are the host's ids from `first` on. It lives as long as its descriptor, or

@@ -25,6 +25,18 @@ pub fn write(roots: &Roots, record: &Record) -> Result<()> {
     put("resolv.conf", resolv_conf(record))
 }
 
+/// Before Linux 5.12 no mount is idmapped: the files themselves belong to the container's root.
+pub fn settle(roots: &Roots, record: &Record) -> Result<()> {
+    let Some(ids) = record.ids.filter(|_| !sys::mount::knows_attributes()) else {
+        return Ok(());
+    };
+    let dir = roots.container(&record.id);
+    ["resolv.conf", "hostname", "hosts"].iter().try_for_each(|name| {
+        std::os::unix::fs::chown(dir.join(name), Some(ids.first), Some(ids.first))
+            .step_with(|| format!("give {name} away"))
+    })
+}
+
 const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                      ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 

@@ -59,7 +59,10 @@ pub fn build(roots: &Roots, record: &Record, read: &ReadFile<'_>) -> Result<Buil
     rootfs.set_path("rootfs".into());
     rootfs.set_readonly(host.readonly_rootfs);
     spec.set_root(Some(rootfs));
-    spec.set_linux(Some(linux(record, seccomp::filter(host, &caps)?)?));
+    spec.set_linux(Some(linux(
+        record,
+        seccomp::adapt(seccomp::filter(host, &caps)?, &crate::mend::asked(host)?),
+    )?));
     Ok(Built { spec, warnings })
 }
 

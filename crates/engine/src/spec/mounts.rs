@@ -91,7 +91,7 @@ fn system(record: &Record) -> Vec<Mount> {
 /// Name resolution: files of the container's own, so that it may change them.
 fn own_files(roots: &Roots, record: &Record) -> Vec<Mount> {
     let dir = roots.container(&record.id);
-    let options = if record.ids.is_some() {
+    let options = if record.ids.is_some() && sys::mount::knows_attributes() {
         "bind,rprivate,idmap"
     } else {
         "bind,rprivate"

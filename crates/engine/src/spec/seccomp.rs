@@ -4,8 +4,10 @@ use bollard_stubs::models::HostConfig;
 use errdefs::{Error, Result, Step};
 use runtime::oci::{Arch, Capability, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSyscall};
 use serde::Deserialize;
+use std::collections::HashSet;
 
 use super::privileged;
+use crate::mend::Asked;
 
 /// The filter of the container's processes; `None` for none.
 pub fn filter(host: &HostConfig, caps: &[Capability]) -> Result<Option<LinuxSeccomp>> {
@@ -21,6 +23,29 @@ pub fn filter(host: &HostConfig, caps: &[Capability]) -> Result<Option<LinuxSecc
         None | Some("builtin") => Ok(Some(runtime::seccomp::default_profile(caps))),
         Some(json) => profile(json, caps).map(Some),
     }
+}
+
+/// The filter of a container that is to see another kernel: `uname` is passed on to its monitor, whatever else is allowed.
+pub fn adapt(filter: Option<LinuxSeccomp>, asked: &Asked) -> Option<LinuxSeccomp> {
+    if asked.release.is_none() {
+        return filter;
+    }
+    let mut filter = filter.unwrap_or_else(|| {
+        let mut open = LinuxSeccomp::default();
+        open.set_default_action(LinuxSeccompAction::ScmpActAllow);
+        open.set_architectures(Some(SIBLINGS.to_vec()));
+        open
+    });
+    let mut rules = filter.syscalls().clone().unwrap_or_default();
+    for rule in &mut rules {
+        rule.set_names(rule.names().iter().filter(|n| *n != "uname").cloned().collect());
+    }
+    let mut rule = LinuxSyscall::default();
+    rule.set_names(vec!["uname".into()]);
+    rule.set_action(LinuxSeccompAction::ScmpActNotify);
+    rules.push(rule);
+    filter.set_syscalls(Some(rules));
+    Some(filter)
 }
 
 /// A profile in Docker's format (moby `profiles/seccomp/seccomp.go`); the OCI's own is a part of it.
@@ -106,6 +131,7 @@ fn profile(json: &str, caps: &[Capability]) -> Result<LinuxSeccomp> {
         call.set_args(rule.args.filter(|a| !a.is_empty()));
         syscalls.push(call);
     }
+    syscalls.extend(unknown(&profile.default_action, profile.default_errno_ret, &syscalls));
     let mut filter = LinuxSeccomp::default();
     filter.set_default_action(profile.default_action);
     filter.set_default_errno_ret(profile.default_errno_ret);
@@ -115,8 +141,30 @@ fn profile(json: &str, caps: &[Capability]) -> Result<LinuxSeccomp> {
     Ok(filter)
 }
 
+/// Calls that the profile does not name and that are younger than it may be: C libraries take ENOSYS for "not there" and go
+/// another way, and EPERM for an answer.
+fn unknown(action: &LinuxSeccompAction, errno: Option<u32>, rules: &[LinuxSyscall]) -> Option<LinuxSyscall> {
+    let forbids = *action == LinuxSeccompAction::ScmpActErrno && errno.is_none_or(|e| e == EPERM);
+    let named: HashSet<&str> = rules.iter().flat_map(|r| r.names()).map(String::as_str).collect();
+    let names = runtime::seccomp::recent_calls()
+        .into_iter()
+        .filter(|n| !named.contains(n));
+    let mut rule = LinuxSyscall::default();
+    rule.set_names(names.map(String::from).collect());
+    rule.set_action(LinuxSeccompAction::ScmpActErrno);
+    rule.set_errno_ret(Some(ENOSYS));
+    (forbids && !rule.names().is_empty()).then_some(rule)
+}
+
+const EPERM: u32 = 1;
+const ENOSYS: u32 = 38;
+
 #[cfg(target_arch = "x86_64")]
 const NATIVE: Arch = Arch::ScmpArchX86_64;
+#[cfg(target_arch = "x86_64")]
+const SIBLINGS: &[Arch] = &[Arch::ScmpArchX86_64, Arch::ScmpArchX86];
+#[cfg(target_arch = "aarch64")]
+const SIBLINGS: &[Arch] = &[Arch::ScmpArchAarch64, Arch::ScmpArchArm];
 #[cfg(target_arch = "aarch64")]
 const NATIVE: Arch = Arch::ScmpArchAarch64;
 
@@ -171,6 +219,7 @@ mod tests {
                 .syscalls()
                 .iter()
                 .flatten()
+                .filter(|s| s.action() == LinuxSeccompAction::ScmpActAllow)
                 .flat_map(|s| s.names().clone())
                 .collect()
         };

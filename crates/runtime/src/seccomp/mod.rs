@@ -15,7 +15,7 @@ use oci_spec::runtime::{
 };
 use sys::seccomp::{Instruction, flag};
 
-pub use default::default_profile;
+pub use default::{default_profile, recent_calls};
 
 const ENOSYS: u32 = 38;
 const EPERM: u32 = 1;

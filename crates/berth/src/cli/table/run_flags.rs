@@ -138,7 +138,10 @@ pub const RUN: &[Flag] = &[
 ];
 
 /// What Docker does not have.
-pub const OWN: &[Flag] = &[one(
-    "compat",
-    "What is done for images that this kernel does not suit (auto, off, patch)",
-)];
+pub const OWN: &[Flag] = &[
+    one(
+        "compat",
+        "What is done for images that this kernel does not suit (auto, off, patch)",
+    ),
+    one("kernel-release", "The kernel release that uname tells inside (4.18)"),
+];
