@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Debian's `docker-registry` on a free port of loopback.
 pub struct Registry {
@@ -63,6 +64,10 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Break the connection off after so many bytes of the body, the first so many times.
     pub cut: Option<(usize, u32)>,
+    /// One byte now and then, not all of them at once.
+    pub drip: Option<Duration>,
+    /// Something else the first so many times.
+    pub first: Option<(u32, Box<Answer>)>,
 }
 
 impl Answer {
@@ -73,6 +78,8 @@ impl Answer {
             headers: vec![("Content-Type".into(), kind.into())],
             body: body.into(),
             cut: None,
+            drip: None,
+            first: None,
         }
     }
     /// Another status.
@@ -82,11 +89,23 @@ impl Answer {
             headers: Vec::new(),
             body: Vec::new(),
             cut: None,
+            drip: None,
+            first: None,
         }
     }
     /// With a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+    /// A byte each time.
+    pub fn drip(mut self, every: Duration) -> Self {
+        self.drip = Some(every);
+        self
+    }
+    /// After something else.
+    pub fn after(mut self, times: u32, other: Answer) -> Self {
+        self.first = Some((times, Box::new(other)));
         self
     }
     /// Cut short.
@@ -160,6 +179,13 @@ fn serve(mut stream: TcpStream, table: &Mutex<HashMap<String, Answer>>, log: &Mu
             let mut table = table.lock().unwrap();
             match table.get_mut(path.split('?').next().unwrap_or_default()) {
                 None => Answer::status(404),
+                Some(Answer {
+                    first: Some((times, other)),
+                    ..
+                }) if *times > 0 => {
+                    *times -= 1;
+                    (**other).clone()
+                }
                 Some(answer) => {
                     if let Some((after, times)) = &mut answer.cut
                         && *times > 0
@@ -185,6 +211,15 @@ fn serve(mut stream: TcpStream, table: &Mutex<HashMap<String, Answer>>, log: &Mu
         }
         let body = &answer.body[start..];
         let body = cut.map_or(body, |n| &body[..n.min(body.len())]);
+        if let Some(every) = answer.drip {
+            let _ = stream.write_all(format!("{head}\r\n").as_bytes());
+            for byte in body.chunks(1) {
+                std::thread::sleep(every);
+                if stream.write_all(byte).is_err() {
+                    return;
+                }
+            }
+        }
         if stream
             .write_all(head.as_bytes())
             .and_then(|()| stream.write_all(b"\r\n"))
@@ -195,5 +230,95 @@ fn serve(mut stream: TcpStream, table: &Mutex<HashMap<String, Answer>>, log: &Mu
             let _ = stream.shutdown(std::net::Shutdown::Both);
             return;
         }
+    }
+}
+
+/// A registry with one image of one layer; what it answers can then be spoilt.
+pub struct Spoilt {
+    pub fake: Fake,
+    /// The digest of the layer's blob.
+    pub layer: String,
+    pub layer_bytes: Vec<u8>,
+    /// Of what is in it, uncompressed.
+    pub diff_id: String,
+    pub config: String,
+}
+
+/// OCI's type of a manifest.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// `sha256:...`.
+pub fn digest(bytes: &[u8]) -> String {
+    let mut child = Command::new("sha256sum")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), bytes).unwrap();
+    let out = child.wait_with_output().unwrap().stdout;
+    format!("sha256:{}", String::from_utf8_lossy(&out).split(' ').next().unwrap())
+}
+
+impl Default for Spoilt {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Spoilt {
+    /// busybox, uncompressed.
+    pub fn new() -> Self {
+        let layer = crate::busybox();
+        Self::of(layer.clone(), &layer)
+    }
+
+    /// A layer: as it is sent, and what is in it.
+    pub fn of(layer_bytes: Vec<u8>, tar: &[u8]) -> Self {
+        let fake = Fake::start();
+        let (layer, diff_id) = (digest(&layer_bytes), digest(tar));
+        let config = format!(
+            r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#
+        );
+        let spoilt = Spoilt {
+            fake,
+            layer,
+            layer_bytes,
+            diff_id,
+            config,
+        };
+        spoilt.good();
+        spoilt
+    }
+
+    pub fn manifest(&self) -> String {
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},
+            "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{}","size":{}}}]}}"#,
+            digest(self.config.as_bytes()),
+            self.config.len(),
+            self.layer,
+            self.layer_bytes.len()
+        )
+    }
+
+    pub fn blob(&self) -> String {
+        format!("box/blobs/{}", self.layer)
+    }
+
+    pub fn good(&self) {
+        self.fake
+            .answer("box/manifests/1", Answer::ok(MANIFEST, self.manifest()));
+        self.fake.answer(
+            &format!("box/blobs/{}", digest(self.config.as_bytes())),
+            Answer::ok("application/json", self.config.clone()),
+        );
+        self.fake.answer(
+            &self.blob(),
+            Answer::ok("application/octet-stream", self.layer_bytes.clone()),
+        );
+    }
+
+    pub fn pull(&self, berth: &crate::Berth) -> crate::Ran {
+        berth.run(&["pull", &format!("{}/box:1", self.fake.address)])
     }
 }

@@ -1,7 +1,7 @@
 //! Images: registries, archives, other people's tools.
 
-use berth_tests::registry::{Answer, Fake, Registry};
-use berth_tests::{BUSYBOX, Berth, Ran, busybox};
+use berth_tests::registry::{Answer, Fake, MANIFEST, Registry, Spoilt, digest};
+use berth_tests::{BUSYBOX, Berth};
 use std::process::Command;
 
 /// A tool of somebody else's.
@@ -182,78 +182,6 @@ fn names_come_and_go() {
         .flatten()
         .filter(|e| e.file_name().len() == 64);
     assert_eq!(layers.count(), 0);
-}
-
-/// A registry with one image of one layer; what it answers can then be spoilt.
-struct Spoilt {
-    fake: Fake,
-    layer: String,
-    layer_bytes: Vec<u8>,
-    config: String,
-}
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-fn digest(bytes: &[u8]) -> String {
-    let mut child = Command::new("sha256sum")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(child.stdin.as_mut().unwrap(), bytes).unwrap();
-    let out = child.wait_with_output().unwrap().stdout;
-    format!("sha256:{}", String::from_utf8_lossy(&out).split(' ').next().unwrap())
-}
-
-impl Spoilt {
-    fn new() -> Self {
-        let fake = Fake::start();
-        let layer_bytes = busybox();
-        let layer = digest(&layer_bytes);
-        let config = format!(
-            r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{layer}"]}}}}"#
-        );
-        let spoilt = Spoilt {
-            fake,
-            layer,
-            layer_bytes,
-            config,
-        };
-        spoilt.good();
-        spoilt
-    }
-
-    fn manifest(&self) -> String {
-        format!(
-            r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},
-            "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{}","size":{}}}]}}"#,
-            digest(self.config.as_bytes()),
-            self.config.len(),
-            self.layer,
-            self.layer_bytes.len()
-        )
-    }
-
-    fn blob(&self) -> String {
-        format!("box/blobs/{}", self.layer)
-    }
-
-    fn good(&self) {
-        self.fake
-            .answer("box/manifests/1", Answer::ok(MANIFEST, self.manifest()));
-        self.fake.answer(
-            &format!("box/blobs/{}", digest(self.config.as_bytes())),
-            Answer::ok("application/json", self.config.clone()),
-        );
-        self.fake.answer(
-            &self.blob(),
-            Answer::ok("application/octet-stream", self.layer_bytes.clone()),
-        );
-    }
-
-    fn pull(&self, berth: &Berth) -> Ran {
-        berth.run(&["pull", &format!("{}/box:1", self.fake.address)])
-    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use engine::image::registry;
 use engine::{Engine, Roots};
-use errdefs::Result;
+use errdefs::{Result, Step};
 
 /// `BERTH_DATA` and `BERTH_RUN`, or the system's own.
 pub fn roots() -> Roots {
@@ -18,7 +18,11 @@ pub fn roots() -> Roots {
 
 /// The engine on these.
 pub fn engine() -> Result<Engine> {
-    Engine::open(roots()).map_err(explain)
+    let mut engine = Engine::open(roots()).map_err(explain)?;
+    if let Ok(limit) = std::env::var("BERTH_LAYER_LIMIT") {
+        engine.limit_layers(crate::format::parse_bytes(&limit)? as u64);
+    }
+    Ok(engine)
 }
 
 /// What is forbidden to others than root gets a hint.
@@ -29,30 +33,122 @@ pub fn explain(error: errdefs::Error) -> errdefs::Error {
     }
 }
 
-/// A client with the credentials of `docker login`, and the proxies of the environment.
-pub fn registry() -> Result<registry::Client> {
-    let config = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
-    let config = config.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
-    registry::Client::new(registry::Options {
-        docker_config: config.map(|dir| dir.join("config.json")),
-        ..registry_of_the_server()
+/// What an administrator says about registries, for everybody.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Registries {
+    /// Spoken to over plain HTTP, or by whoever says that it is the one.
+    insecure: Vec<String>,
+    /// Where else a registry's images may be had; `*` is any registry.
+    mirrors: std::collections::BTreeMap<String, Vec<String>>,
+}
+
+impl Registries {
+    /// `/etc/berth/registries.json`, or `BERTH_REGISTRIES`; the environment adds to it.
+    fn read() -> Result<Self> {
+        let given = std::env::var_os("BERTH_REGISTRIES").map(PathBuf::from);
+        let path = given.clone().unwrap_or_else(|| "/etc/berth/registries.json".into());
+        let step = || format!("read {}", path.display());
+        let mut registries = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && given.is_none() => Registries::default(),
+            text => serde_json::from_slice(&text.step_with(step)?).step_with(step)?,
+        };
+        registries.insecure.extend(list("BERTH_INSECURE_REGISTRIES"));
+        for entry in list("BERTH_REGISTRY_MIRRORS") {
+            let (registry, mirror) = entry.split_once('=').unwrap_or(("docker.io", &entry));
+            registries
+                .mirrors
+                .entry(registry.into())
+                .or_default()
+                .push(mirror.into());
+        }
+        Ok(registries)
+    }
+}
+
+/// `720h`, `10m`.
+pub fn duration(text: &str) -> Result<std::time::Duration> {
+    let nanoseconds = engine::human::parse_duration(text).filter(|n| *n >= 0);
+    let bad = || errdefs::Error::invalid(format!("invalid duration {text:?}"));
+    nanoseconds
+        .map(|n| std::time::Duration::from_nanos(n as u64))
+        .ok_or_else(bad)
+}
+
+/// How much images may take and how long they are kept: `BERTH_IMAGES_MAX_SIZE` (`20g`), `BERTH_IMAGES_MAX_UNUSED` (`720h`).
+pub fn bounds() -> Result<engine::image::Bounds> {
+    let given = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let size = given("BERTH_IMAGES_MAX_SIZE")
+        .map(|s| crate::format::parse_bytes(&s))
+        .transpose()?;
+    Ok(engine::image::Bounds {
+        size: size.map(|s| s as u64),
+        unused: given("BERTH_IMAGES_MAX_UNUSED").map(|t| duration(&t)).transpose()?,
     })
 }
 
+/// What a variable has between commas.
+fn list(name: &str) -> Vec<String> {
+    let text = std::env::var(name).unwrap_or_default();
+    text.split(',')
+        .map(str::trim)
+        .filter(|i| !i.is_empty())
+        .map(String::from)
+        .collect()
+}
+
+/// Docker's config.json.
+pub fn docker_config() -> Option<PathBuf> {
+    let config = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let config = config.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
+    config.map(|dir| dir.join("config.json"))
+}
+
+/// A client with the credentials of `docker login`, the administrator's settings, and the proxies of the environment.
+pub fn registry() -> Result<registry::Client> {
+    registry_with(None)
+}
+
+/// The same, one more registry being insecure.
+pub fn registry_with(also: Option<String>) -> Result<registry::Client> {
+    let mut options = registry_of_the_server()?;
+    options.docker_config = docker_config();
+    options.insecure.extend(also);
+    registry::Client::new(options)
+}
+
 /// How registries are spoken to, without anybody's credentials.
-pub fn registry_of_the_server() -> registry::Options {
-    let insecure = std::env::var("BERTH_INSECURE_REGISTRIES").unwrap_or_default();
-    registry::Options {
+pub fn registry_of_the_server() -> Result<registry::Options> {
+    let registries = Registries::read()?;
+    let mut mirrors = Vec::new();
+    let mut insecure = registries.insecure;
+    for (registry, places) in registries.mirrors {
+        for place in places {
+            let bare = place.trim_start_matches("https://").trim_start_matches("http://");
+            if place.starts_with("http://") {
+                insecure.push(bare.split('/').next().unwrap_or_default().to_owned());
+            }
+            mirrors.push((registry.clone(), bare.trim_end_matches('/').to_owned()));
+        }
+    }
+    let seconds = std::env::var("BERTH_REGISTRY_TIMEOUT").ok();
+    let patience = seconds
+        .map(|s| {
+            s.parse()
+                .step("read BERTH_REGISTRY_TIMEOUT")
+                .map(std::time::Duration::from_secs)
+        })
+        .transpose()?;
+    let certificates = std::env::var_os("BERTH_CERTS").unwrap_or_else(|| "/etc/docker/certs.d".into());
+    Ok(registry::Options {
         docker_config: None,
         credentials: None,
-        insecure: insecure
-            .split(',')
-            .map(str::trim)
-            .filter(|i| !i.is_empty())
-            .map(String::from)
-            .collect(),
+        insecure,
         proxy_env: std::env::vars()
             .filter(|(name, _)| name.to_ascii_lowercase().ends_with("_proxy"))
             .collect(),
-    }
+        mirrors,
+        certificates: Some(certificates.into()),
+        patience,
+    })
 }

@@ -65,7 +65,7 @@ pub fn parse_time(text: &str) -> Result<i64> {
 }
 
 /// Go's durations: `1h30m`, `10s`, `500ms`; nanoseconds.
-fn parse_duration(text: &str) -> Option<i64> {
+pub fn parse_duration(text: &str) -> Option<i64> {
     let (mut total, mut rest) = (0.0, text);
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;

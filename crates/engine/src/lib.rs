@@ -44,4 +44,9 @@ impl Engine {
             roots,
         })
     }
+
+    /// Unpacks no layer that has more bytes of content: where decompression bombs end.
+    pub fn limit_layers(&mut self, bytes: u64) {
+        self.layers.limit_layers(bytes);
+    }
 }

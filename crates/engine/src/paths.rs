@@ -69,6 +69,10 @@ impl Roots {
     pub fn events(&self) -> PathBuf {
         self.data.join("events")
     }
+    /// What has come of layers whose download broke off.
+    pub fn parts(&self) -> PathBuf {
+        self.spool().join("parts")
+    }
     /// Where archives are unpacked and downloads are kept meanwhile.
     pub fn spool(&self) -> PathBuf {
         self.data.join("spool")

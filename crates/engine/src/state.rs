@@ -1,8 +1,8 @@
 //! What must be unique or counted, in one SQLite database: names, host ids, image references, volumes.
 //!
-//! A lost row after a power cut is worse than none here only for images, and those are written down after their layers
-//! are on disk; so the log is not forced to disk at each commit (`synchronous = NORMAL` in WAL mode keeps the database
-//! whole all the same). That is what makes a start cost microseconds here and not a disk's turn.
+//! A power cut may lose the last rows, but for images: those are written down after their layers are on disk, and waited
+//! for. Otherwise the log is not forced to disk at each commit (`synchronous = NORMAL` in WAL mode keeps the database whole
+//! all the same). That is what makes a start cost microseconds here and not a disk's turn.
 
 use std::path::Path;
 
@@ -35,6 +35,10 @@ const SCHEMA: &str = "
     CREATE INDEX image_layer_layer ON image_layer(layer);
     CREATE TABLE reference (
         name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE, manifest TEXT
+    ) WITHOUT ROWID;
+    CREATE TABLE blob (
+        content TEXT NOT NULL, place TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, media TEXT NOT NULL,
+        PRIMARY KEY (content, place)
     ) WITHOUT ROWID;
     CREATE TABLE volume (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE volume_use (
@@ -131,6 +135,14 @@ impl State {
             transaction.execute_batch(SCHEMA).map_err(database)?;
         }
         transaction.commit().map_err(database)
+    }
+
+    /// As [`State::transact`], and on the disk before it returns: for what refers to files that have been waited for.
+    pub(crate) fn transact_durably<T>(&self, run: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.db.execute_batch("PRAGMA synchronous = FULL").map_err(database)?;
+        let done = self.transact(run);
+        self.db.execute_batch("PRAGMA synchronous = NORMAL").map_err(database)?;
+        done
     }
 
     /// Runs something as one transaction that writes.

@@ -10,7 +10,7 @@ const BZIP2: &[u8] = b"BZh";
 const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z'];
 
 /// Undoes gzip and zstd. Plain bytes pass.
-pub fn decompress(from: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>> {
+pub fn decompress<'a>(from: Box<dyn Read + Send + 'a>) -> Result<Box<dyn Read + Send + 'a>> {
     let mut from = BufReader::with_capacity(64 * 1024, from);
     let mut head = Vec::new();
     from.by_ref().take(6).read_to_end(&mut head).step("read the layer")?;

@@ -37,7 +37,10 @@ impl Store {
         ));
         let mut file = std::fs::File::create(&temporary).step_with(step)?;
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        let kept = written.and_then(|()| std::fs::rename(&temporary, self.dir.join(digest.digest())));
+        let kept = written
+            .and_then(|()| std::fs::rename(&temporary, self.dir.join(digest.digest())))
+            // Whoever refers to it afterwards refers to what is there, whatever happens.
+            .and_then(|()| std::fs::File::open(&self.dir)?.sync_all());
         if kept.is_err() {
             let _ = std::fs::remove_file(&temporary);
         }
@@ -63,6 +66,26 @@ impl Store {
     /// Whether it is there.
     pub fn has(&self, digest: &Digest) -> bool {
         self.dir.join(digest.digest()).is_file()
+    }
+
+    /// Remembers that it is of use now.
+    pub fn use_now(&self, digest: &Digest) {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW as _,
+        };
+        let times = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        // A note on the side: nothing fails for want of it.
+        let _ = rustix::fs::utimensat(CWD, self.dir.join(digest.digest()), &times, AtFlags::empty());
+    }
+
+    /// When it came, or was last of use.
+    pub fn last_used(&self, digest: &Digest) -> Option<std::time::SystemTime> {
+        std::fs::metadata(self.dir.join(digest.digest())).ok()?.modified().ok()
     }
 
     /// Takes it away; fine if it is gone.

@@ -33,8 +33,8 @@ pub struct Applied {
     pub size: u64,
 }
 
-/// Unpacks a tar into `dir/fs`, its recipe into `dir/recipe`.
-pub fn apply(tar: &mut dyn Read, dir: &Path) -> Result<Applied> {
+/// Unpacks a tar into `dir/fs`, its recipe into `dir/recipe`; no more than `limit` bytes of content.
+pub fn apply(tar: &mut dyn Read, dir: &Path, limit: u64) -> Result<Applied> {
     let fs = dir.join("fs");
     std::fs::create_dir(&fs).step("make the layer's directory")?;
     let recipe = File::create(dir.join("recipe")).step("make the layer's recipe")?;
@@ -52,6 +52,7 @@ pub fn apply(tar: &mut dyn Read, dir: &Path) -> Result<Applied> {
         contents: Vec::new(),
         buffer: vec![0; BUFFER],
         size: 0,
+        content: 0,
     };
     let mut reader = Reader::default();
     let mut number = 0;
@@ -61,6 +62,10 @@ pub fn apply(tar: &mut dyn Read, dir: &Path) -> Result<Applied> {
             return Err(Error::invalid("invalid tar: too many entries"));
         }
         let step = || format!("unpack {}", String::from_utf8_lossy(&entry.path));
+        unpacker.content += entry.size;
+        if unpacker.content > limit {
+            return Err(too_large(limit)).step_with(step);
+        }
         unpacker
             .entry(&entry, number, &mut stream)
             .step_with(step)
@@ -79,6 +84,14 @@ pub fn apply(tar: &mut dyn Read, dir: &Path) -> Result<Applied> {
         digest,
         size: unpacker.size,
     })
+}
+
+fn too_large(limit: u64) -> Error {
+    Error::new(
+        errdefs::Kind::Exhausted,
+        format!("the layer unpacks to more than {} MiB", limit >> 20),
+    )
+    .hint("a decompression bomb; if not, set another limit by BERTH_LAYER_LIMIT (10g)")
 }
 
 fn name_the_cause(error: Error) -> Error {
@@ -125,6 +138,8 @@ struct Unpacker {
     contents: Vec<(Vec<u8>, u64)>,
     buffer: Vec<u8>,
     size: u64,
+    /// Bytes of content that the tar spoke of, wherever they went.
+    content: u64,
 }
 
 impl Unpacker {

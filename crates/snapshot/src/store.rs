@@ -17,11 +17,22 @@ use crate::apply::{self, Applied};
 use crate::tar::{Entry, EntryKind, Reader, Source};
 use crate::tree::{copy_exact, remove_tree};
 
+/// Most bytes of content in a layer, unless it is said otherwise.
+const LIMIT: u64 = 64 << 30;
+
 /// All layers of a host.
 pub struct Store {
     pub(crate) dir: PathBuf,
     /// See [`Store::lay_over`].
     pub(crate) amendment: Option<String>,
+    /// Most bytes of content in a layer.
+    limit: u64,
+}
+
+/// A layer that is unpacked, and to be published; gone if it is dropped.
+pub struct Prepared {
+    staging: Staging,
+    layer: Layer,
 }
 
 /// A layer that is there, whole.
@@ -47,7 +58,13 @@ impl Store {
         Ok(Store {
             dir: dir.to_owned(),
             amendment: None,
+            limit: LIMIT,
         })
+    }
+
+    /// Unpacks no layer that has more bytes of content.
+    pub fn limit_layers(&mut self, bytes: u64) {
+        self.limit = bytes;
     }
 
     /// The directory of one layer.
@@ -91,8 +108,16 @@ impl Store {
     /// Unpacks an uncompressed tar stream into a new layer: staged, hashed, synced, renamed into place. When `expect` is
     /// given and differs, nothing stays. Two at once for the same layer: one wins, both succeed.
     pub fn apply(&self, tar: &mut dyn Read, expect: Option<&Digest>) -> Result<Layer> {
+        let prepared = self.prepare(tar, expect)?;
+        let layer = prepared.layer.clone();
+        self.publish(vec![prepared])?;
+        Ok(layer)
+    }
+
+    /// The first part of [`Store::apply`]: unpacked and checked, but nobody sees it yet.
+    pub fn prepare(&self, tar: &mut dyn Read, expect: Option<&Digest>) -> Result<Prepared> {
         let staging = Staging::new(&self.dir)?;
-        let Applied { digest, size } = apply::apply(tar, &staging.dir)?;
+        let Applied { digest, size } = apply::apply(tar, &staging.dir, self.limit)?;
         if let Some(expect) = expect.filter(|e| **e != digest) {
             return Err(
                 Error::invalid(format!("the layer's content is {digest}, and was to be {expect}"))
@@ -100,18 +125,54 @@ impl Store {
             );
         }
         std::fs::write(staging.dir.join("size"), size.to_string()).step("write the layer's size")?;
-        let synced = File::open(&staging.dir).step("write the layer to disk")?;
-        rustix::fs::syncfs(&synced).errno_step("write the layer to disk")?;
-        match std::fs::rename(&staging.dir, self.path(&digest)) {
-            Ok(()) => {}
-            Err(_) if self.has(&digest) => {}
-            Err(e) => return Err(e).step("put the layer into the store"),
+        Ok(Prepared {
+            staging,
+            layer: Layer { diff_id: digest, size },
+        })
+    }
+
+    /// The second part, for any number of layers: the disk is waited for once before and once after they become visible,
+    /// so that whoever refers to them afterwards refers to what is there.
+    pub fn publish(&self, layers: Vec<Prepared>) -> Result<()> {
+        let step = "write the layers to disk";
+        let dir = File::open(&self.dir).step(step)?;
+        rustix::fs::syncfs(&dir).errno_step(step)?;
+        for prepared in &layers {
+            match std::fs::rename(&prepared.staging.dir, self.path(&prepared.layer.diff_id)) {
+                Ok(()) => {}
+                Err(_) if self.has(&prepared.layer.diff_id) => {}
+                Err(e) => return Err(e).step("put the layer into the store"),
+            }
         }
-        Ok(Layer { diff_id: digest, size })
+        dir.sync_all().step(step)
+    }
+
+    /// Puts a layer in the place of one that is damaged.
+    pub fn replace(&self, prepared: Prepared) -> Result<()> {
+        self.remove(&prepared.layer.diff_id)?;
+        self.publish(vec![prepared])
     }
 
     /// The byte-exact tar that the layer was made from.
     pub fn write_tar(&self, diff_id: &Digest, out: &mut dyn Write) -> Result<()> {
+        let digest = self.rebuild(diff_id, out, &mut |_, _| Ok(()))?;
+        match digest == diff_id.digest() {
+            true => Ok(()),
+            false => Err(Error::system(format!(
+                "layer {diff_id} was changed on disk: its tar is sha256:{digest} now"
+            ))
+            .hint("`berth system check --repair` fetches it again")),
+        }
+    }
+
+    /// Writes the tar that recipe and files give now, and tells of each entry (with its number) before its content is
+    /// read; the digest of it all.
+    pub(crate) fn rebuild(
+        &self,
+        diff_id: &Digest,
+        out: &mut dyn Write,
+        seen: &mut dyn FnMut(&Entry, u64) -> Result<()>,
+    ) -> Result<String> {
         let dir = self.path(diff_id);
         let recipe =
             File::open(dir.join("recipe")).map_err(|_| Error::not_found(format!("layer {diff_id} is not there")))?;
@@ -127,19 +188,14 @@ impl Store {
         let mut number = 0u64;
         while let Some(entry) = reader.next(&mut rebuild)? {
             number += 1;
+            seen(&entry, number)?;
             if entry.size > 0 {
                 let mut content = content(&root, &dir, &entry, number)?;
-                let step = || format!("write the layer's {}", String::from_utf8_lossy(&entry.path));
+                let step = || format!("read the layer's {}", String::from_utf8_lossy(&entry.path));
                 copy_exact(&mut content, &mut rebuild, entry.size, &mut buffer).step_with(step)?;
             }
         }
-        let digest = hex(&rebuild.hash.finalize());
-        match digest == diff_id.digest() {
-            true => Ok(()),
-            false => Err(Error::system(format!(
-                "layer {diff_id} was changed on disk: its tar is sha256:{digest} now"
-            ))),
-        }
+        Ok(hex(&rebuild.hash.finalize()))
     }
 
     /// Takes a layer away; fine if it is gone.

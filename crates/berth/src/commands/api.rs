@@ -29,7 +29,7 @@ pub fn api(given: &Given) -> Result<u8> {
         roots: settings::roots(),
         addresses,
         group: named.or_else(|| group("docker").ok()),
-        registry: settings::registry_of_the_server(),
+        registry: settings::registry_of_the_server()?,
         log: std::sync::Arc::new(output::note),
         ready: Box::new(move || listening.iter().for_each(|line| output::note(line))),
     })

@@ -20,6 +20,13 @@ pub fn container(given: &Given) -> Result<u8> {
 
 /// `image inspect`.
 pub fn image(given: &Given) -> Result<u8> {
+    if let Some(platform) = given.one("platform") {
+        let (engine, platform) = (settings::engine()?, engine::image::Platform::parse(platform)?);
+        given
+            .words
+            .iter()
+            .try_for_each(|name| engine.image_for(name, &platform).map(drop))?;
+    }
     of_type(given, "image")
 }
 

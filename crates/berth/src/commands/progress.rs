@@ -89,16 +89,18 @@ impl Display {
 
 /// Pulls, and shows it; `aside` for a pull that is not what was asked for itself.
 pub fn pull(engine: &Engine, reference: &str, platform: Option<&Platform>, aside: bool, quiet: bool) -> Result<Pulled> {
-    let registry = settings::registry()?;
+    let (registry, bounds) = (settings::registry()?, settings::bounds()?);
     if quiet {
-        return engine.pull(reference, platform, &registry, &|_| {});
+        let pulled = engine.pull(reference, platform, &registry, &|_| {})?;
+        return engine.collect_images(bounds).map(|_| pulled);
     }
     let display = Display::new(aside);
     let parsed = engine::image::Reference::parse(reference)?;
     if !aside && parsed.tag.as_deref() == Some("latest") && !reference.ends_with(":latest") {
         display.line("Using default tag: latest");
     }
-    engine.pull(reference, platform, &registry, &|p| display.show(p))
+    let pulled = engine.pull(reference, platform, &registry, &|p| display.show(p))?;
+    engine.collect_images(bounds).map(|_| pulled)
 }
 
 /// Pushes, and shows it.

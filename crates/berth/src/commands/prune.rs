@@ -1,6 +1,8 @@
 //! `container prune`, `image prune`, `volume prune`, `system prune`.
 
 use engine::Engine;
+use engine::image::Bounds;
+use engine::models::ImagePruneResponse;
 use errdefs::{Error, Result};
 
 use crate::cli::flag::Given;
@@ -9,6 +11,9 @@ use crate::{format, output, settings, terminal};
 
 /// Removes images that nothing needs.
 pub fn images(given: &Given) -> Result<u8> {
+    if given.has("max-used-space") || given.has("unused-for") {
+        return collect(given);
+    }
     let mut filters = given.filters()?;
     let all = given.on("all");
     filters.push(("dangling".into(), (!all).to_string()));
@@ -25,7 +30,30 @@ pub fn images(given: &Given) -> Result<u8> {
 }
 
 fn prune_images(engine: &Engine, filters: &[(String, String)]) -> Result<i64> {
-    let pruned = engine.prune_images(filters)?;
+    engine.prune_images(filters).map(tell)
+}
+
+/// Keeps bounds.
+fn collect(given: &Given) -> Result<u8> {
+    if given.has("filter") || given.has("all") {
+        return Err(Error::invalid(
+            "bounds stand for themselves: neither --filter nor --all goes with them",
+        ));
+    }
+    let size = given.one("max-used-space").map(format::parse_bytes).transpose()?;
+    let unused = given.one("unused-for").map(settings::duration).transpose()?;
+    if !given.on("force") && !sure("images, named ones too, that no container uses, until the bounds are kept")? {
+        return Ok(0);
+    }
+    total(tell(settings::engine()?.collect_images(Bounds {
+        size: size.map(|s| s as u64),
+        unused,
+    })?));
+    Ok(0)
+}
+
+/// Lists what went; bytes that came back.
+fn tell(pruned: ImagePruneResponse) -> i64 {
     let deleted = pruned.images_deleted.unwrap_or_default();
     let any = !deleted.is_empty();
     if any {
@@ -40,7 +68,7 @@ fn prune_images(engine: &Engine, filters: &[(String, String)]) -> Result<i64> {
     if any {
         say("\n");
     }
-    Ok(pruned.space_reclaimed.unwrap_or(0))
+    pruned.space_reclaimed.unwrap_or(0)
 }
 
 /// Removes containers that do not run.

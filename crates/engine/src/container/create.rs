@@ -61,6 +61,7 @@ impl Engine {
         let reference = body.image.as_deref().filter(|i| !i.is_empty());
         let image = self.image(reference.ok_or_else(|| Error::invalid("no image specified"))?)?;
         check_platform(&image, platform, reference.unwrap_or_default())?;
+        self.image_is_used(&image.id);
         let mut body = body.clone();
         merge::merge(&mut body, &image.config);
         check(&mut body)?;

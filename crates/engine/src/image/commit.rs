@@ -93,11 +93,21 @@ impl Engine {
         let mut layers = layers(&record)?;
         let config = self.committed(&record, how, settings, &mut layers, layer)?;
         let names = reference.iter().map(|r| (r.canonical(), None)).collect();
-        self.commit_image(New {
+        let id = self.commit_image(New {
             config: config.to_string().as_bytes(),
             layers: &layers,
             references: names,
-        })
+        })?;
+        self.tell_of(
+            &record,
+            "commit",
+            &[
+                ("comment", &how.comment),
+                ("imageID", &id),
+                ("imageRef", how.reference.as_deref().unwrap_or_default()),
+            ],
+        );
+        Ok(id)
     }
 
     fn own(&self, container: &str) -> Result<(Record, Writable)> {

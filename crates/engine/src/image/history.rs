@@ -46,3 +46,55 @@ impl Engine {
         Ok(items)
     }
 }
+
+/// What `image tree` shows.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    /// The image's id.
+    pub id: String,
+    /// Its names.
+    pub tags: Vec<String>,
+    /// Bytes of content.
+    pub size: u64,
+    /// Bottom first.
+    pub layers: Vec<Branch>,
+}
+
+/// A layer of it.
+#[derive(Clone, Debug)]
+pub struct Branch {
+    /// Its diff id.
+    pub id: String,
+    /// Bytes of content.
+    pub size: u64,
+    /// The names (or ids) of images whose layers end with this one, all below it being the same.
+    pub top_of: Vec<String>,
+}
+
+impl Engine {
+    /// The layers of an image, and which images end where.
+    pub fn image_tree(&self, name: &str) -> Result<Tree> {
+        let image = self.image(name)?;
+        let others = self.image_rows()?.into_iter().map(|(id, _)| self.image_of(&id));
+        let others = others.collect::<Result<Vec<_>>>()?;
+        let branch = |number: usize| {
+            let until = &image.layers[..=number];
+            let ends = others.iter().filter(|o| o.layers == until);
+            let names = |o: &super::Image| match o.references.is_empty() {
+                true => vec![super::short(&o.id)],
+                false => o.references.clone(),
+            };
+            Ok(Branch {
+                id: image.layers[number].to_string(),
+                size: self.layers.layer(&image.layers[number])?.size,
+                top_of: ends.flat_map(names).collect(),
+            })
+        };
+        Ok(Tree {
+            layers: (0..image.layers.len()).map(branch).collect::<Result<_>>()?,
+            id: image.id,
+            tags: image.references,
+            size: image.size,
+        })
+    }
+}

@@ -5,11 +5,15 @@
 //! layers holds it alone, so that no layer goes between being found and being referred to.
 
 mod archive;
+mod blobs;
 mod changes;
+mod check;
 mod commit;
+mod fetch;
 mod find;
 mod history;
 mod list;
+mod mount;
 mod prune;
 mod pull;
 mod push;
@@ -25,7 +29,9 @@ use rustix::fs::FlockOperation;
 use crate::state::database;
 use crate::{Engine, event, human, models};
 pub use ::image::{Digest, ImageConfiguration, Platform, Reference, registry};
+pub use check::{Finding, Outcome};
 pub use commit::Commit;
+pub use prune::Bounds;
 pub use usage::DiskUsage;
 
 /// A local image, as a container needs it.
@@ -115,7 +121,7 @@ impl Engine {
             .collect();
         let size: u64 = sizes?.iter().sum();
         let created = config.created().as_deref().map_or(0, human::seconds_at);
-        self.state.transact(|db| {
+        self.state.transact_durably(|db| {
             db.execute(
                 "INSERT OR IGNORE INTO image (id, created, size) VALUES (?1, ?2, ?3)",
                 params![id, created, size as i64],

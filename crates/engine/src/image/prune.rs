@@ -1,6 +1,7 @@
 //! `image prune`: images that nothing needs.
 
 use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
 
 use errdefs::{Error, Result};
 
@@ -58,7 +59,60 @@ impl Wanted {
     }
 }
 
+/// How much images may take, and how long one is kept that nobody uses. What is left open has no bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// Bytes of content of all layers.
+    pub size: Option<u64>,
+    /// Since a container was last made of it, or it came.
+    pub unused: Option<Duration>,
+}
+
 impl Engine {
+    /// Removes images that no container uses until the bounds are kept: first those that were not used for long, then
+    /// whichever was used longest ago. Their names do not save them.
+    pub fn collect_images(&self, bounds: Bounds) -> Result<models::ImagePruneResponse> {
+        let mut all = models::ImagePruneResponse {
+            images_deleted: Some(Vec::new()),
+            space_reclaimed: Some(0),
+        };
+        if bounds.size.is_none() && bounds.unused.is_none() {
+            return Ok(all);
+        }
+        let _lock = self.lock_images(true)?;
+        let used: HashSet<String> = self.state.containers()?.into_iter().map(|r| r.image_id).collect();
+        let mut idle: Vec<(SystemTime, String)> = self
+            .image_rows()?
+            .into_iter()
+            .filter(|(id, _)| !used.contains(id) && self.image_mount(id).is_none())
+            .filter_map(|(id, _)| Some((self.content.last_used(&id.parse().ok()?)?, id)))
+            .collect();
+        idle.sort();
+        let mut size: u64 = self.layers.layers()?.iter().map(|l| l.size).sum();
+        for (time, id) in idle {
+            let age = SystemTime::now().duration_since(time).unwrap_or_default();
+            let old = bounds.unused.is_some_and(|unused| age > unused);
+            if !old && bounds.size.is_none_or(|bound| size <= bound) {
+                break;
+            }
+            let mut done = self.delete_image(&id, &self.names_of(&id)?.iter().collect::<Vec<_>>())?;
+            let gone = self.collect_layers()?;
+            let space: u64 = gone.iter().map(|layer| layer.size).sum();
+            done.extend(gone.into_iter().map(|layer| deleted(layer.diff_id.to_string())));
+            size -= space.min(size);
+            all.images_deleted.get_or_insert_default().extend(done);
+            *all.space_reclaimed.get_or_insert_default() += space as i64;
+        }
+        Ok(all)
+    }
+
+    /// A container is made of it: it is kept longer than others.
+    pub(crate) fn image_is_used(&self, id: &str) {
+        if let Ok(digest) = id.parse::<Digest>() {
+            self.content.use_now(&digest);
+        }
+    }
+
     /// Removes images that no container uses: those without a tag, or with `dangling=false` all. Filters: `dangling`,
     /// `label`, `label!`, `until`.
     pub fn prune_images(&self, filters: &[(String, String)]) -> Result<models::ImagePruneResponse> {
@@ -71,7 +125,7 @@ impl Engine {
         for (id, _) in self.image_rows()?.into_iter().filter(|(id, _)| !used.contains(id)) {
             // Whose configuration was damaged is nobody's any more, but not ours to judge.
             let Ok(image) = self.image_of(&id) else { continue };
-            if wanted.wants(&image) {
+            if wanted.wants(&image) && self.image_mount(&id).is_none() {
                 done.extend(self.delete_image(&id, &self.names_of(&id)?.iter().collect::<Vec<_>>())?);
             }
         }
@@ -107,6 +161,7 @@ impl Engine {
         self.tell_event(event::Type::IMAGE, "delete", id, &[("name", id)]);
         if let Ok(digest) = id.parse::<Digest>() {
             self.content.remove(&digest)?;
+            self.forget_blobs(id)?;
         }
         Ok(done)
     }

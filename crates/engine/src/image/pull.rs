@@ -1,30 +1,16 @@
-//! `pull`: a registry's image into layers, several at a time, each unpacked while it comes in.
+//! `pull`: a registry's image by its name; its layers come by [`super::fetch`].
 
-use std::collections::HashMap;
 use std::io::Read;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use errdefs::{Error, Kind, Result, Step};
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use oci_spec::image::{ImageIndex, ImageManifest};
 
-use super::{Digest, ImageConfiguration, New, Platform, Progress, Pulled, Reference, diff_ids, registry, short};
+use super::fetch::{Fetch, Job};
+use super::{Digest, ImageConfiguration, New, Platform, Progress, Pulled, Reference, diff_ids, registry};
 use crate::{Engine, event};
-
-/// Layers that come in side by side, as many as Docker takes.
-const PARALLEL: usize = 3;
-/// A bar need not move more often.
-const TICK: Duration = Duration::from_millis(50);
 
 /// What shows what happens.
 pub type Show<'a> = dyn Fn(Progress) + Sync + 'a;
-
-/// A layer to fetch.
-struct Job {
-    descriptor: Descriptor,
-    diff_id: Digest,
-}
 
 impl Engine {
     /// Pulls an image. `platform`: this machine's unless given.
@@ -47,6 +33,7 @@ impl Engine {
             "{label}: Pulling from {}",
             shown_repository(&reference)
         )));
+        check_layers(&reference, &manifest)?;
         let (config_bytes, config) = fetch_config(registry, &reference, &manifest)?;
         let layers = diff_ids(&config)?;
         if layers.len() != manifest.layers().len() {
@@ -60,13 +47,13 @@ impl Engine {
         let _lock = self.lock_images(false)?;
         self.layers.sweep()?;
         let jobs = manifest.layers().iter().zip(&layers);
-        let jobs = jobs
+        let jobs: Vec<Job> = jobs
             .map(|(d, l)| Job {
                 descriptor: d.clone(),
                 diff_id: l.clone(),
             })
             .collect();
-        self.fetch_layers(registry, &reference, jobs, progress)?;
+        self.fetch(registry, &reference, progress).all(&jobs)?;
         self.content.put(&bytes)?;
         let before = self.image_id(&reference.familiar()).ok();
         let names = vec![(name_to_keep(&reference), Some(top.to_string()))];
@@ -75,6 +62,10 @@ impl Engine {
             layers: &layers,
             references: names,
         })?;
+        let blobs = layers.iter().cloned().zip(manifest.layers().iter().cloned());
+        let config = manifest.config().clone();
+        let blobs: Vec<_> = blobs.chain([(config.digest().clone(), config)]).collect();
+        self.remember_blobs(&reference, &blobs)?;
         let pulled = Pulled {
             reference: reference.familiar(),
             up_to_date: before.as_ref() == Some(&id),
@@ -92,58 +83,23 @@ impl Engine {
         progress(Progress::Message(format!("Status: {status} {}", pulled.reference)));
         Ok(pulled)
     }
+}
 
-    fn fetch_layers(
-        &self,
-        registry: &registry::Client,
-        reference: &Reference,
-        jobs: Vec<Job>,
-        progress: &Show<'_>,
-    ) -> Result<()> {
-        let layers = &self.layers;
-        let show = |job: &Job, status| {
-            let id = short(job.descriptor.digest().digest());
-            progress(Progress::Layer {
-                id,
-                status,
-                current: 0,
-                total: 0,
-            });
-        };
-        let mut todo: HashMap<&Digest, &Job> = HashMap::new();
-        for job in &jobs {
-            match layers.has(&job.diff_id) || todo.contains_key(&job.diff_id) {
-                true => show(job, "Already exists"),
-                false => {
-                    show(job, "Pulling fs layer");
-                    todo.insert(&job.diff_id, job);
-                }
-            }
+impl Engine {
+    /// For layers of an image of this name.
+    pub(super) fn fetch<'a>(
+        &'a self,
+        registry: &'a registry::Client,
+        reference: &'a Reference,
+        progress: &'a Show<'a>,
+    ) -> Fetch<'a> {
+        Fetch {
+            layers: &self.layers,
+            registry,
+            reference,
+            parts: self.roots.parts(),
+            progress,
         }
-        // Largest first: it is the one to wait for.
-        let mut todo: Vec<&Job> = todo.into_values().collect();
-        todo.sort_by_key(|job| std::cmp::Reverse(job.descriptor.size()));
-        let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
-        let failed = |error| _ = failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
-        std::thread::scope(|scope| {
-            for _ in 0..PARALLEL.min(todo.len()) {
-                scope.spawn(|| {
-                    while let Some(job) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if failure.lock().unwrap_or_else(|e| e.into_inner()).is_some() {
-                            return;
-                        }
-                        match fetch_layer(layers, registry, reference, job, progress) {
-                            Ok(()) => show(job, "Pull complete"),
-                            Err(error) => return failed(error),
-                        }
-                    }
-                });
-            }
-        });
-        failure
-            .into_inner()
-            .unwrap_or_else(|e| e.into_inner())
-            .map_or(Ok(()), Err)
     }
 }
 
@@ -177,6 +133,46 @@ fn resolve(
     Ok((digest, found.bytes, manifest))
 }
 
+/// overlayfs stacks no more (`OVL_MAX_STACK`), the mount points' own layer among them.
+const LAYERS: usize = 499;
+
+/// What we cannot unpack is told before anything is fetched.
+fn check_layers(reference: &Reference, manifest: &ImageManifest) -> Result<()> {
+    let name = reference.familiar();
+    if manifest.layers().len() > LAYERS {
+        return Err(Error::invalid(format!(
+            "{name} has {} layers: overlayfs takes {LAYERS}",
+            manifest.layers().len()
+        )));
+    }
+    for layer in manifest.layers() {
+        let (kind, id) = (layer.media_type().to_string(), super::short(layer.digest().digest()));
+        if kind.contains("foreign") || kind.contains("nondistributable") {
+            let place = layer.urls().iter().flatten().next();
+            let place = place.map_or_else(String::new, |url| format!(" ({url})"));
+            return Err(Error::invalid(format!(
+                "layer {id} of {name} is foreign: its maker alone may hand it out{place}: not supported"
+            )));
+        }
+        if kind.contains("+encrypted") {
+            return Err(
+                Error::invalid(format!("layer {id} of {name} is encrypted: not supported"))
+                    .hint("decrypt it with skopeo copy --decryption-key"),
+            );
+        }
+        let known = [
+            "application/vnd.docker.image.rootfs.diff.tar",
+            "application/vnd.oci.image.layer.v1.tar",
+        ];
+        if !known.iter().any(|k| kind.starts_with(k)) {
+            return Err(Error::invalid(format!(
+                "{name} is no image: its layer {id} is of the type {kind:?}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn fetch_config(
     registry: &registry::Client,
     reference: &Reference,
@@ -208,83 +204,9 @@ fn fetch_config(
     Ok((bytes, config))
 }
 
-fn fetch_layer(
-    layers: &snapshot::Store,
-    registry: &registry::Client,
-    reference: &Reference,
-    job: &Job,
-    progress: &Show<'_>,
-) -> Result<()> {
-    let blob = registry.blob(reference, &job.descriptor)?;
-    let id = short(job.descriptor.digest().digest());
-    let step = || format!("pull layer {id} of {}", reference.familiar());
-    // The thread that reads owns the stream; the bar is moved from inside it, over a channel without a lifetime.
-    let (moved, moves) = std::sync::mpsc::channel();
-    let counted = Counted {
-        inner: blob,
-        done: 0,
-        last: Instant::now(),
-        moved,
-    };
-    let mut plain = ::image::decompress(Box::new(counted)).step_with(step)?;
-    let mut shown = Shown {
-        plain: &mut plain,
-        moves,
-        id: &id,
-        total: job.descriptor.size(),
-        progress,
-    };
-    layers.apply(&mut shown, Some(&job.diff_id)).step_with(step).map(drop)
-}
-
 /// What came from outside and was not what it should be is no fault of this host.
 fn foreign(error: Error) -> Error {
     error.kind_is(Kind::Unavailable)
-}
-
-/// Counts what comes in.
-struct Counted {
-    inner: Box<dyn Read + Send>,
-    done: u64,
-    last: Instant,
-    moved: std::sync::mpsc::Sender<u64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.done += read as u64;
-        if self.last.elapsed() > TICK || read == 0 {
-            self.last = Instant::now();
-            let _ = self.moved.send(self.done);
-        }
-        Ok(read)
-    }
-}
-
-/// Hands what is unpacked on, and shows what has come in for it.
-struct Shown<'a> {
-    plain: &'a mut (dyn Read + Send),
-    moves: std::sync::mpsc::Receiver<u64>,
-    id: &'a str,
-    total: u64,
-    progress: &'a Show<'a>,
-}
-
-impl Read for Shown<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.plain.read(buffer)?;
-        if let Some(current) = self.moves.try_iter().last() {
-            let (id, total) = (self.id.to_owned(), self.total);
-            (self.progress)(Progress::Layer {
-                id,
-                status: "Downloading",
-                current,
-                total,
-            });
-        }
-        Ok(read)
-    }
 }
 
 /// The tag, or the digest where there is no tag.

@@ -23,6 +23,14 @@ impl Engine {
             .iter()
             .find(|n| asked.as_ref().is_some_and(|a| a.canonical() == n.name));
         let _lock = self.lock_images(true)?;
+        if let Some(place) = self.image_mount(&id).filter(|_| by_name.is_none() || names.len() < 2) {
+            return Err(Error::conflict(format!(
+                "conflict: unable to delete {} (cannot be forced) - image is mounted at {}",
+                short(&id),
+                place.display()
+            ))
+            .hint("berth image unmount takes it from there"));
+        }
         let going: Vec<&NameRow> = match by_name {
             Some(one) if names.len() > 1 => return self.untag(&[one]),
             Some(one) => {
@@ -143,6 +151,7 @@ impl Engine {
             .filter(|l| !used.contains(&l.diff_id.to_string()))
         {
             self.layers.remove(&layer.diff_id)?;
+            self.forget_blobs(layer.diff_id.as_ref())?;
             gone.push(layer);
         }
         Ok(gone)

@@ -78,7 +78,7 @@ impl Auth {
     /// Does what a registry's challenge asks; false if there is nothing that we could do.
     pub fn answer(
         &self,
-        agent: &Agent,
+        agent: &dyn Fn(&str) -> Agent,
         challenge: &str,
         reference: &Reference,
         actions: &str,
@@ -107,6 +107,16 @@ impl Auth {
         Ok(true)
     }
 
+    /// Uses these credentials for a registry, whatever its file says.
+    pub fn assume(&self, registry: &str, user: &str, secret: &str) {
+        let credentials = Credentials {
+            user: user.into(),
+            secret: secret.into(),
+        };
+        let mut found = self.found.lock().unwrap_or_else(|e| e.into_inner());
+        found.insert(registry.into(), Some(credentials));
+    }
+
     fn credentials(&self, registry: &str) -> Result<Option<Credentials>> {
         if let Some(given) = self.given.as_ref().filter(|g| g.registry == registry) {
             return Ok(Some(Credentials {
@@ -118,7 +128,7 @@ impl Auth {
         if let Some(known) = found.get(registry) {
             return Ok(known.clone());
         }
-        let key = if registry == "docker.io" { DOCKER_HUB } else { registry };
+        let key = key_of(registry);
         let config = self
             .config
             .get_or_init(|| self.path.as_deref().and_then(read_config).unwrap_or_default());
@@ -177,27 +187,26 @@ fn basic(credentials: &Credentials) -> String {
     )
 }
 
-/// `docker-credential-NAME get`: the server's name in, JSON out.
-fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Answer {
-        username: String,
-        secret: String,
-    }
+/// How Docker's config file calls a registry.
+pub fn key_of(registry: &str) -> &str {
+    if registry == "docker.io" { DOCKER_HUB } else { registry }
+}
+
+/// `docker-credential-NAME VERB`: what it says; `None` if it fails, which for `get` means that it has none.
+pub fn run_helper(name: &str, verb: &str, input: &[u8]) -> Result<Option<Vec<u8>>> {
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         return Err(Error::invalid(format!("{name:?} is no name of a credential helper")));
     }
     let program = format!("docker-credential-{name}");
     let mut child = Command::new(&program)
-        .arg("get")
+        .arg(verb)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .step_with(|| format!("run the credential helper {program}"))?;
     if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(server.as_bytes());
+        let _ = stdin.write_all(input);
     }
     let mut text = Vec::new();
     if let Some(stdout) = child.stdout.take() {
@@ -209,11 +218,21 @@ fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>> {
     let status = child
         .wait()
         .step_with(|| format!("run the credential helper {program}"))?;
-    if !status.success() {
-        // It has none for this server.
-        return Ok(None);
+    Ok(status.success().then_some(text))
+}
+
+fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        username: String,
+        secret: String,
     }
-    let answer: Answer = serde_json::from_slice(&text).step_with(|| format!("read the answer of {program}"))?;
+    let Some(text) = run_helper(name, "get", server.as_bytes())? else {
+        return Ok(None);
+    };
+    let answer: Answer =
+        serde_json::from_slice(&text).step_with(|| format!("read the answer of docker-credential-{name}"))?;
     Ok(Some(Credentials {
         user: answer.username,
         secret: answer.secret,
@@ -240,7 +259,7 @@ fn parameters(text: &str) -> HashMap<String, String> {
 
 /// Asks the realm for a token.
 fn token(
-    agent: &Agent,
+    agent: &dyn Fn(&str) -> Agent,
     parameters: &HashMap<String, String>,
     credentials: Option<&Credentials>,
     reference: &Reference,
@@ -262,8 +281,13 @@ fn token(
             format!("the registry asks for credentials over plain HTTP ({realm})"),
         ));
     }
-    let scope = format!("repository:{}:{actions}", reference.repository);
-    let mut request = agent.get(realm).query("scope", &scope);
+    let mut request = agent(super::http::host_of(realm)).get(realm);
+    // Without a repository it is the registry itself that is asked.
+    if !reference.repository.is_empty() {
+        request = request.query("scope", format!("repository:{}:{actions}", reference.repository));
+    } else if !actions.is_empty() {
+        request = request.query("scope", actions);
+    }
     if let Some(service) = parameters.get("service") {
         request = request.query("service", service);
     }

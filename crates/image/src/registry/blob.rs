@@ -1,7 +1,7 @@
 //! A blob's stream that survives the death of its connection.
 
 use std::io::{Error as IoError, Read};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use errdefs::{Error, Kind, Result};
 use oci_spec::image::Descriptor;
@@ -11,6 +11,8 @@ use crate::{Digest, Reference};
 
 /// How often a stream is taken up again without a byte coming in between.
 const PATIENCE: u32 = 4;
+/// Bytes a second, over the time that a registry may be silent.
+const SLOWEST: u64 = 512;
 
 /// Goes on where the last connection ended.
 pub struct Resuming {
@@ -21,21 +23,51 @@ pub struct Resuming {
     done: u64,
     stream: Option<Box<dyn Read + Send>>,
     failures: u32,
+    pace: Pace,
+}
+
+/// A registry that gives a byte now and then is as good as none.
+struct Pace {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Pace {
+            since: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    /// Counts; whether it is still worth waiting.
+    fn fast_enough(&mut self, bytes: u64, patience: Duration) -> bool {
+        self.bytes += bytes;
+        if self.since.elapsed() < patience {
+            return true;
+        }
+        let enough = self.bytes >= SLOWEST * patience.as_secs().max(1);
+        *self = Pace::new();
+        enough
+    }
 }
 
 impl Resuming {
-    /// Asks for it; the answer to that is known before anything is read.
-    pub fn open(http: Http, reference: Reference, descriptor: &Descriptor) -> Result<Self> {
+    /// Asks for it from its `done`th byte on; the answer to that is known before anything is read.
+    pub fn open(http: Http, reference: Reference, descriptor: &Descriptor, done: u64) -> Result<Self> {
         let mut blob = Resuming {
             http,
             reference,
             digest: descriptor.digest().clone(),
             size: descriptor.size(),
-            done: 0,
+            done,
             stream: None,
             failures: 0,
+            pace: Pace::new(),
         };
-        blob.connect()?;
+        if done < blob.size {
+            blob.connect()?;
+        }
         Ok(blob)
     }
 
@@ -96,7 +128,13 @@ impl Read for Resuming {
                 }
                 Ok(n) => {
                     self.done += n as u64;
-                    if n > 0 {
+                    if n > 0 && !self.pace.fast_enough(n as u64, self.http.patience()) {
+                        return Err(IoError::new(
+                            std::io::ErrorKind::TimedOut,
+                            format!("the registry {} is too slow", self.reference.registry),
+                        ));
+                    }
+                    if n as u64 > SLOWEST {
                         self.failures = 0;
                     }
                     return Ok(n);

@@ -1,7 +1,8 @@
 //! HTTP to one registry: schemes, proxies, redirects, credentials, patience.
 
+use std::collections::HashSet;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use errdefs::{Error, Kind, Result, Step};
@@ -10,11 +11,14 @@ use ureq::{Agent, Body, Proxy, SendBody};
 
 use super::Options;
 use super::auth::Auth;
+use super::tls::Agents;
 use crate::Reference;
 
 const REDIRECTS: usize = 5;
 /// How often a request is tried that the registry did not get, or could not answer.
 const ATTEMPTS: u32 = 4;
+/// Who asks for a longer pause is told to the user instead.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 /// A registry's answer.
 pub struct Answer {
@@ -47,32 +51,53 @@ pub struct Http {
 }
 
 struct Inner {
-    agent: Agent,
+    agents: Agents,
     auth: Auth,
     options: Options,
+    /// Registries that may be plain, and turned out to speak TLS.
+    tls: Mutex<HashSet<String>>,
 }
 
 impl Http {
     pub fn new(options: Options) -> Result<Self> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
-            .timeout_connect(Some(Duration::from_secs(20)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .timeout_per_read(Some(Duration::from_secs(60)))
-            .proxy(proxy(&options)?)
-            .build();
         let auth = Auth::new(options.docker_config.clone(), options.credentials.clone());
         Ok(Http {
             inner: Arc::new(Inner {
-                agent: config.new_agent(),
+                agents: Agents::new(proxy(&options)?, options.certificates.clone(), patience(&options)),
                 auth,
                 options,
+                tls: Mutex::default(),
             }),
         })
+    }
+
+    /// How long a registry may be silent.
+    pub fn patience(&self) -> Duration {
+        patience(&self.inner.options)
+    }
+
+    /// The same image at the registry's mirrors, in the order of the settings.
+    pub fn mirrors(&self, reference: &Reference) -> Vec<Reference> {
+        let of = |(registry, _): &&(String, String)| registry == "*" || *registry == reference.registry;
+        let mirror = |(_, place): &(String, String)| {
+            let (registry, prefix) = place.split_once('/').unwrap_or((place, ""));
+            let prefix = prefix.trim_end_matches('/');
+            let repository = match prefix.is_empty() {
+                true => reference.repository.clone(),
+                false => format!("{prefix}/{}", reference.repository),
+            };
+            Reference {
+                registry: registry.into(),
+                repository,
+                ..reference.clone()
+            }
+        };
+        self.inner.options.mirrors.iter().filter(of).map(mirror).collect()
+    }
+
+    /// For a registry's own name, or another host that it sends us to.
+    fn agent(&self, registry: &str) -> Agent {
+        self.inner.agents.of(registry, self.loose(registry))
     }
 
     pub fn has_credentials(&self, registry: &str) -> bool {
@@ -82,15 +107,18 @@ impl Http {
     /// `path` is below the repository. With `follow`, redirects to other hosts are followed (blobs often are elsewhere).
     pub fn get(&self, reference: &Reference, path: &str, headers: &[(&str, &str)], follow: bool) -> Result<Answer> {
         let url = self.url(reference, path);
+        let agent = self.agent(&reference.registry);
         let send = |url: &str, authorization: Option<&str>| {
-            let mut request = self.inner.agent.get(url);
+            let mut request = agent.get(url);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
             if let Some(value) = authorization {
                 request = request.header("Authorization", value);
             }
-            request.call()
+            // Documents are small; how long a blob takes is for its reader to judge.
+            let whole = (!follow).then(|| self.patience() * 10);
+            request.config().timeout_recv_body(whole).build().call()
         };
         let answer = self.patiently(reference, &url, "pull", send)?;
         if follow {
@@ -100,10 +128,44 @@ impl Http {
         }
     }
 
+    /// Of the registry itself; `path` begins with a slash.
+    pub fn ask(&self, registry: &Reference, path: &str) -> Result<Answer> {
+        let base = self.url(registry, "");
+        let host = match registry.registry.as_str() {
+            // Docker's own has its search elsewhere.
+            "docker.io" if path.starts_with("/v1/") => "https://index.docker.io",
+            _ => origin(&base),
+        };
+        let (url, agent) = (format!("{host}{path}"), self.agent(&registry.registry));
+        let actions = if path.contains("_catalog") {
+            "registry:catalog:*"
+        } else {
+            ""
+        };
+        self.patiently(registry, &url, actions, |url, authorization| {
+            let request = agent.get(url);
+            match authorization {
+                Some(value) => request.header("Authorization", value).call(),
+                None => request.call(),
+            }
+        })
+    }
+
+    /// What the registry says to these credentials: status and body.
+    pub fn try_credentials(&self, registry: &Reference, user: &str, secret: &str) -> Result<(u16, Vec<u8>)> {
+        self.inner.auth.assume(&registry.registry, user, secret);
+        let mut answer = match self.ask(registry, "/v2/") {
+            Err(e) if e.kind() == Kind::Unauthorized => return Ok((401, Vec::new())),
+            other => other?,
+        };
+        let body = crate::verify::read_bounded(answer.body(), 64 * 1024, "the registry's answer").unwrap_or_default();
+        Ok((answer.status(), body))
+    }
+
     pub fn head(&self, reference: &Reference, path: &str) -> Result<Answer> {
-        let url = self.url(reference, path);
+        let (url, agent) = (self.url(reference, path), self.agent(&reference.registry));
         self.patiently(reference, &url, "pull,push", |url, authorization| {
-            let request = self.inner.agent.head(url);
+            let request = agent.head(url);
             match authorization {
                 Some(value) => request.header("Authorization", value).call(),
                 None => request.call(),
@@ -112,9 +174,9 @@ impl Http {
     }
 
     pub fn post(&self, reference: &Reference, path: &str) -> Result<Answer> {
-        let url = self.url(reference, path);
+        let (url, agent) = (self.url(reference, path), self.agent(&reference.registry));
         self.patiently(reference, &url, "pull,push", |url, authorization| {
-            let request = self.inner.agent.post(url).header("Content-Length", "0");
+            let request = agent.post(url).header("Content-Length", "0");
             match authorization {
                 Some(value) => request.header("Authorization", value).send_empty(),
                 None => request.send_empty(),
@@ -131,25 +193,13 @@ impl Http {
         size: u64,
         content: &mut (dyn Read + Send),
     ) -> Result<Answer> {
-        let base = self.url(reference, "");
-        let url = match place {
-            absolute if absolute.contains("://") => absolute.to_owned(),
-            rooted if rooted.starts_with('/') => format!("{}{rooted}", origin(&base)),
-            relative => format!("{base}{relative}"),
-        };
+        let url = self.place(reference, place);
         let mut request = self
-            .inner
-            .agent
+            .agent(host_of(&url))
             .put(&url)
             .header("Content-Type", kind)
             .header("Content-Length", size.to_string());
-        // Only the registry itself gets the credentials: uploads may go elsewhere.
-        if origin(&url) == origin(&base)
-            && let Some(value) = self
-                .inner
-                .auth
-                .cached(&reference.registry, &reference.repository, "pull,push")
-        {
+        if let Some(value) = self.own_authorization(reference, &url) {
             request = request.header("Authorization", value);
         }
         let mut content = content;
@@ -157,6 +207,40 @@ impl Http {
             .send(SendBody::from_reader(&mut content))
             .map_err(|e| failed(reference, &e))?;
         Ok(Answer { inner: answer })
+    }
+
+    /// Content of any length to an upload that has begun; where it goes on.
+    pub fn patch(&self, reference: &Reference, place: &str, content: &mut (dyn Read + Send)) -> Result<Answer> {
+        let url = self.place(reference, place);
+        let mut request = self
+            .agent(host_of(&url))
+            .patch(&url)
+            .header("Content-Type", "application/octet-stream");
+        if let Some(value) = self.own_authorization(reference, &url) {
+            request = request.header("Authorization", value);
+        }
+        let mut content = content;
+        let answer = request.send(SendBody::from_reader(&mut content));
+        Ok(Answer {
+            inner: answer.map_err(|e| failed(reference, &e))?,
+        })
+    }
+
+    /// Where an upload is: a whole URL, or one from the registry's root, or from the repository.
+    fn place(&self, reference: &Reference, place: &str) -> String {
+        let base = self.url(reference, "");
+        match place {
+            absolute if absolute.contains("://") => absolute.to_owned(),
+            rooted if rooted.starts_with('/') => format!("{}{rooted}", origin(&base)),
+            relative => format!("{base}{relative}"),
+        }
+    }
+
+    /// Only the registry itself gets the credentials: uploads may go elsewhere.
+    fn own_authorization(&self, reference: &Reference, url: &str) -> Option<String> {
+        let own = origin(url) == origin(&self.url(reference, ""));
+        let auth = &self.inner.auth;
+        own.then(|| auth.cached(&reference.registry, &reference.repository, "pull,push"))?
     }
 
     /// Sends, with credentials once the registry asks for them, and again when it stumbles.
@@ -171,10 +255,21 @@ impl Http {
         let mut pause = Duration::from_millis(200);
         let mut asked = false;
         let mut attempt = 1;
+        let mut url = std::borrow::Cow::Borrowed(url);
         loop {
             let authorization = auth.cached(&reference.registry, &reference.repository, actions);
             let last = attempt >= ATTEMPTS;
-            match send(url, authorization.as_deref()) {
+            match send(&url, authorization.as_deref()) {
+                // It may be spoken to in the plain, but wants TLS.
+                answer if self.may_be_tls(reference, &url, &answer) => {
+                    self.inner
+                        .tls
+                        .lock()
+                        .unwrap_or_else(|e| e.into_inner())
+                        .insert(reference.registry.clone());
+                    url = url.replacen("http://", "https://", 1).into();
+                    continue;
+                }
                 Ok(answer) if answer.status() == 401 && !asked => {
                     asked = true;
                     let challenge = answer
@@ -183,7 +278,7 @@ impl Http {
                         .and_then(|h| h.to_str().ok())
                         .unwrap_or_default();
                     if !auth.answer(
-                        &self.inner.agent,
+                        &|host| self.agent(host),
                         challenge,
                         reference,
                         actions,
@@ -193,7 +288,12 @@ impl Http {
                     }
                     continue;
                 }
-                Ok(answer) if (answer.status().as_u16() >= 500 || answer.status() == 429) && !last => {}
+                Ok(answer) if answer.status() == 429 && !last => match asked_pause(&answer) {
+                    Some(asked) if asked <= LONGEST_PAUSE => pause = pause.max(asked),
+                    Some(_) => return Ok(Answer { inner: answer }),
+                    None => {}
+                },
+                Ok(answer) if answer.status().as_u16() >= 500 && !last => {}
                 Ok(answer) => return Ok(Answer { inner: answer }),
                 Err(e) if last || !passing(&e) => return Err(failed(reference, &e)),
                 Err(_) => {}
@@ -202,6 +302,23 @@ impl Http {
             std::thread::sleep(pause);
             pause *= 2;
         }
+    }
+
+    /// Whether an answer to a plain request is that of a registry that wants TLS, which is then spoken from now on.
+    fn may_be_tls(
+        &self,
+        reference: &Reference,
+        url: &str,
+        answer: &std::result::Result<Response<Body>, ureq::Error>,
+    ) -> bool {
+        let refused = match answer {
+            // A registry's own refusal is JSON.
+            Ok(answer) => answer.status() == 400 && !answer.headers().contains_key("Docker-Distribution-Api-Version"),
+            Err(ureq::Error::Io(e)) => e.kind() != std::io::ErrorKind::ConnectionRefused,
+            Err(ureq::Error::Protocol(_)) => true,
+            Err(_) => false,
+        };
+        refused && url.starts_with("http://") && self.plain(&reference.registry)
     }
 
     /// To wherever the blob is: without credentials, and never from TLS to plain HTTP.
@@ -224,7 +341,7 @@ impl Http {
                     format!("the registry sends us from TLS to plain HTTP ({})", origin(&next)),
                 ));
             }
-            let mut request = self.inner.agent.get(&next);
+            let mut request = self.agent(host_of(&next)).get(&next);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
@@ -254,6 +371,12 @@ impl Http {
 
     /// Whether a registry is spoken to without TLS.
     fn plain(&self, registry: &str) -> bool {
+        let tls = self.inner.tls.lock().unwrap_or_else(|e| e.into_inner());
+        self.loose(registry) && !tls.contains(registry)
+    }
+
+    /// Whether a registry may be spoken to without TLS, or by whoever says that it is the one.
+    fn loose(&self, registry: &str) -> bool {
         let host = registry
             .strip_prefix('[')
             .and_then(|r| r.split(']').next())
@@ -261,6 +384,22 @@ impl Http {
         let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback());
         loopback || self.inner.options.insecure.iter().any(|i| i == registry)
     }
+}
+
+fn patience(options: &Options) -> Duration {
+    options.patience.unwrap_or(Duration::from_secs(60))
+}
+
+/// How long a registry asks us to wait (`Retry-After`, in seconds).
+fn asked_pause(answer: &Response<Body>) -> Option<Duration> {
+    let text = answer.headers().get("Retry-After")?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Host and port.
+pub fn host_of(url: &str) -> &str {
+    let origin = origin(url);
+    origin.find("://").map_or(origin, |i| &origin[i + 3..])
 }
 
 /// Scheme, host and port.
@@ -283,7 +422,8 @@ fn failed(reference: &Reference, error: &ureq::Error) -> Error {
             "nothing listens there: is the registry running, and the port right?"
         }
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
-            "if the registry has no TLS, list it in insecure-registries of daemon.json or pass BERTH_INSECURE_REGISTRIES"
+            "if its authority is your own, put that into /etc/docker/certs.d/HOST:PORT/ca.crt; if it has no TLS, list it in \
+             BERTH_INSECURE_REGISTRIES"
         }
         _ => "is the network up?",
     };

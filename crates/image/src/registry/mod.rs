@@ -6,6 +6,9 @@
 mod auth;
 mod blob;
 mod http;
+mod login;
+mod part;
+mod tls;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -16,6 +19,8 @@ use oci_spec::image::{Descriptor, MediaType};
 use crate::verify::{Verified, read_bounded};
 use crate::{DOCUMENT_LIMIT, Digest, Reference, digest_of};
 use http::{Answer, Http};
+pub use login::{Hit, forget, keep};
+pub use part::Part;
 
 /// What the caller read from the user's settings; this crate reads no environment.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +33,12 @@ pub struct Options {
     pub proxy_env: Vec<(String, String)>,
     /// Before those of `docker_config`.
     pub credentials: Option<Credentials>,
+    /// Where else a registry's (`*`: any registry's) images may be had: `HOST[:PORT][/PREFIX]`, tried in order, first.
+    pub mirrors: Vec<(String, String)>,
+    /// Docker's `certs.d`: certificates by registry.
+    pub certificates: Option<PathBuf>,
+    /// How long a registry may be silent; a minute unless given.
+    pub patience: Option<std::time::Duration>,
 }
 
 /// What a user shows to one registry.
@@ -73,6 +84,15 @@ impl Client {
 
     /// Manifest or index by tag or digest. Media types: OCI and Docker schema 2; others refused by name.
     pub fn manifest(&self, reference: &Reference) -> Result<Manifest> {
+        for mirror in self.http.mirrors(reference) {
+            if let Ok(manifest) = self.manifest_at(&mirror) {
+                return Ok(manifest);
+            }
+        }
+        self.manifest_at(reference)
+    }
+
+    fn manifest_at(&self, reference: &Reference) -> Result<Manifest> {
         let name = selector(reference);
         let mut answer = self
             .http
@@ -102,12 +122,30 @@ impl Client {
 
     /// A blob's verified stream: errors at its end if size or digest differ; resumes by range when the connection dies.
     pub fn blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
-        let stream = blob::Resuming::open(self.http.clone(), reference.clone(), descriptor)?;
-        Ok(Box::new(Verified::new(
-            stream,
-            descriptor.digest().clone(),
-            descriptor.size(),
-        )))
+        let stream = self.open_blob(reference, descriptor, 0)?;
+        Ok(verified(stream, descriptor))
+    }
+
+    /// The same, begun with what is there already; what comes is kept there, too.
+    pub fn blob_with_part(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        part: &Part,
+    ) -> Result<Box<dyn Read + Send>> {
+        let stream = self.open_blob(reference, descriptor, part.kept())?;
+        let whole = part.reader(stream).step("keep what has come of a layer")?;
+        Ok(verified(whole, descriptor))
+    }
+
+    /// From the first mirror that has it, or the registry itself: whose bytes they are, the digest tells.
+    fn open_blob(&self, reference: &Reference, descriptor: &Descriptor, done: u64) -> Result<blob::Resuming> {
+        for mirror in self.http.mirrors(reference) {
+            if let Ok(stream) = blob::Resuming::open(self.http.clone(), mirror, descriptor, done) {
+                return Ok(stream);
+            }
+        }
+        blob::Resuming::open(self.http.clone(), reference.clone(), descriptor, done)
     }
 
     /// Whether the repository has it.
@@ -144,9 +182,7 @@ impl Client {
         if answer.status() != 202 {
             return Err(self.refused(reference, answer));
         }
-        let place = answer
-            .header("Location")
-            .ok_or_else(|| Error::system("the registry names no place to upload to"))?;
+        let place = place_of(&answer)?;
         let separator = if place.contains('?') { '&' } else { '?' };
         let place = format!("{place}{separator}digest={}", descriptor.digest());
         let answer = self.http.put(
@@ -158,6 +194,36 @@ impl Client {
         )?;
         match answer.status() {
             201 | 204 => Ok(()),
+            _ => Err(self.refused(reference, answer)),
+        }
+    }
+
+    /// Uploads content whose digest is known only when all of it is there, while it is made: `content` is read to its
+    /// end, and says then what it was.
+    pub fn push_stream<R: Read + Send>(
+        &self,
+        reference: &Reference,
+        mut content: R,
+        end: impl FnOnce(R) -> Result<(Digest, u64)>,
+    ) -> Result<(Digest, u64)> {
+        let answer = self.http.post(reference, "blobs/uploads/")?;
+        if answer.status() != 202 {
+            return Err(self.refused(reference, answer));
+        }
+        let answer = self.http.patch(reference, &place_of(&answer)?, &mut content)?;
+        if !matches!(answer.status(), 202 | 204) {
+            return Err(self.refused(reference, answer));
+        }
+        let (digest, size) = end(content)?;
+        let place = place_of(&answer)?;
+        let separator = if place.contains('?') { '&' } else { '?' };
+        let place = format!("{place}{separator}digest={digest}");
+        let mut nothing = std::io::empty();
+        let answer = self
+            .http
+            .put(reference, &place, "application/octet-stream", 0, &mut nothing)?;
+        match answer.status() {
+            201 | 204 => Ok((digest, size)),
             _ => Err(self.refused(reference, answer)),
         }
     }
@@ -209,7 +275,10 @@ impl Client {
             )),
             429 => Error::new(
                 Kind::Unavailable,
-                format!("toomanyrequests: {} asks for a pause", reference.registry),
+                format!(
+                    "toomanyrequests: {}",
+                    said.unwrap_or_else(|| format!("{} asks for a pause", reference.registry))
+                ),
             )
             .hint("try again later; with credentials the limits are higher"),
             _ => Error::new(
@@ -222,6 +291,16 @@ impl Client {
             ),
         }
     }
+}
+
+/// Where an upload goes on.
+fn place_of(answer: &Answer) -> Result<String> {
+    let place = answer.header("Location");
+    place.ok_or_else(|| Error::system("the registry names no place to upload to"))
+}
+
+fn verified(stream: impl Read + Send + 'static, descriptor: &Descriptor) -> Box<dyn Read + Send> {
+    Box::new(Verified::new(stream, descriptor.digest().clone(), descriptor.size()))
 }
 
 /// Tag, or digest where there is one.

@@ -15,7 +15,7 @@ pub const COMMANDS: &[Command] = &[
         Words::AtLeast(1),
         &[&[
             one("format", "Format output using a custom template, or 'json'").short('f'),
-            one("platform", "Inspect a specific platform of a multi-platform image").later(),
+            one("platform", "Inspect a specific platform of a multi-platform image"),
         ]],
         inspect::image
     ),
@@ -188,8 +188,105 @@ pub const COMMANDS: &[Command] = &[
             on("all", "Remove all unused images, not just dangling ones").short('a'),
             many("filter", "Provide filter values (e.g. \"until=<timestamp>\")"),
             on("force", "Do not prompt for confirmation").short('f'),
+            one(
+                "max-used-space",
+                "Remove images until the rest takes no more, those used longest ago first"
+            ),
+            one(
+                "unused-for",
+                "Remove images that no container was made of for so long (720h)"
+            ),
         ]],
         prune::images
+    ),
+    command!(
+        "image mount",
+        &[],
+        "[IMAGE]",
+        "Mount an image's files to be read, and print where; without an image list those that are mounted",
+        Words::AtMost(1),
+        &[],
+        mount::mount
+    ),
+    command!(
+        "image unmount",
+        &["image umount"],
+        "IMAGE [IMAGE...]",
+        "Take mounted images from where they are",
+        Words::AtLeast(1),
+        &[],
+        mount::unmount
+    ),
+    command!(
+        "image tree",
+        &[],
+        "IMAGE",
+        "Show the layers of an image, and which images each is the top of",
+        Words::Exactly(1),
+        &[],
+        mount::tree
+    ),
+    command!(
+        "system check",
+        &[],
+        "[OPTIONS]",
+        "Look at all images on disk for damage",
+        Words::None,
+        &[&[on("repair", "Fetch again what is damaged, and nothing else")]],
+        check::check
+    ),
+    command!(
+        "login",
+        &[],
+        "[OPTIONS] [SERVER]",
+        "Authenticate to a registry",
+        Words::AtMost(1),
+        &[&[
+            one("password", "Password or Personal Access Token (PAT)").short('p'),
+            on(
+                "password-stdin",
+                "Take the Password or Personal Access Token (PAT) from stdin"
+            ),
+            one("username", "Username").short('u'),
+        ]],
+        login::login
+    ),
+    command!(
+        "logout",
+        &[],
+        "[SERVER]",
+        "Log out from a registry",
+        Words::AtMost(1),
+        &[],
+        login::logout
+    ),
+    command!(
+        "search",
+        &[],
+        "[OPTIONS] TERM",
+        "Search a registry for images",
+        Words::Exactly(1),
+        &[&[
+            many("filter", "Filter output based on conditions provided").short('f'),
+            one("format", "Pretty-print search using a Go template"),
+            one("limit", "Max number of search results"),
+            on("no-trunc", "Don't truncate output"),
+        ]],
+        search::search
+    ),
+    command!(
+        "manifest inspect",
+        &[],
+        "[OPTIONS] [MANIFEST_LIST] MANIFEST",
+        "Display an image manifest, or manifest list",
+        Words::Exactly(1),
+        &[&[
+            on("insecure", "Allow communication with an insecure registry"),
+            on("verbose", "Output additional info including layers and platform")
+                .short('v')
+                .later(),
+        ]],
+        search::manifest
     ),
     command!(
         "system df",
