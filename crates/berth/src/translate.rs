@@ -49,14 +49,59 @@ pub fn body(given: &Given, detached: bool) -> Result<Asked> {
         labels: labels(given)?,
         stop_signal: text("stop-signal"),
         stop_timeout: given.number("stop-timeout")?,
-        healthcheck: given.on("no-healthcheck").then(|| HealthConfig {
-            test: Some(vec!["NONE".into()]),
-            ..Default::default()
-        }),
+        healthcheck: health(given)?,
         host_config: Some(host),
         ..Default::default()
     };
     Ok(Asked { body, notes })
+}
+
+/// The `--health-*` flags; nothing if none of them is given: then it is as the image says.
+fn health(given: &Given) -> Result<Option<HealthConfig>> {
+    const FLAGS: &[&str] = &[
+        "health-cmd",
+        "health-interval",
+        "health-retries",
+        "health-start-interval",
+        "health-start-period",
+        "health-timeout",
+    ];
+    let any = FLAGS.iter().any(|flag| given.has(flag));
+    if given.on("no-healthcheck") {
+        return match any {
+            true => Err(Error::invalid("--no-healthcheck conflicts with --health-* options")),
+            false => Ok(Some(HealthConfig {
+                test: Some(vec!["NONE".into()]),
+                ..Default::default()
+            })),
+        };
+    }
+    if !any {
+        return Ok(None);
+    }
+    let duration = |flag: &str| -> Result<Option<i64>> {
+        match given
+            .one(flag)
+            .map(|text| values::duration(&format!("--{flag}"), text))
+            .transpose()?
+        {
+            Some(..0) => Err(Error::invalid(format!("--{flag} cannot be negative"))),
+            other => Ok(other),
+        }
+    };
+    let command = given.one("health-cmd").filter(|c| !c.is_empty());
+    let config = HealthConfig {
+        test: command.map(|c| vec!["CMD-SHELL".into(), c.into()]),
+        interval: duration("health-interval")?,
+        timeout: duration("health-timeout")?,
+        start_period: duration("health-start-period")?,
+        start_interval: duration("health-start-interval")?,
+        retries: given.number("health-retries")?,
+    };
+    match config.retries {
+        Some(..0) => Err(Error::invalid("--health-retries cannot be negative")),
+        _ => Ok(Some(config)),
+    }
 }
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {

@@ -10,6 +10,7 @@ use engine::container::record::{now, write_json};
 use engine::container::{Live, LiveStatus, Record};
 use engine::link::{self, Answer, Exit, FrameKind, Request};
 use engine::why::End;
+use engine::models::{Health, HealthStatusEnum};
 use engine::{Roots, event};
 use errdefs::{Error, Result, Step};
 use runtime::Created;
@@ -20,6 +21,7 @@ use crate::bring_up::{BroughtUp, bring_up};
 use crate::client::{BACKLOG, Client, Role};
 use crate::exec::{Added, exit_code};
 use crate::last_words::LastWords;
+use crate::health::HealthCheck;
 use crate::log::Log;
 use crate::output::{Read, Streams};
 use crate::restart::Restart;
@@ -75,6 +77,12 @@ pub struct Monitor {
     hung_up_until: Option<Instant>,
     /// Kept until the next run or our own end: see `snapshot::Mounted`.
     view: Option<OwnedFd>,
+    /// Of a run whose container has one.
+    pub health: Option<Box<HealthCheck>>,
+    /// What it says.
+    pub health_status: Option<HealthStatusEnum>,
+    /// What it said of the last run.
+    pub last_health: Option<Health>,
 }
 
 /// What one of the polled descriptors is.
@@ -90,6 +98,7 @@ enum Source {
     Unheard,
     /// A call of uname that is to be answered.
     Uname,
+    Health,
 }
 
 impl Monitor {
@@ -116,6 +125,9 @@ impl Monitor {
             restart_at: None,
             hung_up_until: None,
             view: None,
+            health: None,
+            health_status: None,
+            last_health: None,
             roots,
             record,
         })
@@ -147,6 +159,8 @@ impl Monitor {
             started: Instant::now(),
         });
         self.input_ended = false;
+        self.health = HealthCheck::new(&self.record);
+        self.health_status = self.health.as_ref().map(|h| h.status());
         self.tell_state(LiveStatus::Running)?;
         let mut events: Vec<_> = attach.then(|| self.event("attach", &[])).into_iter().collect();
         events.extend(event::of_mounts(&self.record, true));
@@ -177,8 +191,18 @@ impl Monitor {
             started_at: self.started_at.clone(),
             restart_count: self.restart.count,
             last: self.last.clone(),
+            health: self.health_status,
         };
         write_json(&self.roots.live_state(&self.record.id), &live)
+    }
+
+    /// Nothing but the health has changed.
+    pub fn tell_state_again(&self) -> Result<()> {
+        self.tell_state(if self.paused {
+            LiveStatus::Paused
+        } else {
+            LiveStatus::Running
+        })
     }
 
     fn admit(&mut self, socket: UnixStream) -> &mut Client {
@@ -202,9 +226,10 @@ impl Monitor {
                     Source::Added => self.collect_added(),
                     Source::Unheard => self.discard_output(&mut buffer),
                     Source::Uname => self.uname.answer(),
-                    Source::Container => {}
+                    Source::Container | Source::Health => {}
                 }
             }
+            self.mind_health(&mut buffer);
             self.forget_gone();
             if self.kill_at.is_some_and(|at| Instant::now() >= at) {
                 self.kill_at = None;
@@ -247,6 +272,9 @@ impl Monitor {
                 add(output.as_fd(), PollFlags::IN, Source::Unheard);
             }
         }
+        for fd in self.health.iter().flat_map(|h| h.sources()) {
+            add(fd, PollFlags::IN, Source::Health);
+        }
         let slow = self.clients.iter().any(|c| c.backlog() >= BACKLOG);
         let hung_up = self.hung_up_until.filter(|until| Instant::now() < *until);
         let full = self.input.len() >= INPUT_BACKLOG;
@@ -272,7 +300,15 @@ impl Monitor {
                 add(fd, PollFlags::OUT, Source::Input);
             }
         }
-        let deadline = [self.kill_at, self.restart_at, hung_up].into_iter().flatten().min();
+        let health = self
+            .health
+            .as_ref()
+            .filter(|_| self.run.is_some())
+            .map(|h| h.deadline());
+        let deadline = [self.kill_at, self.restart_at, hung_up, health]
+            .into_iter()
+            .flatten()
+            .min();
         let timeout = deadline.map(|at| {
             let left = at.saturating_duration_since(Instant::now());
             rustix::event::Timespec {
@@ -448,6 +484,7 @@ impl Monitor {
         let _ = run.created.cgroup.kill();
         let why = self.why(code, oom_killed, &run);
         self.cgroup = Some(run.created.cgroup);
+        self.last_health = self.end_health();
         self.tell_end(code, oom_killed, run.started, why.as_ref());
         let exit = Exit {
             code,

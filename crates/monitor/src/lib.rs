@@ -21,6 +21,7 @@ mod client;
 mod event_loop;
 mod exec;
 mod last_words;
+mod health;
 mod log;
 mod output;
 mod requests;

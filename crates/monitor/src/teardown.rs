@@ -31,6 +31,7 @@ impl Monitor {
                     exit: exit.clone(),
                     started_at,
                     restart_count: self.restart.count,
+                    health: self.last_health.take(),
                 };
                 write_json(&self.roots.ended(&self.record.id), &ended).and_then(|()| self.discard())
             }

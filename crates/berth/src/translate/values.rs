@@ -13,6 +13,17 @@ pub fn bytes(flag: &str, text: &str) -> Result<i64> {
     crate::format::parse_bytes(text).map_err(|why| invalid(flag, text, why))
 }
 
+/// Go's durations (`1m30s`), in nanoseconds; the error names the flag.
+pub fn duration(flag: &str, text: &str) -> Result<i64> {
+    let (sign, rest) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    match rest {
+        "0" => Ok(0),
+        rest => engine::human::parse_duration(rest)
+            .map(|n| sign * n)
+            .ok_or_else(|| invalid(flag, text, format!("time: invalid duration {text:?}"))),
+    }
+}
+
 /// `1.5` or `3/2` processors in billionths, exactly.
 pub fn cpus(text: &str) -> Result<i64> {
     let bad = || invalid("--cpus", text, format!("failed to parse {text} as a rational number"));

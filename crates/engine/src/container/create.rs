@@ -64,6 +64,7 @@ impl Engine {
         self.image_is_used(&image.id);
         let mut body = body.clone();
         merge::merge(&mut body, &image.config);
+        merge::merge_health(&mut body, image.healthcheck.as_ref());
         check(&mut body)?;
         let wanted = wanted(&body)?;
         let warnings = self.mend(&image, &body)?;
@@ -320,6 +321,7 @@ fn check(body: &mut ContainerCreateBody) -> Result<()> {
         return Err(Error::invalid(format!("invalid hostname format: {name}")));
     }
     check_restart(&host)?;
+    check_health(body)?;
     spec::check_limits(&host)?;
     spec::check_capabilities(&host)?;
     for ulimit in host.ulimits.iter().flatten() {
@@ -371,6 +373,30 @@ fn check_restart(host: &bollard_stubs::models::HostConfig) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+fn check_health(body: &ContainerCreateBody) -> Result<()> {
+    const LEAST: i64 = 1_000_000;
+    let Some(health) = &body.healthcheck else { return Ok(()) };
+    for (name, duration) in [
+        ("Interval", health.interval),
+        ("Timeout", health.timeout),
+        ("StartPeriod", health.start_period),
+        ("StartInterval", health.start_interval),
+    ] {
+        if duration.is_some_and(|d| d != 0 && d < LEAST) {
+            return Err(Error::invalid(format!("{name} in Healthcheck cannot be less than 1ms")));
+        }
+    }
+    if health.retries.is_some_and(|r| r < 0) {
+        return Err(Error::invalid("Retries in Healthcheck cannot be negative"));
+    }
+    match health.test.iter().flatten().next().map(String::as_str) {
+        None | Some("" | "NONE" | "CMD" | "CMD-SHELL") => Ok(()),
+        Some(other) => Err(Error::invalid(format!(
+            "Unknown healthcheck type '{other}' (expected 'CMD')"
+        ))),
+    }
 }
 
 fn check_security_option(option: &str) -> Result<()> {

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use bollard_stubs::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, DriverData, EndpointSettings,
-    HostConfig, NetworkSettings, RestartPolicy, RestartPolicyNameEnum,
+    Health, HostConfig, NetworkSettings, RestartPolicy, RestartPolicyNameEnum,
 };
 use errdefs::Result;
 
-use super::record::{LiveStatus, Record};
+use super::record::{LiveStatus, Record, read_json};
 use super::status::Status;
 use crate::Engine;
 
@@ -30,7 +30,7 @@ impl Engine {
             path: args.first().cloned(),
             args: Some(args.get(1..).unwrap_or_default().to_vec()),
             restart_count: Some(restarts(&status)),
-            state: Some(state(&status)),
+            state: Some(self.state_of(&row.id, &status)?),
             image: Some(record.image.clone()),
             resolv_conf_path: path("resolv.conf"),
             hostname_path: path("hostname"),
@@ -50,6 +50,30 @@ impl Engine {
             config: Some(config(record)),
             ..Default::default()
         })
+    }
+
+    /// With the results of its health check.
+    fn state_of(&self, id: &str, status: &Status) -> Result<ContainerState> {
+        let mut state = state(status);
+        state.health = match status {
+            Status::Alive(live) | Status::Orphaned(live) => match live.health {
+                None => None,
+                Some(status) => {
+                    let known: Option<Health> = read_json(&self.roots.health(id))?;
+                    Some(Health {
+                        status: Some(status),
+                        ..known.unwrap_or(Health {
+                            failing_streak: Some(0),
+                            log: Some(Vec::new()),
+                            ..Default::default()
+                        })
+                    })
+                }
+            },
+            Status::Exited(ended) => ended.health.clone(),
+            Status::Created | Status::Changing => None,
+        };
+        Ok(state)
     }
 
     fn graph_driver(&self, record: &Record) -> DriverData {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bollard_stubs::models::{
     ContainerSummary, ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum,
+    HealthStatusEnum,
 };
 use errdefs::{Error, Result};
 
@@ -35,7 +36,7 @@ struct Found {
 }
 
 const FILTERS: &[&str] = &[
-    "ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume",
+    "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status", "volume",
 ];
 
 impl Engine {
@@ -169,12 +170,25 @@ pub(crate) fn state(status: &Status) -> ContainerSummaryStateEnum {
     }
 }
 
+/// Docker's word for what a health check says.
+fn health(status: &Status) -> String {
+    match status {
+        Status::Alive(live) | Status::Orphaned(live) => live.health.map_or("none".into(), |h| h.to_string()),
+        Status::Exited(ended) if ended.health.is_some() => "unhealthy".into(),
+        _ => "none".into(),
+    }
+}
+
 /// Docker's sentence for a state.
 fn sentence(status: &Status) -> String {
     let since = |time: &str| human::duration(human::seconds_since(time));
     match status {
         Status::Alive(live) | Status::Orphaned(live) => match live.status {
-            LiveStatus::Running => format!("Up {}", since(&live.started_at)),
+            LiveStatus::Running => match live.health {
+                None => format!("Up {}", since(&live.started_at)),
+                Some(HealthStatusEnum::STARTING) => format!("Up {} (health: starting)", since(&live.started_at)),
+                Some(health) => format!("Up {} ({health})", since(&live.started_at)),
+            },
             LiveStatus::Paused => format!("Up {} (Paused)", since(&live.started_at)),
             LiveStatus::Restarting => {
                 let last = live.last.clone().unwrap_or_default();
@@ -265,6 +279,7 @@ impl Filter {
             && all("label", &label)
             && any("exited", &|v| code.as_deref() == Some(v))
             && any("status", &|v| state(&found.status).to_string() == v)
+            && any("health", &|v| health(&found.status) == v)
             && any("network", &|v| record.network() == v)
             && any("volume", &volume)
             && self.before.is_none_or(|t| row.created < t)

@@ -1,6 +1,6 @@
 //! Docker's body and the image's configuration to one body (moby `daemon/container.go`, `merge`).
 
-use bollard_stubs::models::ContainerCreateBody;
+use bollard_stubs::models::{ContainerCreateBody, HealthConfig};
 use oci_spec::image::ImageConfiguration;
 
 /// Fills what the request left open from the image.
@@ -27,6 +27,25 @@ pub fn merge(body: &mut ContainerCreateBody, image: &ImageConfiguration) {
     }
     add_missing(&mut body.exposed_ports, config.exposed_ports());
     add_missing(&mut body.volumes, config.volumes());
+}
+
+/// The request's health check, what it leaves open filled from the image's.
+pub fn merge_health(body: &mut ContainerCreateBody, image: Option<&HealthConfig>) {
+    let Some(theirs) = image else { return };
+    let mine = body.healthcheck.get_or_insert_default();
+    if mine.test.as_ref().is_none_or(Vec::is_empty) {
+        mine.test.clone_from(&theirs.test);
+    }
+    let or = |mine: &mut Option<i64>, theirs: Option<i64>| {
+        if mine.is_none_or(|n| n == 0) {
+            *mine = theirs;
+        }
+    };
+    or(&mut mine.interval, theirs.interval);
+    or(&mut mine.timeout, theirs.timeout);
+    or(&mut mine.start_period, theirs.start_period);
+    or(&mut mine.start_interval, theirs.start_interval);
+    or(&mut mine.retries, theirs.retries);
 }
 
 /// An entrypoint of the request's own drops the image's command; `--entrypoint ""` (one empty word) drops both.

@@ -65,6 +65,7 @@ impl Engine {
                 exit,
                 started_at: live.started_at,
                 restart_count: live.restart_count,
+                health: None,
             };
             write_json(&self.roots.ended(id), &ended)?;
         }

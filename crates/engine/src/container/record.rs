@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bollard_stubs::models::{ContainerCreateBody, HostConfig, MountPoint};
+use bollard_stubs::models::{ContainerCreateBody, Health, HealthStatusEnum, HostConfig, MountPoint};
 use errdefs::{Result, Step};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -106,6 +106,9 @@ pub struct Live {
     /// How its last run ended, while it waits to be restarted.
     #[serde(default)]
     pub last: Option<Exit>,
+    /// What its health check says, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthStatusEnum>,
 }
 
 /// What a container with a live monitor does.
@@ -131,6 +134,9 @@ pub struct Ended {
     /// How often the restart policy had started it again.
     #[serde(default)]
     pub restart_count: u32,
+    /// What its health check had said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// The files of one container: one method each, so that nobody else joins strings.
@@ -150,6 +156,10 @@ impl Roots {
     /// The [`Live`].
     pub fn live_state(&self, id: &str) -> PathBuf {
         self.live(id).join("state.json")
+    }
+    /// What the results of its health check were.
+    pub fn health(&self, id: &str) -> PathBuf {
+        self.live(id).join("health.json")
     }
     /// Held by its monitor as long as that lives.
     pub fn lock(&self, id: &str) -> PathBuf {

@@ -9,12 +9,6 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     let host = body.host_config.as_ref().unwrap_or(&empty);
     let asked = [
         (
-            "a health check",
-            body.healthcheck
-                .as_ref()
-                .is_some_and(|h| h.test.as_ref().is_some_and(|t| t.as_slice() != ["NONE"])),
-        ),
-        (
             "publishing ports",
             host.port_bindings.as_ref().is_some_and(|p| !p.is_empty()),
         ),

@@ -32,6 +32,14 @@ impl NameRow {
     }
 }
 
+/// Most images have none, and need not be read twice.
+fn healthcheck(config: &[u8]) -> Option<crate::models::HealthConfig> {
+    const KEY: &[u8] = b"\"Healthcheck\"";
+    config.windows(KEY.len()).find(|w| *w == KEY)?;
+    let document: serde_json::Value = serde_json::from_slice(config).ok()?;
+    serde_json::from_value(document.get("config")?.get("Healthcheck")?.clone()).ok()
+}
+
 impl Engine {
     /// By reference, id, or unique id prefix.
     pub fn image(&self, name: &str) -> Result<Image> {
@@ -133,8 +141,8 @@ impl Engine {
             .query_row("SELECT size FROM image WHERE id = ?1", [id], |row| row.get::<_, i64>(0));
         let size = size.optional().map_err(database)?.ok_or_else(missing)?;
         let digest: Digest = id.parse().step("read the image's id")?;
-        let config: ImageConfiguration =
-            serde_json::from_slice(&self.content.get(&digest)?).step("read the image's configuration")?;
+        let bytes = self.content.get(&digest)?;
+        let config: ImageConfiguration = serde_json::from_slice(&bytes).step("read the image's configuration")?;
         let names = self.names_of(id)?;
         let mut digests: Vec<String> = names.iter().filter_map(NameRow::digest).collect();
         digests.dedup();
@@ -147,6 +155,7 @@ impl Engine {
         Ok(Image {
             id: id.to_owned(),
             config,
+            healthcheck: healthcheck(&bytes),
             layers,
             references: names.iter().filter_map(NameRow::tag).collect(),
             digests,

@@ -41,6 +41,8 @@ pub struct Image {
     pub id: String,
     /// Its settings.
     pub config: ImageConfiguration,
+    /// Docker's addition to the settings of the OCI's.
+    pub healthcheck: Option<models::HealthConfig>,
     /// Diff ids, bottom first.
     pub layers: Vec<Digest>,
     /// Familiar names with tags.

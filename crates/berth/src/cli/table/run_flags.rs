@@ -42,16 +42,15 @@ pub const CONTAINER: &[Flag] = &[
     many("expose", "Expose a port or a range of ports"),
     one("gpus", "GPU devices to add to the container").later(),
     many("group-add", "Add additional groups to join"),
-    one("health-cmd", "Command to run to check health").later(),
-    one("health-interval", "Time between running the check").later(),
-    one("health-retries", "Consecutive failures needed to report unhealthy").later(),
+    one("health-cmd", "Command to run to check health"),
+    one("health-interval", "Time between running the check"),
+    one("health-retries", "Consecutive failures needed to report unhealthy"),
     one(
         "health-start-interval",
         "Time between running the check during the start period",
-    )
-    .later(),
-    one("health-start-period", "Start period for the container to initialize").later(),
-    one("health-timeout", "Maximum time to allow one check to run").later(),
+    ),
+    one("health-start-period", "Start period for the container to initialize"),
+    one("health-timeout", "Maximum time to allow one check to run"),
     one("hostname", "Container host name").short('h'),
     on(
         "init",
