@@ -243,7 +243,7 @@ impl Monitor {
     }
 
     /// A process in the container, and what it writes.
-    fn probe(&self, command: &[String]) -> Result<(OwnedFd, OwnedFd)> {
+    fn probe(&mut self, command: &[String]) -> Result<(OwnedFd, OwnedFd)> {
         let run: &Run = self
             .run
             .as_ref()
@@ -274,7 +274,7 @@ impl Monitor {
             below: &[],
             outlives: false,
             preserved: 0,
-            take_listener: &mut |_, listener| runtime::no_listener(listener),
+            take_listener: &mut |_, listener| self.uname.take(listener),
         })?;
         Ok((started.pidfd, output))
     }
