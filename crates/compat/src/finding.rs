@@ -95,6 +95,7 @@ impl Sure {
 
 /// What the user sees if nothing is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Symptom {
     /// What is printed, or happens.
     pub message: String,
@@ -261,6 +262,7 @@ pub struct Program {
 
 /// An image (container, directory, archive) against one host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Verdict {
     /// What the user calls it.
     pub name: String,

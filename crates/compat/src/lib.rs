@@ -14,15 +14,24 @@
 //! are resolved by the kernel below the image's root, and what cannot be analysed is a finding of its own.
 #![forbid(unsafe_code)]
 
+mod catalogue;
 pub mod elf;
 pub mod facts;
 pub mod finding;
 pub mod host;
+pub mod judge;
 pub mod mend;
+pub mod report;
+pub mod scan;
+#[cfg(test)]
+mod spoilt;
+pub mod syscalls;
 pub mod version;
 pub mod vsyscall;
 pub mod why;
 
 pub use finding::{Cause, Finding, Program, Remedy, SCHEMA, Status, Sure, Symptom, Verdict};
 pub use host::Host;
+pub use judge::{Case, Depth, Subject};
+pub use scan::Scan;
 pub use version::Version;

@@ -10,6 +10,7 @@ pub mod image;
 pub mod link;
 pub mod mend;
 pub mod paths;
+pub mod predict;
 pub mod signal;
 pub mod spec;
 pub mod state;

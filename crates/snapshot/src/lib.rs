@@ -31,7 +31,7 @@ pub use amend::{Amended, Edit, Original};
 pub use mount::{Mounted, Writable};
 pub use oci_spec::image::Digest;
 pub use pack::{Ids, inside, pack};
-pub use store::{Doomed, Layer, Prepared, Store};
+pub use store::{Doomed, Layer, Prepared, Scratch, Store};
 pub use tree::{copy_tree, disk_usage, remove_tree};
 pub use unpack::Unpack;
 pub use upper::{Change, ChangeKind};

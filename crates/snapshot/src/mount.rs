@@ -71,7 +71,7 @@ pub struct Mounted {
 impl Store {
     /// Mounts what a container sees, to be read: its own directory is a layer among layers, so that a running container
     /// is not disturbed.
-    pub(crate) fn mount_to_read(&self, layers: &[Digest], own: &Writable) -> Result<Mounted> {
+    pub fn mount_to_read(&self, layers: &[Digest], own: &Writable) -> Result<Mounted> {
         let mut lower = self.lower(layers)?;
         lower.insert(0, own.dir.join("upper").to_string_lossy().into_owned());
         lower.push(mount_points::provide(&self.dir)?.into());

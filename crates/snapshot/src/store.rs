@@ -100,6 +100,21 @@ impl Store {
             .collect()
     }
 
+    /// The directory of a layer's files: to be read.
+    pub fn files(&self, diff_id: &Digest) -> PathBuf {
+        self.path(diff_id).join("fs")
+    }
+
+    /// A place for what is known of a layer; it goes with the layer.
+    pub fn beside(&self, diff_id: &Digest, name: &str) -> PathBuf {
+        self.path(diff_id).join(name)
+    }
+
+    /// A directory that goes when the value is dropped, or by `sweep`.
+    pub fn scratch(&self) -> Result<Scratch> {
+        Staging::new(&self.dir).map(Scratch)
+    }
+
     /// Bytes that a layer takes on the disk.
     pub fn disk_usage(&self, diff_id: &Digest) -> Result<u64> {
         crate::tree::disk_usage(&self.path(diff_id))
@@ -282,6 +297,16 @@ impl Drop for Staging {
     fn drop(&mut self) {
         // Gone already, when all went well; and if it cannot be removed `sweep` finds it.
         let _ = remove_tree(&self.dir);
+    }
+}
+
+/// A directory for a while.
+pub struct Scratch(Staging);
+
+impl Scratch {
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
     }
 }
 

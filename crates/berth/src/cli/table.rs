@@ -28,13 +28,18 @@ macro_rules! command {
     };
 }
 
+mod compat;
 mod containers;
 mod images;
 mod run_flags;
 
 /// All, in the order of help.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
-    containers::COMMANDS.iter().chain(images::COMMANDS).chain(COMMANDS)
+    containers::COMMANDS
+        .iter()
+        .chain(images::COMMANDS)
+        .chain(compat::COMMANDS)
+        .chain(COMMANDS)
 }
 
 /// Those about everything else.
@@ -139,7 +144,10 @@ const COMMANDS: &[Command] = &[
         "[OPTIONS]",
         "Display system-wide information",
         Words::None,
-        &[&[one("format", "Format output using a custom template, or 'json'").short('f')]],
+        &[&[
+            one("format", "Format output using a custom template, or 'json'").short('f'),
+            on("kernel", "Show what this kernel gives to programs"),
+        ]],
         info::info
     ),
     command!(

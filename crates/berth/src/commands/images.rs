@@ -14,7 +14,12 @@ use crate::{format, output, settings};
 pub fn pull(given: &Given) -> Result<u8> {
     let platform = given.one("platform").map(Platform::parse).transpose()?;
     let name = &given.words[0];
-    progress::pull(&settings::engine()?, name, platform.as_ref(), false, given.on("quiet"))?;
+    let engine = settings::engine()?;
+    progress::pull(&engine, name, platform.as_ref(), false, given.on("quiet"))?;
+    engine
+        .foretold(name)?
+        .iter()
+        .for_each(|line| output::note(&format!("WARNING: {line}")));
     say(&format!("{}\n", Reference::parse(name)?.canonical()));
     Ok(0)
 }

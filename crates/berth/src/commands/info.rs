@@ -10,6 +10,9 @@ use crate::{format, settings};
 
 /// Shows the host as Berth sees it.
 pub fn info(given: &Given) -> Result<u8> {
+    if given.on("kernel") {
+        return super::compat::kernel(given);
+    }
     let info = settings::engine()?.info()?;
     if given.has("format") {
         listing::print_documents(given.one("format"), &[serde_json::to_value(info).step("write JSON")?])?;

@@ -5,6 +5,7 @@ pub mod archives;
 pub mod attach;
 pub mod check;
 pub mod commit;
+pub mod compat;
 pub mod completion;
 pub mod cp;
 pub mod events;

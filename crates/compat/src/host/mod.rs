@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ask::Asked;
 pub use features::Feature;
+pub use probe::qemu as qemu_path;
 
 use crate::version::Version;
 
@@ -141,4 +142,9 @@ impl Host {
         }
         words.join(", ")
     }
+}
+
+/// What qemu calls an architecture.
+pub fn qemu_name(architecture: &str) -> Option<&'static str> {
+    probe::QEMU.iter().find(|(a, _)| *a == architecture).map(|(_, q)| *q)
 }

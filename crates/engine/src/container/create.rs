@@ -62,12 +62,14 @@ impl Engine {
         let image = self.image(reference.ok_or_else(|| Error::invalid("no image specified"))?)?;
         check_platform(&image, platform, reference.unwrap_or_default())?;
         self.image_is_used(&image.id);
+        let own_command = [&body.entrypoint, &body.cmd].into_iter().flatten().all(Vec::is_empty);
         let mut body = body.clone();
         merge::merge(&mut body, &image.config);
         merge::merge_health(&mut body, image.healthcheck.as_ref());
         check(&mut body)?;
         let wanted = wanted(&body)?;
-        let warnings = self.mend(&image, &body)?;
+        let mut warnings = self.mend(&image, &body)?;
+        warnings.extend(self.foretold_for(&image, own_command));
         self.reap_some(REAP_AT_MOST)?;
         let done = |made: ContainerCreateResponse| ContainerCreateResponse { warnings, ..made };
         if let Some(monitor) = monitor {

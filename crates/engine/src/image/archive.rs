@@ -62,6 +62,7 @@ impl Engine {
                 layers: &layers,
                 references: names,
             })?;
+            let _ = self.foretell(&id);
             self.tell_event(event::Type::IMAGE, "load", &id, &[("name", &id)]);
             match found.references.is_empty() {
                 true => loaded.push(id),
@@ -132,6 +133,7 @@ impl Engine {
             layers: &[layer.diff_id],
             references: names,
         })?;
+        let _ = self.foretell(&id);
         self.tell_event(event::Type::IMAGE, "import", &id, &[("name", &id)]);
         Ok(id)
     }

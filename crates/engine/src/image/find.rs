@@ -133,13 +133,15 @@ impl Engine {
     }
 
     /// By its full id.
-    pub(super) fn image_of(&self, id: &str) -> Result<Image> {
+    pub(crate) fn image_of(&self, id: &str) -> Result<Image> {
         let missing = || Error::not_found(format!("No such image: {id}"));
         let size = self
             .state
             .db
-            .query_row("SELECT size FROM image WHERE id = ?1", [id], |row| row.get::<_, i64>(0));
-        let size = size.optional().map_err(database)?.ok_or_else(missing)?;
+            .query_row("SELECT size, foretold FROM image WHERE id = ?1", [id], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get(1)?))
+            });
+        let (size, foretold) = size.optional().map_err(database)?.ok_or_else(missing)?;
         let digest: Digest = id.parse().step("read the image's id")?;
         let bytes = self.content.get(&digest)?;
         let config: ImageConfiguration = serde_json::from_slice(&bytes).step("read the image's configuration")?;
@@ -160,6 +162,7 @@ impl Engine {
             references: names.iter().filter_map(NameRow::tag).collect(),
             digests,
             size: size as u64,
+            foretold,
         })
     }
 

@@ -51,6 +51,8 @@ pub struct Image {
     pub digests: Vec<String>,
     /// Bytes of content.
     pub size: u64,
+    /// What was said of it on this kernel, or another ([`crate::predict`]).
+    pub foretold: Option<String>,
 }
 
 /// What happens during a pull or a push; the front door shows it.

@@ -66,6 +66,8 @@ impl Engine {
         let config = manifest.config().clone();
         let blobs: Vec<_> = blobs.chain([(config.digest().clone(), config)]).collect();
         self.remember_blobs(&reference, &blobs)?;
+        // A word on it at `run` is worth a look now, and no failure.
+        let _ = self.foretell(&id);
         let pulled = Pulled {
             reference: reference.familiar(),
             up_to_date: before.as_ref() == Some(&id),
