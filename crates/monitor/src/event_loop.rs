@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::bring_up::{BroughtUp, bring_up};
 use crate::client::{BACKLOG, Client, Role};
-use crate::exec::{Added, exit_code};
+use crate::exec::{Added, Arrival, exit_code};
 use crate::health::HealthCheck;
 use crate::last_words::LastWords;
 use crate::log::Log;
@@ -50,6 +50,8 @@ pub struct Monitor {
     pub restart: Restart,
     pub clients: Vec<Client>,
     pub added: Vec<Added>,
+    /// Those that are to be added, and are not inside yet.
+    pub arrivals: Vec<Arrival>,
     /// Of those that were added and can still be looked at: which ended when.
     pub ended_objects: VecDeque<(String, Instant)>,
     /// `None` between two runs.
@@ -94,6 +96,7 @@ enum Source {
     Input,
     Client(u64),
     Added,
+    Arrival,
     /// What an added process writes whose client is gone.
     Unheard,
     /// A call of uname that is to be answered.
@@ -111,6 +114,7 @@ impl Monitor {
             last_words: LastWords::default(),
             clients: Vec::new(),
             added: Vec::new(),
+            arrivals: Vec::new(),
             ended_objects: VecDeque::new(),
             run: None,
             paused: false,
@@ -224,6 +228,7 @@ impl Monitor {
                     Source::Input => self.feed_input(),
                     Source::Client(number) => self.serve(number, &mut buffer),
                     Source::Added => self.collect_added(),
+                    Source::Arrival => self.meet_arrivals(),
                     Source::Unheard => self.discard_output(&mut buffer),
                     Source::Uname => self.uname.answer(),
                     Source::Container | Source::Health => {}
@@ -265,6 +270,9 @@ impl Monitor {
         }
         for listener in self.uname.listeners() {
             add(listener, PollFlags::IN, Source::Uname);
+        }
+        for arrival in &self.arrivals {
+            add(arrival.joining.as_fd(), PollFlags::IN, Source::Arrival);
         }
         for added in &self.added {
             add(added.pidfd.as_fd(), PollFlags::IN, Source::Added);

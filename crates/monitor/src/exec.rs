@@ -9,7 +9,8 @@ use engine::event;
 use engine::link::{Answer, ExecRequest, Exit};
 use errdefs::{Error, Result};
 use runtime::oci::Spec;
-use runtime::{Exec, Stdio, exec};
+use runtime::{Exec, Execed, Joining, Stdio, begin_exec};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::client::{Client, Role};
@@ -36,31 +37,63 @@ pub struct Added {
     pub unheard: bool,
 }
 
+/// A process on its way into the container.
+pub struct Arrival {
+    pub joining: Joining,
+    request: ExecRequest,
+    client: u64,
+    outputs: Vec<OwnedFd>,
+}
+
+/// Whether there is something to read.
+pub fn readable(fd: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
 impl Monitor {
-    /// Starts one, and answers its client.
+    /// Begins to start one; its client is answered once it executes its command.
     pub fn add_process(&mut self, client: &mut Client, request: ExecRequest, fds: Vec<OwnedFd>) {
-        match self.exec(request, fds, client.number) {
-            Ok((pid, console)) => {
-                let fds: Vec<_> = console.iter().map(|c| c.as_fd()).collect();
+        let begun = self.may_begin(&request).and_then(|()| {
+            let begun = self.begin_exec(&request, fds);
+            begun.inspect_err(|error| self.give_up(&request, error))
+        });
+        match begun {
+            Ok((joining, outputs)) => {
                 client.role = Role::Exec;
-                let warnings = Vec::new();
-                client.answer(&Answer::Started { pid, warnings }, &fds);
+                self.arrivals.push(Arrival {
+                    joining,
+                    request,
+                    client: client.number,
+                    outputs,
+                });
             }
             Err(error) => client.answer(&Answer::Failed(error.to_wire()), &[]),
         }
     }
 
-    /// Its process id, and its terminal if it has one.
-    fn exec(&mut self, request: ExecRequest, mut fds: Vec<OwnedFd>, client: u64) -> Result<(i32, Option<OwnedFd>)> {
-        let Some(run) = self.run.as_ref().filter(|_| !self.paused) else {
-            return Err(Error::conflict(format!("container {} is not running", self.record.id)));
-        };
+    /// One that was made before is begun with once.
+    fn may_begin(&self, request: &ExecRequest) -> Result<()> {
+        if self.run.is_none() || self.paused {
+            return Err(self.not_running());
+        }
         if request.object {
             self.object(&request.id)?.may_start()?;
+            self.set_object(&request.id, ExecState::Running(0));
         }
+        Ok(())
+    }
+
+    fn not_running(&self) -> Error {
+        Error::conflict(format!("container {} is not running", self.record.id))
+    }
+
+    /// The process on its way, and what it will write to.
+    fn begin_exec(&mut self, request: &ExecRequest, mut fds: Vec<OwnedFd>) -> Result<(Joining, Vec<OwnedFd>)> {
+        let run = self.run.as_ref().ok_or_else(|| self.not_running())?;
         let spec: Option<Spec> = read_json(&self.roots.document(&self.record.id))?;
         let spec = spec.ok_or_else(|| Error::system("the container's config.json is gone"))?;
-        let mut outputs = fds.split_off(fds.len().min(3));
+        let outputs = fds.split_off(fds.len().min(3));
         let stdio = match (request.process.terminal(), <[OwnedFd; 3]>::try_from(fds)) {
             (Some(true), _) => Stdio::Terminal {
                 rows: request.size.0,
@@ -69,7 +102,7 @@ impl Monitor {
             (_, Ok([stdin, stdout, stderr])) => Stdio::Files { stdin, stdout, stderr },
             _ => return Err(Error::invalid("a process without a terminal needs three descriptors")),
         };
-        let process = exec(Exec {
+        let joining = begin_exec(Exec {
             pid: run.created.pid,
             pidfd: run.created.pidfd.as_fd(),
             spec: &spec,
@@ -79,13 +112,37 @@ impl Monitor {
             below: &[],
             outlives: false,
             preserved: 0,
-            take_listener: &mut |_, listener| self.uname.take(listener),
-        });
-        let process = process.inspect_err(|error| {
-            if request.object {
-                self.set_object(&request.id, ExecState::Ended(error.kind().exit_code().into()));
-            }
         })?;
+        Ok((joining, outputs))
+    }
+
+    /// One that did not get there.
+    fn give_up(&self, request: &ExecRequest, error: &Error) {
+        if request.object {
+            self.set_object(&request.id, ExecState::Ended(error.kind().exit_code().into()));
+        }
+    }
+
+    /// Takes what those on their way have to say.
+    pub fn meet_arrivals(&mut self) {
+        for mut arrival in std::mem::take(&mut self.arrivals) {
+            match readable(&arrival.joining).then(|| arrival.joining.advance(&mut |listener| self.uname.take(listener)))
+            {
+                None | Some(Ok(None)) => self.arrivals.push(arrival),
+                Some(Ok(Some(process))) => self.arrived(arrival, process),
+                Some(Err(error)) => self.refuse_arrival(&arrival, &error),
+            }
+        }
+    }
+
+    /// It executes its command.
+    fn arrived(&mut self, arrival: Arrival, process: Execed) {
+        let Arrival {
+            request,
+            client,
+            mut outputs,
+            ..
+        } = arrival;
         self.tell_added(&request);
         if request.object {
             self.set_object(&request.id, ExecState::Running(process.pid));
@@ -102,7 +159,23 @@ impl Monitor {
             outputs,
             unheard: false,
         });
-        Ok((process.pid, process.console))
+        let fds: Vec<_> = process.console.iter().map(|c| c.as_fd()).collect();
+        let started = Answer::Started {
+            pid: process.pid,
+            warnings: Vec::new(),
+        };
+        match self.clients.iter_mut().find(|c| c.number == client) {
+            Some(client) => client.answer(&started, &fds),
+            None => self.leave_added(client, false),
+        }
+    }
+
+    fn refuse_arrival(&mut self, arrival: &Arrival, error: &Error) {
+        self.give_up(&arrival.request, error);
+        if let Some(client) = self.clients.iter_mut().find(|c| c.number == arrival.client) {
+            client.answer(&Answer::Failed(error.to_wire()), &[]);
+            client.gone = true;
+        }
     }
 
     /// The event of its making was told already if it was made before.
@@ -150,9 +223,11 @@ impl Monitor {
         Ok(())
     }
 
-    /// A client is gone. What goes on without it (`detached`: because it said so) is not heard any more; the terminal of
+    /// A client is gone. What is on its way and has nobody else ends. What goes on without it (`detached`: because it said so) is not heard any more; the terminal of
     /// anything else hangs up.
     pub fn leave_added(&mut self, client: u64, detached: bool) {
+        self.arrivals
+            .retain(|arrival| arrival.client != client || arrival.request.lasting);
         for added in self.added.iter_mut().filter(|a| a.client == client) {
             match added.lasting || detached {
                 true => {
@@ -226,6 +301,10 @@ impl Monitor {
 
     /// The container has ended, and they with it.
     pub fn bury_added(&mut self) {
+        let error = self.not_running();
+        for arrival in std::mem::take(&mut self.arrivals) {
+            self.refuse_arrival(&arrival, &error);
+        }
         for added in std::mem::take(&mut self.added) {
             let code = exit_code(&added.pidfd, false).unwrap_or(137);
             // After the last run the live directory is gone.

@@ -5,7 +5,7 @@
 //! the last five results are kept, with the first 4 KiB of output each.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use engine::container::record::{now, read_json, write_json};
@@ -14,11 +14,12 @@ use engine::models::{Health, HealthStatusEnum, HealthcheckResult};
 use engine::spec;
 use errdefs::{ErrnoStep, Error, Result, Step};
 use runtime::oci::Spec;
-use runtime::{Exec, Stdio, exec};
+use runtime::{Exec, Joining, Stdio, begin_exec};
 use rustix::fs::OFlags;
 
 use crate::event_loop::{Monitor, Run};
-use crate::exec::exit_code;
+use crate::exec::{exit_code, readable};
+use crate::uname::Uname;
 
 /// Results that are kept.
 const RESULTS: usize = 5;
@@ -47,7 +48,7 @@ pub struct HealthCheck {
 
 /// One that runs.
 struct Probe {
-    pidfd: OwnedFd,
+    process: Process,
     output: Option<OwnedFd>,
     text: Vec<u8>,
     started_at: String,
@@ -98,7 +99,7 @@ impl HealthCheck {
     /// What it waits for.
     pub fn sources(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
         let output = self.probe.iter().filter_map(|p| p.output.as_ref().map(|fd| fd.as_fd()));
-        self.probe.iter().map(|p| p.pidfd.as_fd()).chain(output)
+        self.probe.iter().map(|p| p.process.as_fd()).chain(output)
     }
 
     fn starting(&self) -> bool {
@@ -175,15 +176,21 @@ impl Monitor {
             return;
         };
         probe.read(buffer);
-        let ended = exit_code(&probe.pidfd, false);
+        let ended = match probe.process.code(&mut self.uname) {
+            Ok(code) => code,
+            Err(error) => {
+                let (began, started_at) = (probe.began, probe.started_at.clone());
+                check.probe = None;
+                return self.fail_check(check, began, started_at, &error);
+            }
+        };
         let late = probe.began.elapsed() >= check.timeout;
         if ended.is_none() && !late {
             return;
         }
         let Some(mut probe) = check.probe.take() else { return };
         if ended.is_none() {
-            let _ = sys::process::pidfd_send_signal(probe.pidfd.as_fd(), 9);
-            exit_code(&probe.pidfd, true);
+            probe.process.kill();
         }
         probe.read(buffer);
         let mut output = String::from_utf8_lossy(&probe.text).into_owned();
@@ -209,25 +216,28 @@ impl Monitor {
         }
         let (began, started_at) = (Instant::now(), now());
         match self.probe(&check.command) {
-            Ok((pidfd, output)) => {
+            Ok((joining, output)) => {
                 check.probe = Some(Probe {
-                    pidfd,
+                    process: Process::Joining(joining),
                     output: Some(output),
                     text: Vec::new(),
                     started_at,
                     began,
                 });
             }
-            Err(error) => {
-                let result = HealthcheckResult {
-                    start: Some(started_at),
-                    end: Some(now()),
-                    exit_code: Some(-1),
-                    output: Some(error.to_string()),
-                };
-                self.end_check(check, began, result);
-            }
+            Err(error) => self.fail_check(check, began, started_at, &error),
         }
+    }
+
+    /// One that could not be made.
+    fn fail_check(&mut self, check: &mut HealthCheck, began: Instant, started_at: String, error: &Error) {
+        let result = HealthcheckResult {
+            start: Some(started_at),
+            end: Some(now()),
+            exit_code: Some(-1),
+            output: Some(error.to_string()),
+        };
+        self.end_check(check, began, result);
     }
 
     fn end_check(&mut self, check: &mut HealthCheck, began: Instant, result: HealthcheckResult) {
@@ -242,8 +252,8 @@ impl Monitor {
         check.plan();
     }
 
-    /// A process in the container, and what it writes.
-    fn probe(&mut self, command: &[String]) -> Result<(OwnedFd, OwnedFd)> {
+    /// A process on its way into the container, and what it writes.
+    fn probe(&mut self, command: &[String]) -> Result<(Joining, OwnedFd)> {
         let run: &Run = self
             .run
             .as_ref()
@@ -260,7 +270,7 @@ impl Monitor {
         let (output, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).errno_step("make a pipe")?;
         rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK).errno_step("make the pipe non-blocking")?;
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, rustix::fs::Mode::empty());
-        let started = exec(Exec {
+        let joining = begin_exec(Exec {
             pid: run.created.pid,
             pidfd: run.created.pidfd.as_fd(),
             spec: &spec,
@@ -274,22 +284,62 @@ impl Monitor {
             below: &[],
             outlives: false,
             preserved: 0,
-            take_listener: &mut |_, listener| self.uname.take(listener),
         })?;
-        Ok((started.pidfd, output))
+        Ok((joining, output))
     }
 
     /// The run has ended, and its check with it: what was known, as Docker leaves it.
     pub fn end_health(&mut self) -> Option<Health> {
         let check = self.health.take()?;
         self.health_status = None;
-        if let Some(probe) = &check.probe {
-            exit_code(&probe.pidfd, false);
+        if let Some(Process::Runs(pidfd)) = check.probe.as_ref().map(|p| &p.process) {
+            exit_code(pidfd, false);
         }
         Some(Health {
             status: Some(HealthStatusEnum::UNHEALTHY),
             ..check.state
         })
+    }
+}
+
+/// A check's process.
+enum Process {
+    /// It may be held up by others inside.
+    Joining(Joining),
+    Runs(OwnedFd),
+}
+
+impl Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Process::Joining(joining) => joining.as_fd(),
+            Process::Runs(pidfd) => pidfd.as_fd(),
+        }
+    }
+
+    /// How it ended, if it has; the reason if it did not get there.
+    fn code(&mut self, uname: &mut Uname) -> Result<Option<i32>> {
+        if let Process::Joining(joining) = self {
+            match readable(joining).then(|| joining.advance(&mut |listener| uname.take(listener))) {
+                None => return Ok(None),
+                Some(advanced) => match advanced? {
+                    None => return Ok(None),
+                    Some(execed) => *self = Process::Runs(execed.pidfd),
+                },
+            }
+        }
+        match self {
+            Process::Runs(pidfd) => Ok(exit_code(pidfd, false)),
+            Process::Joining(_) => Ok(None),
+        }
+    }
+
+    /// One that has not got there goes with this value.
+    fn kill(&self) {
+        if let Process::Runs(pidfd) = self {
+            let _ = sys::process::pidfd_send_signal(pidfd.as_fd(), 9);
+            exit_code(pidfd, true);
+        }
     }
 }
 

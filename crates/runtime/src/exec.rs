@@ -1,7 +1,7 @@
 //! One more process in a running container.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use errdefs::{ErrnoStep, Error, Result, Step};
 use linux_raw_sys::general::CLONE_NEWPID;
@@ -15,8 +15,20 @@ use crate::sync::{FromInit, Socket, ToInit};
 use crate::{Exec, Execed, Stdio, TakeListener, cgroup};
 
 /// Starts a process inside a running container and returns once it executed its command. The caller is its parent, and
-/// single-threaded.
-pub fn exec(request: Exec<'_>) -> Result<Execed> {
+/// single-threaded. `take` gets the process's number and its listener.
+pub fn exec(request: Exec<'_>, take: &mut dyn FnMut(i32, OwnedFd) -> Result<()>) -> Result<Execed> {
+    let mut joining = begin_exec(request)?;
+    let pid = joining.pid;
+    loop {
+        if let Some(execed) = joining.advance(&mut |listener| take(pid, listener))? {
+            return Ok(execed);
+        }
+    }
+}
+
+/// As [`exec`], but returns as soon as the process is on its way: a container's root can stop a process that has joined
+/// its namespaces, for as long as it likes.
+pub fn begin_exec(request: Exec<'_>) -> Result<Joining> {
     let mut plan = Plan::new(request.spec, request.process, !request.outlives)?;
     let namespaces = Namespaces::of(request.spec)?;
     let entrance = cgroup::Entrance::open(request.cgroup, request.below)?;
@@ -40,41 +52,72 @@ pub fn exec(request: Exec<'_>) -> Result<Execed> {
             sys::process::exit_now(error.kind().exit_code().into())
         }
         Forked::Parent { pid, pidfd } => {
-            drop(theirs);
-            // Its own copies went to the child: ours would keep pipes open.
-            drop(request.stdio);
-            let outside = back
-                .and_then(|()| entrance.join(pid))
+            let mut joining = Joining {
+                pid,
+                pidfd: Some(pidfd),
+                socket: ours,
+                terminal,
+                console: None,
+                untold: None,
+            };
+            back.and_then(|()| entrance.join(pid))
                 .and_then(|()| set_limits(pid, request.process.rlimits().as_deref().unwrap_or_default()))
-                .and_then(|()| set_oom_score(pid, request.process));
-            match outside.and_then(|()| follow(&ours, terminal, &mut |listener| (request.take_listener)(pid, listener)))
-            {
-                Ok(console) => Ok(Execed { pid, pidfd, console }),
-                Err(error) => {
-                    let _ = sys::process::pidfd_send_signal(pidfd.as_fd(), 9);
-                    let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-                    Err(error)
-                }
-            }
+                .and_then(|()| set_oom_score(pid, request.process))?;
+            // If it cannot be told it has failed before, and says why.
+            joining.untold = joining.socket.send(&ToInit::Execute, &[]).err();
+            Ok(joining)
         }
     }
 }
 
-/// Lets it go on, and waits until it is the command; the terminal's master.
-fn follow(socket: &Socket, terminal: bool, take: &mut TakeListener<'_>) -> Result<Option<OwnedFd>> {
-    // If it cannot be told it has failed before, and says why.
-    let told = socket.send(&ToInit::Execute, &[]);
-    let mut console = None;
-    loop {
-        match socket.receive()? {
-            Some((FromInit::Ready, mut fds)) => console = fds.pop(),
-            Some((FromInit::Listener, mut fds)) => fds.pop().map_or(Ok(()), &mut *take)?,
+/// A process on its way into a container: it ends with this value unless it got there.
+pub struct Joining {
+    /// In the caller's pid namespace.
+    pub pid: i32,
+    pidfd: Option<OwnedFd>,
+    socket: Socket,
+    terminal: bool,
+    console: Option<OwnedFd>,
+    untold: Option<Error>,
+}
+
+impl Joining {
+    /// Takes its next word, for which it waits: [`Joining::as_fd`] is readable when there is one. The process, once it
+    /// executes its command; the reason if it does not.
+    pub fn advance(&mut self, take: &mut TakeListener<'_>) -> Result<Option<Execed>> {
+        match self.socket.receive()? {
+            Some((FromInit::Ready, mut fds)) => self.console = fds.pop(),
+            Some((FromInit::Listener, mut fds)) => fds.pop().map_or(Ok(()), take)?,
             Some((FromInit::Failed(wire), _)) => return Err(wire.into()),
             Some((FromInit::Born { .. }, _)) => return Err(Error::system("the process said something out of turn")),
-            None if terminal && console.is_none() => {
+            None if self.terminal && self.console.is_none() => {
                 return Err(Error::system("the process was killed while it was set up"));
             }
-            None => return told.map(|()| console),
+            None => {
+                self.untold.take().map_or(Ok(()), Err)?;
+                let arrived = self.pidfd.take().map(|pidfd| Execed {
+                    pid: self.pid,
+                    pidfd,
+                    console: self.console.take(),
+                });
+                return Ok(arrived);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl AsFd for Joining {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        if let Some(pidfd) = &self.pidfd {
+            let _ = sys::process::pidfd_send_signal(pidfd.as_fd(), 9);
+            let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
         }
     }
 }

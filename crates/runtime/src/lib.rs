@@ -33,7 +33,7 @@ use errdefs::Result;
 pub use oci_spec::runtime as oci;
 
 pub use create::create;
-pub use exec::exec;
+pub use exec::{Joining, begin_exec, exec};
 
 /// What may be mounted over in `/proc`: files that tell of resources, as lxcfs has them (runc `checkProcMount`).
 pub const REPLACEABLE_IN_PROC: &[&str] = &[
@@ -217,8 +217,6 @@ pub struct Exec<'a> {
     pub outlives: bool,
     /// So many of the caller's descriptors, from 3 on, are the process's.
     pub preserved: u32,
-    /// Gets its number and its listener, as [`TakeListener`] says.
-    pub take_listener: &'a mut dyn FnMut(i32, OwnedFd) -> Result<()>,
 }
 
 /// What [`exec`] started.

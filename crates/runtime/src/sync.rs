@@ -21,7 +21,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use errdefs::{ErrnoStep, Error, Result, Step, Wire};
@@ -138,8 +138,8 @@ impl Socket {
                 &mut control,
                 RecvFlags::CMSG_CLOEXEC,
             ) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                // The other side went without reading everything. That is told once, and before what it had to say.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
                 other => break other.errno_step("talk to the container's init")?,
             }
         };
@@ -174,6 +174,12 @@ fn seqpacket(step: &'static str) -> Result<OwnedFd> {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).errno_step(step)
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// The address of a socket in a directory that is held open.
 fn address(path: &Path, step: &'static str) -> Result<(OwnedFd, SocketAddrUnix)> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -181,4 +187,20 @@ fn address(path: &Path, step: &'static str) -> Result<(OwnedFd, SocketAddrUnix)>
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())).errno_step(step)?;
     Ok((dir, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_heard_also_from_who_did_not_listen() {
+        let (ours, theirs) = Socket::pair().unwrap();
+        ours.send(&ToInit::Execute, &[]).unwrap();
+        theirs.send_failure(&Error::invalid("no such directory"));
+        drop(theirs);
+        let (word, _) = ours.expect::<FromInit>().unwrap();
+        assert!(matches!(word, FromInit::Failed(_)));
+        assert!(ours.receive::<FromInit>().unwrap().is_none());
+    }
 }

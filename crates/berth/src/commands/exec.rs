@@ -25,11 +25,12 @@ pub fn exec(given: &Given) -> Result<u8> {
         size: terminal::size(),
     };
     let engine = settings::engine()?;
-    let signals = terminal::signals()?;
     let process = engine.exec(&given.words[0], &options)?;
     if detach {
         return Ok(0);
     }
+    // Until now whoever loses patience ends us: the container can hold up what joins it.
+    let signals = terminal::signals()?;
     let pid = process.pid;
     let signal = |number: i32| _ = sys::process::kill(pid, number);
     match terminal::execed(process, interactive, given.one("detach-keys"), &signals, &signal)? {

@@ -37,7 +37,7 @@ pub fn exec(host: &Host, given: &Given) -> Result<u8> {
         .iter()
         .map(|text| Below::parse(text))
         .collect::<Result<Vec<_>>>()?;
-    let mut execed = runtime::exec(Exec {
+    let request = Exec {
         pid: saved.pid,
         pidfd: std::os::fd::AsFd::as_fd(&container),
         spec: &saved.spec,
@@ -47,8 +47,9 @@ pub fn exec(host: &Host, given: &Given) -> Result<u8> {
         below: &below,
         outlives: true,
         preserved: streams::preserved(given)?,
-        take_listener: &mut |pid, fd| listener::hand_over(&saved, pid, Status::Running, fd),
-    })?;
+    };
+    let mut take = |pid, fd| listener::hand_over(&saved, pid, Status::Running, fd);
+    let mut execed = runtime::exec(request, &mut take)?;
     console.hand_over(&mut execed.console)?;
     streams::send_pidfd(given, &execed.pidfd)?;
     write_pid(given, execed.pid)?;
