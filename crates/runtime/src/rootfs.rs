@@ -301,6 +301,12 @@ impl Masks {
 
     fn file(&self, root: BorrowedFd<'_>) -> Result<OwnedFd> {
         let null = sys::path::open(root, Path::new("/dev/null"), OFlags::PATH).errno_step("open /dev/null")?;
+        // `/dev` may be the user's or the image's, and a link there (CVE-2025-31133).
+        let stat = rustix::fs::fstat(&null).errno_step("look at /dev/null")?;
+        let device = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_char_device();
+        if !device || stat.st_rdev != rustix::fs::makedev(1, 3) {
+            return Err(Error::invalid("the container's /dev/null is not the null device"));
+        }
         clone_mount(null.as_fd()).errno_step("copy /dev/null")
     }
 }
