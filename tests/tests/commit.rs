@@ -221,7 +221,7 @@ fn prune_takes_what_nothing_needs() {
     berth.run(&["inspect", &kept]).ok();
     assert_eq!(
         berth.run(&["image", "prune", "-f", "--filter", "until=10h"]).ok(),
-        "\nTotal reclaimed space: 0B"
+        "Total reclaimed space: 0B"
     );
     berth
         .run(&["image", "prune", "-f", "--filter", "color=red"])

@@ -21,11 +21,21 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// An error, with its hint on a line of its own.
+/// An error, with its hint on a line of its own. Names in it may be an image's.
 pub fn complain(error: &Error) {
-    note(&format!("berth: {error}"));
+    note(&plain(&format!("berth: {error}")));
     if let Some(hint) = error.find_hint() {
-        note(&format!("hint: {hint}"));
+        note(&plain(&format!("hint: {hint}")));
+    }
+}
+
+/// What a container or an image made up must not steer the user's terminal: of the control characters only new lines
+/// and tabs are left.
+pub fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    match text.contains(steers) {
+        true => text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect(),
+        false => text.into(),
     }
 }
 
@@ -55,7 +65,8 @@ pub fn table(rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     for row in rows {
         for (column, cell) in row.iter().enumerate() {
-            text.push_str(cell);
+            // A cell is one line.
+            text.extend(cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
             if column + 1 < row.len() {
                 text.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count()));
             }

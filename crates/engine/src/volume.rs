@@ -25,16 +25,20 @@ impl Engine {
         if request.driver_opts.as_ref().is_some_and(|o| !o.is_empty()) {
             return Err(Error::not_yet("options of the local volume driver"));
         }
+        let path = self.roots.volume(&name);
+        let make = || {
+            paths::make_private(&self.roots.volumes().join(&name))?;
+            std::fs::create_dir_all(&path).step_with(|| format!("make the volume {name}"))
+        };
         if let Some(volume) = self.find_volume(&name)? {
-            return Ok(volume);
+            // A removal that was cut short may have taken its files.
+            return make().map(|()| volume);
         }
         let mut labels = request.labels.clone().unwrap_or_default();
         if request.name.as_deref().is_none_or(str::is_empty) {
             labels.insert(ANONYMOUS.into(), String::new());
         }
-        let path = self.roots.volume(&name);
-        paths::make_private(&self.roots.volumes().join(&name))?;
-        std::fs::create_dir_all(&path).step_with(|| format!("make the volume {name}"))?;
+        make()?;
         let volume = Volume {
             name: name.clone(),
             driver: "local".into(),
@@ -130,7 +134,9 @@ impl Engine {
                 false => Err(Error::not_found(format!("get {name}: no such volume"))),
             };
         }
-        self.state.transact(|db| {
+        let dir = self.roots.volumes().join(name);
+        // Out of sight with its row: the next volume of this name is empty, whatever becomes of the files.
+        let doomed = self.state.transact(|db| {
             let users = self.state.volume_users(name)?;
             if !users.is_empty() {
                 return Err(Error::conflict(format!(
@@ -139,10 +145,13 @@ impl Engine {
                 )));
             }
             db.execute("DELETE FROM volume WHERE name = ?1", [name])
-                .map_err(database)
-                .map(drop)
+                .map_err(database)?;
+            match dir.exists() {
+                true => self.layers.doom(&dir).map(Some),
+                false => Ok(None),
+            }
         })?;
-        snapshot::remove_tree(&self.roots.volumes().join(name))?;
+        drop(doomed);
         self.tell_event(event::Type::VOLUME, "destroy", name, &[("driver", "local")]);
         Ok(())
     }

@@ -13,6 +13,8 @@ use rustix::io::Errno;
 
 /// So deep a tree is walked down; what is deeper is moved up first.
 const DEPTH: usize = 64;
+/// Deeper directories are not counted: each takes an open file and some of the stack.
+const COUNTED: usize = 400;
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
@@ -77,27 +79,45 @@ fn remove_contents(
 }
 
 /// Bytes that a tree takes on the disk, files of several names counted once; 0 if it is not there. What goes meanwhile
-/// counts or not.
+/// counts or not, and so does what lies deeper than anybody counts.
 pub fn disk_usage(dir: &Path) -> Result<u64> {
-    use std::os::unix::fs::MetadataExt;
-    let (mut total, mut seen, mut todo) = (0, std::collections::HashSet::new(), vec![dir.to_owned()]);
-    while let Some(path) = todo.pop() {
-        let found = match std::fs::symlink_metadata(&path) {
-            Ok(found) => found,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(e).step_with(|| format!("look at {}", path.display())),
-        };
-        if found.nlink() < 2 || found.is_dir() || seen.insert((found.dev(), found.ino())) {
-            total += found.blocks() * 512;
+    let step = || format!("look at {}", dir.display());
+    let count = |stat: &Stat| stat.st_blocks as u64 * 512;
+    let top = match rustix::fs::open(dir, DIRECTORY, Mode::empty()) {
+        Ok(top) => top,
+        Err(Errno::NOENT) => return Ok(0),
+        Err(Errno::NOTDIR | Errno::LOOP) => return rustix::fs::lstat(dir).map(|s| count(&s)).errno_step(step()),
+        Err(e) => return Err(e).errno_step(step()),
+    };
+    let mut seen = std::collections::HashSet::new();
+    let own = rustix::fs::fstat(&top).map(|s| count(&s)).errno_step(step())?;
+    Ok(own + usage_below(top.as_fd(), 0, &mut seen).errno_step(step())?)
+}
+
+fn usage_below(
+    dir: BorrowedFd<'_>,
+    depth: usize,
+    seen: &mut std::collections::HashSet<(u64, u64)>,
+) -> rustix::io::Result<u64> {
+    let mut total = 0;
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
         }
-        if found.is_dir() {
-            todo.extend(
-                std::fs::read_dir(&path)
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                    .map(|e| e.path()),
-            );
+        let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if directory || stat.st_nlink < 2 || seen.insert((stat.st_dev, stat.st_ino)) {
+            total += stat.st_blocks as u64 * 512;
+        }
+        if directory
+            && depth < COUNTED
+            && let Ok(below) = rustix::fs::openat(dir, name, DIRECTORY, Mode::empty())
+        {
+            total += usage_below(below.as_fd(), depth + 1, seen)?;
         }
     }
     Ok(total)
@@ -140,7 +160,7 @@ fn copy_contents(
         if kind != FileType::Directory && stat.st_nlink > 1 {
             let key = (stat.st_dev, stat.st_ino);
             if let Some((_, first)) = links.iter().find(|(k, _)| *k == key) {
-                rustix::fs::linkat(top, first, to, name, AtFlags::empty()).errno_step(step())?;
+                link_to(top, first, to, name).errno_step(step())?;
                 continue;
             }
             links.push((key, path.clone()));
@@ -156,6 +176,17 @@ fn copy_contents(
     Ok(())
 }
 
+/// Another name for a file that was copied before. Somebody may be at work in the target: no link is followed on the way.
+fn link_to(top: BorrowedFd<'_>, first: &Path, to: BorrowedFd<'_>, name: &std::ffi::CStr) -> rustix::io::Result<()> {
+    use rustix::fs::ResolveFlags;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let first = rustix::fs::openat2(top, first, flags, Mode::empty(), inside)?;
+    rustix::fs::linkat(&first, c"", to, name, AtFlags::EMPTY_PATH)
+}
+
+/// A file or an empty directory. What was made is changed by its descriptor: who has the volume, too, may have put
+/// something else in its place.
 fn copy_one(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
@@ -163,47 +194,57 @@ fn copy_one(
     kind: FileType,
     stat: &Stat,
 ) -> Result<()> {
-    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-    match kind {
-        FileType::RegularFile => {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let source = rustix::fs::openat(from, name, flags, Mode::empty()).errno_step("open")?;
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let copy = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR).errno_step("make")?;
-            copy_bytes(source, copy)?;
-        }
-        FileType::Directory => rustix::fs::mkdirat(to, name, Mode::RWXU).errno_step("make the directory")?,
-        FileType::Symlink => {
-            let target = rustix::fs::readlinkat(from, name, Vec::new()).errno_step("read the link")?;
-            rustix::fs::symlinkat(target, to, name).errno_step("make the link")?;
-        }
-        kind => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev).errno_step("make the node")?,
-    }
     let (uid, gid) = (
         rustix::fs::Uid::from_raw(stat.st_uid),
         rustix::fs::Gid::from_raw(stat.st_gid),
     );
-    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).errno_step("give it its owner")?;
-    if kind != FileType::Symlink {
-        rustix::fs::chmodat(to, name, mode, AtFlags::empty()).errno_step("set its mode")?;
-    }
+    let copy = match kind {
+        FileType::RegularFile => {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let copy = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR).errno_step("make")?;
+            let (mut source, mut copy) = (File::from(read(from, name)?), File::from(copy));
+            std::io::copy(&mut source, &mut copy).step("copy its content")?;
+            copy.into()
+        }
+        FileType::Directory => {
+            rustix::fs::mkdirat(to, name, Mode::RWXU).errno_step("make the directory")?;
+            rustix::fs::openat(to, name, DIRECTORY, Mode::empty()).errno_step("open the directory")?
+        }
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(from, name, Vec::new()).errno_step("read the link")?;
+            rustix::fs::symlinkat(target, to, name).errno_step("make the link")?;
+            rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .errno_step("give it its owner")?;
+            return set_times(to, name, stat).errno_step("set its times");
+        }
+        kind => {
+            rustix::fs::mknodat(to, name, kind, Mode::empty(), stat.st_rdev).errno_step("make the node")?;
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(to, name, flags, Mode::empty()).errno_step("open the node")?
+        }
+    };
+    rustix::fs::chownat(&copy, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH).errno_step("give it its owner")?;
+    let own_name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&copy));
+    rustix::fs::chmod(own_name, Mode::from_raw_mode(stat.st_mode & 0o7777)).errno_step("set its mode")?;
     if matches!(kind, FileType::RegularFile | FileType::Directory) {
-        copy_xattrs(from, to, name)?;
+        copy_attributes(read(from, name)?.as_fd(), copy.as_fd())?;
     }
     set_times(to, name, stat).errno_step("set its times")
 }
 
-fn copy_bytes(source: OwnedFd, copy: OwnedFd) -> Result<()> {
-    let (mut source, mut copy) = (File::from(source), File::from(copy));
-    std::io::copy(&mut source, &mut copy).step("copy its content").map(drop)
+/// What the image has: nobody is at work there.
+fn read(dir: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    rustix::fs::openat(dir, name, flags, Mode::empty()).errno_step("open")
 }
 
 pub(crate) fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let source = rustix::fs::openat(from, name, flags, Mode::empty()).errno_step("open")?;
-    let copy = rustix::fs::openat(to, name, flags, Mode::empty()).errno_step("open")?;
+    copy_attributes(read(from, name)?.as_fd(), read(to, name)?.as_fd())
+}
+
+fn copy_attributes(source: BorrowedFd<'_>, copy: BorrowedFd<'_>) -> Result<()> {
     let mut list = vec![0u8; 64 * 1024];
-    let length = match rustix::fs::flistxattr(&source, &mut list) {
+    let length = match rustix::fs::flistxattr(source, &mut list) {
         Ok(length) => length,
         Err(Errno::OPNOTSUPP) => return Ok(()),
         Err(e) => return Err(e).errno_step("read its attributes"),
@@ -212,8 +253,8 @@ pub(crate) fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::
         |n: &&[u8]| n.starts_with(b"user.") || *n == b"security.capability" || n.starts_with(b"system.posix_acl_");
     for attribute in list[..length].split(|b| *b == 0).filter(wanted) {
         let mut value = vec![0u8; 64 * 1024];
-        let length = rustix::fs::fgetxattr(&source, attribute, &mut value).errno_step("read its attributes")?;
-        rustix::fs::fsetxattr(&copy, attribute, &value[..length], rustix::fs::XattrFlags::empty())
+        let length = rustix::fs::fgetxattr(source, attribute, &mut value).errno_step("read its attributes")?;
+        rustix::fs::fsetxattr(copy, attribute, &value[..length], rustix::fs::XattrFlags::empty())
             .errno_step("set its attributes")?;
     }
     Ok(())

@@ -40,7 +40,7 @@ pub fn diff(given: &Given) -> Result<u8> {
             ChangeType::_1 => 'A',
             ChangeType::_2 => 'D',
         };
-        say(&format!("{letter} {}\n", change.path));
+        say(&format!("{letter} {}\n", crate::output::plain(&change.path)));
     }
     Ok(0)
 }

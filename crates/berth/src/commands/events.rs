@@ -25,9 +25,9 @@ pub fn events(given: &Given) -> Result<u8> {
     let mut failure = None;
     settings::engine()?.events(&options, &mut |event| {
         let line = match &template {
-            Some(template) => template.fill(&fields(&event)),
+            Some(template) => template.fill(&super::listing::plain(&fields(&event))),
             None if json => Ok(event::document(&event).to_string()),
-            None => Ok(sentence(&event)),
+            None => Ok(output::plain(&sentence(&event)).into_owned()),
         };
         match line {
             Ok(line) => output::write(&(line + "\n")),

@@ -36,7 +36,7 @@ pub fn print(format: Option<&str>, columns: &[Column], rows: &[Value]) -> Result
                 lines.push(template.titles());
             }
             for row in rows {
-                lines.push(template.fill(row)?);
+                lines.push(template.fill(&plain(row))?);
             }
             if tabular {
                 let cells: Vec<Vec<String>> = lines
@@ -50,6 +50,19 @@ pub fn print(format: Option<&str>, columns: &[Column], rows: &[Value]) -> Result
         }
     }
     Ok(())
+}
+
+/// The same value, with nothing in its texts that steers a terminal.
+pub fn plain(value: &Value) -> Value {
+    match value {
+        Value::String(text) => output::plain(text).into(),
+        Value::Array(list) => list.iter().map(plain).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(name, value)| (output::plain(name).into_owned(), plain(value)))
+            .collect(),
+        other => other.clone(),
+    }
 }
 
 /// One document: JSON of Docker's indentation, a template, or `json` in one line.

@@ -33,6 +33,17 @@ struct Found {
     row: ContainerRow,
     record: Record,
     status: Status,
+    /// Its record, or what is live of it, cannot be read: it can only be removed.
+    dead: bool,
+}
+
+impl Found {
+    fn state(&self) -> ContainerSummaryStateEnum {
+        match self.dead {
+            true => ContainerSummaryStateEnum::DEAD,
+            false => state(&self.status),
+        }
+    }
 }
 
 const FILTERS: &[&str] = &[
@@ -69,21 +80,40 @@ impl Engine {
 
     /// `None` for a container that goes at this moment, or does not run and is not asked for.
     fn look(&self, row: ContainerRow, everything: bool) -> Result<Option<Found>> {
-        let status = self.settled(&row.id)?;
-        if !everything && status.running().is_none() && !matches!(status, Status::Alive(_)) {
+        let status = self.settled(&row.id);
+        let idle = |status: &Status| status.running().is_none() && !matches!(status, Status::Alive(_));
+        if !everything && status.as_ref().map_or(true, idle) {
             return Ok(None);
         }
-        match read_json(&self.roots.record(&row.id))? {
-            Some(record) => Ok(Some(Found { row, record, status })),
-            None => {
+        match (read_json(&self.roots.record(&row.id)), status) {
+            (Ok(Some(record)), Ok(status)) => Ok(Some(Found {
+                row,
+                record,
+                status,
+                dead: false,
+            })),
+            (Ok(None), _) => {
                 self.erase_abandoned(&row.id)?;
                 Ok(None)
             }
+            // One that is damaged does not keep the others from being seen.
+            (record, status) => Ok(Some(Found {
+                record: record.unwrap_or(None).unwrap_or_else(|| Record::lost(&row)),
+                status: status.unwrap_or(Status::Created),
+                row,
+                dead: true,
+            })),
         }
     }
 
     fn summary(&self, found: Found, size: bool, shown: &mut HashMap<String, String>) -> Result<ContainerSummary> {
-        let Found { row, record, status } = found;
+        let shown_state = found.state();
+        let Found {
+            row,
+            record,
+            status,
+            dead,
+        } = found;
         let size_rw = if size { Some(self.written(&row.id)) } else { None };
         let size_root_fs = match size_rw {
             Some(own) => Some(own + self.image(&record.image).map_or(0, |i| i.size as i64)),
@@ -99,8 +129,8 @@ impl Engine {
             size_rw,
             size_root_fs,
             labels: Some(record.body.labels.clone().unwrap_or_default()),
-            state: Some(state(&status)),
-            status: Some(sentence(&status)),
+            state: Some(shown_state),
+            status: Some(if dead { "Dead".into() } else { sentence(&status) }),
             host_config: Some(ContainerSummaryHostConfig {
                 network_mode: Some(record.network().into()),
                 ..Default::default()
@@ -278,7 +308,7 @@ impl Filter {
             && any("name", &|v| name_matches(&row.name, v))
             && all("label", &label)
             && any("exited", &|v| code.as_deref() == Some(v))
-            && any("status", &|v| state(&found.status).to_string() == v)
+            && any("status", &|v| found.state().to_string() == v)
             && any("health", &|v| health(&found.status) == v)
             && any("network", &|v| record.network() == v)
             && any("volume", &volume)

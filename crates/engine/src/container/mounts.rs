@@ -75,6 +75,7 @@ pub fn wanted(body: &ContainerCreateBody) -> Result<Vec<Wanted>> {
             destination,
             true,
         )?;
+        check_place(&wanted)?;
         // The image's own volumes give way to what the user mounts there.
         if !list.iter().any(|w| w.destination == wanted.destination) {
             list.push(wanted);
@@ -85,15 +86,20 @@ pub fn wanted(body: &ContainerCreateBody) -> Result<Vec<Wanted>> {
 }
 
 fn add(list: &mut Vec<Wanted>, wanted: Wanted) -> Result<()> {
-    refuse_proc(&wanted)?;
-    if wanted.destination == "/" {
-        return Err(Error::invalid("invalid volume specification: destination can't be '/'"));
-    }
+    check_place(&wanted)?;
     if list.iter().any(|w| w.destination == wanted.destination) {
         return Err(Error::invalid(format!("Duplicate mount point: {}", wanted.destination)));
     }
     list.push(wanted);
     Ok(())
+}
+
+/// Nothing takes the place of the root or of `/proc`: neither what the user wants nor what the image does.
+fn check_place(wanted: &Wanted) -> Result<()> {
+    if wanted.destination == "/" {
+        return Err(Error::invalid("invalid volume specification: destination can't be '/'"));
+    }
+    refuse_proc(wanted)
 }
 
 /// Whoever mounts over parts of `/proc` decides what the kernel's protections apply to (CVE-2023-27561 and its family); only
@@ -361,6 +367,23 @@ mod tests {
         ] {
             let error = bind(bad).unwrap_err();
             assert!(error.contains(words), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_image_puts_no_volume_over_the_root_or_proc() {
+        for (place, words) in [
+            ("/", "can't be '/'"),
+            ("//", "can't be '/'"),
+            ("/proc", "/proc"),
+            ("/proc/sys/", "/proc"),
+        ] {
+            let body = ContainerCreateBody {
+                volumes: Some(vec![place.into()]),
+                ..Default::default()
+            };
+            let error = wanted(&body).unwrap_err().to_string();
+            assert!(error.contains(words), "{place}: {error}");
         }
     }
 

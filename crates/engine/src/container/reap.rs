@@ -18,7 +18,8 @@ impl Engine {
             if let Some(id) = entry.file_name().to_str().filter(|n| n.len() == 64)
                 && !lock::held(&self.roots, id)?
             {
-                self.reap_one(id)?;
+                // One that cannot be brought to rest is in nobody's way; whoever asks for it is told.
+                let _ = self.reap_one(id);
             }
         }
         self.layers.sweep()
@@ -38,9 +39,16 @@ impl Engine {
     /// Ends what still runs of a container without a monitor, and writes down that it ended. The caller holds its lock.
     pub(crate) fn bring_to_rest(&self, id: &str) -> Result<()> {
         let live: Option<Live> = read_json(&self.roots.live_state(id)).unwrap_or(None);
-        let record: Option<Record> = read_json(&self.roots.record(id)).unwrap_or(None);
-        let Some(record) = record else {
-            return self.erase(id, true);
+        let record = match read_json::<Record>(&self.roots.record(id)) {
+            Ok(Some(record)) => record,
+            Ok(None) => return self.erase(id, true),
+            // Its files are the user's all the same.
+            Err(_) => {
+                let cgroup = Cgroup::at(&Record::cgroup_of(None, id));
+                cgroup.kill()?;
+                cgroup.remove()?;
+                return lock::discard(&self.roots, id);
+            }
         };
         // Without a document no monitor has begun with it: somebody is just about to start it.
         let began = live.is_some() || self.roots.document(id).exists();
@@ -77,15 +85,16 @@ impl Engine {
 
     /// Rows without a record and directories without a row: a `create` or an `rm` was interrupted.
     pub(crate) fn reap_half_made(&self, rows: &[ContainerRow]) -> Result<()> {
+        // What cannot be removed keeps nobody from what he wants.
         for row in rows.iter().filter(|r| !self.roots.record(&r.id).exists()) {
-            self.erase_abandoned(&row.id)?;
+            let _ = self.erase_abandoned(&row.id);
         }
         let entries = std::fs::read_dir(self.roots.containers()).step("look for half-made containers")?;
         for entry in entries.flatten() {
             let name = entry.file_name();
             let unknown = |name: &&str| name.len() == 64 && !rows.iter().any(|r| r.id == **name);
             if let Some(id) = name.to_str().filter(unknown) {
-                self.erase_abandoned(id)?;
+                let _ = self.erase_abandoned(id);
             }
         }
         Ok(())

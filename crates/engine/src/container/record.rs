@@ -7,7 +7,7 @@ use errdefs::{Result, Step};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::link::Exit;
-use crate::state::IdRange;
+use crate::state::{ContainerRow, IdRange};
 use crate::{Engine, Roots};
 
 /// `container.json`: Docker's body, merged with the image's settings, and what was decided when it was made.
@@ -35,6 +35,25 @@ pub struct Record {
 }
 
 impl Record {
+    /// What is known of a container whose record cannot be read.
+    pub(crate) fn lost(row: &ContainerRow) -> Self {
+        let created = jiff::Timestamp::from_nanosecond(row.created.into()).unwrap_or_default();
+        Record {
+            id: row.id.clone(),
+            name: row.name.clone(),
+            created: format!("{created:.9}"),
+            image: row.image_id.clone(),
+            layers: Vec::new(),
+            ids: None,
+            mounts: Vec::new(),
+            anonymous_volumes: Vec::new(),
+            body: ContainerCreateBody {
+                image: Some(row.image_id.clone()),
+                ..Default::default()
+            },
+        }
+    }
+
     /// The host's part of the request.
     pub fn host(&self) -> &HostConfig {
         static EMPTY: std::sync::LazyLock<HostConfig> = std::sync::LazyLock::new(HostConfig::default);
@@ -58,13 +77,13 @@ impl Record {
 
     /// The cgroup, below each hierarchy's mount point.
     pub fn cgroup(&self) -> String {
-        let parent = self
-            .host()
-            .cgroup_parent
-            .as_deref()
-            .filter(|p| !p.is_empty())
-            .unwrap_or("/berth");
-        format!("/{}/{}", parent.trim_matches('/'), self.id)
+        Self::cgroup_of(self.host().cgroup_parent.as_deref(), &self.id)
+    }
+
+    /// That of a container with this `--cgroup-parent`.
+    pub(crate) fn cgroup_of(parent: Option<&str>, id: &str) -> String {
+        let parent = parent.filter(|p| !p.is_empty()).unwrap_or("/berth");
+        format!("/{}/{id}", parent.trim_matches('/'))
     }
 
     /// Entrypoint and command.
