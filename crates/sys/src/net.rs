@@ -1,4 +1,4 @@
-//! The loopback interface of a new network namespace.
+//! The loopback interface of a new network namespace; what a socket's other side has not read.
 
 use std::os::fd::AsRawFd;
 
@@ -18,6 +18,15 @@ struct InterfaceFlags {
 
 const UP: i16 = 1;
 
+/// Memory of what was written to a unix socket and the other side has not read yet (SIOCOUTQ).
+pub fn unread(socket: impl std::os::fd::AsFd) -> Result<u32> {
+    const SIOCOUTQ: u32 = 0x5411;
+    let mut bytes: i32 = 0;
+    // SAFETY: the kernel writes one int, which lives through the call.
+    unsafe { syscall!(Sysno::ioctl, socket.as_fd().as_raw_fd(), SIOCOUTQ, &raw mut bytes) }.map_err(errno)?;
+    Ok(bytes.max(0) as u32)
+}
+
 /// Sets `lo` up.
 pub fn loopback_up() -> Result<()> {
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
@@ -33,4 +42,19 @@ pub fn loopback_up() -> Result<()> {
     // SAFETY: as above; the kernel only reads it.
     unsafe { syscall!(Sysno::ioctl, socket.as_raw_fd(), SIOCSIFFLAGS, &raw const request) }.map_err(errno)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    #[test]
+    fn what_is_not_read_is_seen() {
+        let (mut a, mut b) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(super::unread(&a).unwrap(), 0);
+        a.write_all(b"abc").unwrap();
+        assert!(super::unread(&a).unwrap() > 0);
+        b.read_exact(&mut [0; 3]).unwrap();
+        assert_eq!(super::unread(&a).unwrap(), 0);
+    }
 }

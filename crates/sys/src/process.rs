@@ -132,6 +132,25 @@ pub fn ended_child() -> Option<i32> {
     Some(info[SI_PID]).filter(|pid| *pid > 0)
 }
 
+/// The descriptors that were passed by whoever started us (sd_listen_fds(3)): `count` of them, from 3 on. From now on
+/// they close at execve.
+///
+/// Only the first call gets them: who calls has looked at `LISTEN_PID`.
+pub fn passed_descriptors(count: i32) -> Result<Vec<OwnedFd>> {
+    static TAKEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    let mut list = Vec::new();
+    if TAKEN.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        return Ok(list);
+    }
+    for number in 3..3 + count {
+        // SAFETY: it was open before we began, so that nobody else here owns it, and it is taken once.
+        let fd = unsafe { OwnedFd::from_raw_fd(number) };
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+        list.push(fd);
+    }
+    Ok(list)
+}
+
 /// A session keyring of its own: keys of the caller do not reach the container (keyctl(2)).
 pub fn new_session_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: u32 = 1;
