@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use bollard_stubs::models::{
-    PluginsInfo, SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum, SystemVersion,
-    SystemVersionComponents, SystemVersionPlatform,
+    LocalNodeState, PluginsInfo, Runtime, SwarmInfo, SystemInfo, SystemInfoCgroupDriverEnum,
+    SystemInfoCgroupVersionEnum, SystemVersion, SystemVersionComponents, SystemVersionPlatform,
 };
-use errdefs::Result;
+use errdefs::{Result, Step};
 
 use crate::Engine;
 use crate::container::LiveStatus;
@@ -67,9 +67,48 @@ impl Engine {
             server_version: Some(env!("CARGO_PKG_VERSION").into()),
             default_runtime: Some("berth".into()),
             security_options: Some(security),
+            id: Some(self.identity()?),
+            debug: Some(false),
+            experimental_build: Some(false),
+            // There is no daemon whose end containers could notice.
+            live_restore_enabled: Some(true),
+            index_server_address: Some("https://index.docker.io/v1/".into()),
+            labels: Some(Vec::new()),
+            http_proxy: Some(String::new()),
+            https_proxy: Some(String::new()),
+            no_proxy: Some(String::new()),
+            os_version: Some(String::new()),
+            init_binary: Some(String::new()),
+            n_events_listener: Some(0),
+            nfd: Some(0),
+            n_goroutines: Some(0),
+            swarm: Some(SwarmInfo {
+                local_node_state: Some(LocalNodeState::INACTIVE),
+                ..Default::default()
+            }),
+            runtimes: Some(HashMap::from([(
+                "berth".to_owned(),
+                Runtime {
+                    path: Some("berth".into()),
+                    ..Default::default()
+                },
+            )])),
             warnings: Some(Vec::new()),
             ..Default::default()
         })
+    }
+
+    /// An id that nobody else has; made the first time.
+    fn identity(&self) -> Result<String> {
+        let path = self.roots.data.join("engine-id");
+        if let Ok(id) = std::fs::read_to_string(&path) {
+            return Ok(id.trim().to_owned());
+        }
+        let hex = crate::container::names::new_id()?;
+        let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]];
+        let id = parts.join("-");
+        std::fs::write(&path, format!("{id}\n")).step("write the engine's id")?;
+        Ok(id)
     }
 
     /// What `docker version` shows of a server.
@@ -86,6 +125,11 @@ impl Engine {
             version: Some(version.into()),
             api_version: Some(API_VERSION.into()),
             min_api_version: Some(MIN_API_VERSION.into()),
+            // Clients read them, whatever they make of it.
+            go_version: Some(String::new()),
+            git_commit: Some(String::new()),
+            build_time: Some(String::new()),
+            experimental: Some(false),
             os: Some("linux".into()),
             arch: Some(::image::Platform::host().architecture),
             kernel_version: Some(uname.release().to_string_lossy().into_owned()),

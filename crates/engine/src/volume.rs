@@ -20,7 +20,8 @@ impl Engine {
             None => new_id()?,
         };
         if let Some(driver) = request.driver.as_deref().filter(|d| !d.is_empty() && *d != "local") {
-            return Err(Error::not_yet(format_args!("the volume driver {driver:?}")));
+            let message = format!("error looking up volume plugin {driver}: plugin {driver:?} not found");
+            return Err(Error::not_found(message));
         }
         if request.driver_opts.as_ref().is_some_and(|o| !o.is_empty()) {
             return Err(Error::not_yet("options of the local volume driver"));

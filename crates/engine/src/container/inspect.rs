@@ -168,6 +168,14 @@ fn host_config(record: &Record) -> HostConfig {
     host.memory.get_or_insert(0);
     host.nano_cpus.get_or_insert(0);
     host.ipc_mode.get_or_insert("private".into());
+    let log = host.log_config.get_or_insert_default();
+    if log.typ.as_deref().is_none_or(str::is_empty) {
+        log.typ = Some("json-file".into());
+    }
+    log.config.get_or_insert_default();
+    if host.runtime.as_deref().is_none_or(str::is_empty) {
+        host.runtime = Some("berth".into());
+    }
     host
 }
 

@@ -3,6 +3,13 @@
 use bollard_stubs::models::{ContainerCreateBody, HostConfig};
 use errdefs::{Error, Result};
 
+/// Those that Docker has besides ours.
+const DOCKERS_LOG_DRIVERS: &[&str] = &[
+    "awslogs", "fluentd", "gcplogs", "gelf", "journald", "local", "splunk", "syslog",
+];
+/// Other names of the one runtime that there is: it is called as runc, too.
+const RUNTIMES: &[&str] = &["", "berth", "runc", "io.containerd.runc.v2"];
+
 /// Fails with the name of the first setting that is not supported yet.
 pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     let empty = HostConfig::default();
@@ -37,7 +44,7 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
         ),
         (
             "runtimes",
-            host.runtime.as_deref().is_some_and(|r| !r.is_empty() && r != "berth"),
+            host.runtime.as_deref().is_some_and(|r| !RUNTIMES.contains(&r)),
         ),
         (
             "isolation technologies",
@@ -56,7 +63,10 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     if let Some(log) = host.log_config.as_ref().and_then(|l| l.typ.as_deref())
         && !["", "json-file", "none"].contains(&log)
     {
-        return Err(Error::not_yet(format_args!("the log driver {log:?}")));
+        return Err(match DOCKERS_LOG_DRIVERS.contains(&log) {
+            true => Error::not_yet(format_args!("the log driver {log:?}")),
+            false => Error::invalid(format!("logger: no log driver named '{log}' is registered")),
+        });
     }
     mode("network mode", &host.network_mode, &["", "default", "none", "host"])?;
     mode("pid mode", &host.pid_mode, &["", "private", "host"])?;
