@@ -29,6 +29,8 @@ pub struct Call {
     pub body: Bytes,
     /// The body as it comes, for the others.
     pub incoming: Option<Incoming>,
+    /// Those that everything has to have, through a socket whose scope has labels.
+    pub labels: Vec<String>,
     /// Whether the client asked for an upgrade of the connection, and to what.
     pub upgrade: Option<String>,
 }
@@ -41,7 +43,31 @@ impl Call {
 
     /// The `filters` parameter.
     pub fn filters(&self) -> Result<Vec<(String, String)>> {
-        crate::filters::parse(self.query.text("filters"))
+        let mut filters = crate::filters::parse(self.query.text("filters"))?;
+        filters.extend(self.labels.iter().map(|label| ("label".to_owned(), label.clone())));
+        Ok(filters)
+    }
+
+    /// `1700000000.5`, or a time of RFC 3339, in nanoseconds.
+    pub fn time(&self, name: &str) -> Result<Option<i64>> {
+        let Some(text) = self.query.text(name).filter(|t| *t != "0") else {
+            return Ok(None);
+        };
+        let bad = || Error::invalid(format!("invalid value for {name:?}: {text:?} is no time"));
+        if let Ok(time) = text.parse::<jiff::Timestamp>() {
+            return Ok(Some(time.as_nanosecond() as i64));
+        }
+        let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let seconds: i64 = seconds.parse().map_err(|_| bad())?;
+        let nanoseconds: i64 = format!("{fraction:0<9}")
+            .get(..9)
+            .and_then(|f| f.parse().ok())
+            .ok_or_else(bad)?;
+        seconds
+            .checked_mul(1_000_000_000)
+            .and_then(|s| s.checked_add(nanoseconds))
+            .map(Some)
+            .ok_or_else(bad)
     }
 
     /// Whether the client speaks at least this version.

@@ -17,13 +17,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::Server;
 use crate::call::Call;
 use crate::hijack::{Boxed, Client, Takeover};
+use crate::listen::Connections;
 use crate::query::{Query, unescape};
 use crate::reply::{Content, Outgoing, Reply, words};
 use crate::routes::{self, BodyKind, Found, Route, Run};
+use crate::scope::Scope;
 use crate::{stream, version};
 
 /// How long a head may take to come, and a connection stay idle: as long as dockerd's.
 const HEAD_PATIENCE: Duration = Duration::from_secs(300);
+/// How often, a millisecond apart, one looks whether a client has read a head.
+const HEAD_LOOKS: u32 = 100;
 /// A head may be so large.
 const HEAD_LIMIT: usize = 256 << 10;
 /// A body that is read as a whole may be so large.
@@ -32,17 +36,45 @@ const BODY_LIMIT: usize = 8 << 20;
 /// Where a handler leaves that it takes the connection over.
 type Slot = Arc<Mutex<Option<Takeover>>>;
 
+/// What connections are.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Whether the client has read everything, as far as can be told.
+    fn is_read(&self) -> bool {
+        true
+    }
+}
+
+impl Stream for tokio::net::UnixStream {
+    fn is_read(&self) -> bool {
+        sys::net::unread(self).is_ok_and(|bytes| bytes == 0)
+    }
+}
+impl Stream for tokio::net::TcpStream {}
+impl Stream for tokio_rustls::server::TlsStream<tokio::net::TcpStream> {}
+
+/// Until a client has the head alone: some read it with a buffer of their own, and what would come with it would be lost
+/// to them who then read the bare socket. dockerd is too slow to know of that.
+async fn head_is_read(io: &impl Stream) {
+    for _ in 0..HEAD_LOOKS {
+        if io.is_read() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Serves it to its end.
-pub async fn serve<I>(io: I, server: Arc<Server>)
+pub async fn serve<I>(io: I, server: Arc<Server>, scope: Option<Arc<Scope>>)
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: Stream,
 {
+    let _connected = Connections::add(&server);
     let slot: Slot = Slot::default();
     let shared = slot.clone();
     let service = service_fn(move |request: Request<Incoming>| -> Boxed<Result<Response<Outgoing>>> {
-        let (server, slot) = (server.clone(), shared.clone());
+        let (server, slot, scope) = (server.clone(), shared.clone(), scope.clone());
         Box::pin(async move {
-            let reply = answer(request, &server).await;
+            let reply = answer(request, &server, scope).await;
             match reply.content {
                 Content::Takeover(takeover) => {
                     *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(takeover);
@@ -74,9 +106,10 @@ where
         let _ = io.shutdown().await;
         return;
     };
-    if io.write_all(&takeover.head()).await.is_err() || io.flush().await.is_err() {
+    if io.write_all(&takeover.head).await.is_err() || io.flush().await.is_err() {
         return;
     }
+    head_is_read(&io).await;
     let (reader, writer) = tokio::io::split(io);
     let client = Client {
         reader: Box::new(std::io::Cursor::new(parts.read_buf).chain(reader)),
@@ -86,7 +119,7 @@ where
 }
 
 /// Everything between a request and its answer.
-async fn answer(request: Request<Incoming>, server: &Arc<Server>) -> Reply {
+async fn answer(request: Request<Incoming>, server: &Arc<Server>, scope: Option<Arc<Scope>>) -> Reply {
     let path = request.uri().path().to_owned();
     if let Some(clean) = cleaned(&path) {
         let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
@@ -104,7 +137,13 @@ async fn answer(request: Request<Incoming>, server: &Arc<Server>) -> Reply {
         return Reply::error(&Error::not_found("page not found"));
     };
     let changes = route.changes();
-    let result = handle(request, server, route, params, call_version).await;
+    let asked = Asked {
+        route,
+        params,
+        version: call_version,
+        scope,
+    };
+    let result = handle(request, server, asked).await;
     let reply = match result {
         Ok(reply) => {
             if changes {
@@ -127,30 +166,42 @@ async fn answer(request: Request<Incoming>, server: &Arc<Server>) -> Reply {
     with_headers(reply)
 }
 
-async fn handle(
-    request: Request<Incoming>,
-    server: &Arc<Server>,
+/// What a request asks for, as its path says.
+struct Asked {
     route: &'static Route,
     params: Vec<String>,
     version: version::Version,
-) -> Result<Reply> {
+    scope: Option<Arc<Scope>>,
+}
+
+async fn handle(request: Request<Incoming>, server: &Arc<Server>, asked: Asked) -> Result<Reply> {
     let query = Query::parse(request.uri().query().unwrap_or_default())?;
     let (head, incoming) = request.into_parts();
-    let (body, incoming) = match route.body {
+    let (body, incoming) = match asked.route.body {
         BodyKind::Whole => (stream::collect(incoming, BODY_LIMIT).await?, None),
         BodyKind::Stream => (Default::default(), Some(incoming)),
     };
-    let call = Call {
+    let mut call = Call {
         server: server.clone(),
-        version,
-        params,
+        version: asked.version,
+        params: asked.params,
         query,
         upgrade: upgrade(&head.headers),
         headers: head.headers,
         body,
         incoming,
+        labels: asked.scope.as_ref().map(|s| s.labels.clone()).unwrap_or_default(),
     };
-    match route.run {
+    if let Some(scope) = asked.scope {
+        let admitted = crate::call::blocking(server, move |engine| {
+            let admitted = scope.admit(engine, asked.route, &call);
+            Ok((call, admitted))
+        });
+        let admitted = admitted.await?;
+        call = admitted.0;
+        admitted.1?;
+    }
+    match asked.route.run {
         Run::Engine(handler) => crate::call::simple(call, handler).await,
         Run::Async(handler) => handler(call).await,
     }

@@ -31,31 +31,33 @@ pub struct Client {
 
 /// What is done with a connection.
 pub struct Takeover {
-    /// Said in the head.
-    pub kind: &'static str,
-    /// What the client asked the connection to become; without it the head is that of an ordinary answer.
-    pub upgrade: Option<String>,
-    /// Headers besides.
-    pub headers: Vec<(&'static str, String)>,
+    /// The last head of HTTP that is written.
+    pub head: Bytes,
     /// Everything after the head.
     pub run: Box<dyn FnOnce(Client) -> Boxed<()> + Send>,
 }
 
 impl Takeover {
-    /// The head, as dockerd writes it.
-    pub fn head(&self) -> Bytes {
-        let mut head = match &self.upgrade {
+    /// With the head that dockerd writes: that of an upgrade if the client asked for one, else that of an ordinary answer.
+    pub fn raw(
+        kind: &'static str,
+        upgrade: Option<&str>,
+        run: impl FnOnce(Client) -> Boxed<()> + Send + 'static,
+    ) -> Self {
+        let mut head = match upgrade {
             Some(protocol) => format!(
-                "HTTP/1.1 101 UPGRADED\r\nContent-Type: {}\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n",
-                self.kind
+                "HTTP/1.1 101 UPGRADED\r\nContent-Type: {kind}\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n"
             ),
             None => format!("HTTP/1.1 200 OK\r\nContent-Type: {RAW}\r\n"),
         };
-        for (name, value) in &self.headers {
+        for (name, value) in crate::connection::server_headers() {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str("\r\n");
-        head.into()
+        Takeover {
+            head: head.into(),
+            run: Box::new(run),
+        }
     }
 }
 
@@ -66,8 +68,10 @@ pub struct Streams {
     /// It gets these.
     pub stdout: bool,
     pub stderr: bool,
-    /// A terminal: output without headers, and keys that detach.
+    /// A terminal: keys detach.
     pub tty: bool,
+    /// Output without headers.
+    pub bare: bool,
     /// Which keys.
     pub keys: Keys,
 }
@@ -76,7 +80,7 @@ pub struct Streams {
 pub async fn join(client: Client, monitor: UnixStream, mut streams: Streams) {
     let Client { mut reader, mut writer } = client;
     let (mut from, mut to) = monitor.into_split();
-    let (stdin, tty) = (streams.stdin, streams.tty);
+    let (stdin, tty, bare) = (streams.stdin, streams.tty, streams.bare);
     let (wants, keys) = ([streams.stdout, streams.stderr], &mut streams.keys);
     let output = async {
         let mut buffer = Vec::new();
@@ -87,7 +91,7 @@ pub async fn join(client: Client, monitor: UnixStream, mut streams: Streams) {
                 FrameKind::Exit => break,
                 _ => false,
             };
-            if wanted && writer.write_all(&buffer[if tty { 8 } else { 0 }..]).await.is_err() {
+            if wanted && writer.write_all(&buffer[if bare { 8 } else { 0 }..]).await.is_err() {
                 break;
             }
             if buffer.capacity() > 4 * BUFFER {

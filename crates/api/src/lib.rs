@@ -21,20 +21,30 @@ mod handlers;
 mod hijack;
 mod listen;
 mod pending;
+mod process;
 mod query;
 mod reaper;
 mod reply;
 mod routes;
+mod scope;
+mod sockets;
 mod stream;
+mod tls;
 mod version;
+mod websocket;
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::Roots;
 use engine::image::registry;
 use errdefs::{Result, Step};
+
+pub use scope::Scope;
+pub use tls::Tls;
 
 /// Who is told one line about each request that changes something, and about connections that fail.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
@@ -44,6 +54,8 @@ pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
 pub enum Address {
     /// A socket of the file system.
     Unix(PathBuf),
+    /// Off loopback only with TLS that verifies clients.
+    Tcp(SocketAddr),
     /// A socket that was opened by whoever started us (systemd's activation).
     Inherited(OwnedFd),
 }
@@ -56,6 +68,10 @@ pub struct Settings {
     pub addresses: Vec<Address>,
     /// The group whose members may use unix sockets; nobody but root unless given.
     pub group: Option<u32>,
+    /// For TCP.
+    pub tls: Option<Tls>,
+    /// Ends when nobody has been connected for so long.
+    pub idle_exit: Option<Duration>,
     /// How registries are spoken to; credentials come with each request.
     pub registry: registry::Options,
     /// Receives the log's lines.
@@ -68,6 +84,7 @@ pub struct Settings {
 struct Server {
     engines: engines::Engines,
     pending: pending::Pending,
+    connections: listen::Connections,
     registry: registry::Options,
     log: Log,
 }
@@ -78,7 +95,7 @@ pub fn serve(settings: Settings) -> Result<()> {
         .worker_threads(2)
         .max_blocking_threads(256)
         .thread_stack_size(1 << 20)
-        .thread_keep_alive(std::time::Duration::from_secs(5))
+        .thread_keep_alive(Duration::from_secs(5))
         .thread_name("berth-api")
         .enable_all()
         .build()
@@ -95,19 +112,25 @@ async fn run(settings: Settings) -> Result<()> {
     let server = Arc::new(Server {
         engines: engines::Engines::new(settings.roots),
         pending: pending::Pending::default(),
+        connections: listen::Connections::new(),
         registry: settings.registry,
         log: settings.log,
     });
     let mut sockets = Vec::new();
     for address in settings.addresses {
-        sockets.push(listen::open(address, settings.group)?);
+        sockets.push(listen::open(address, settings.group, settings.tls.as_ref())?);
     }
     tokio::spawn(reaper::run());
     for socket in &sockets {
-        tokio::spawn(listen::accept(socket.clone(), server.clone()));
+        tokio::spawn(listen::accept(socket.clone(), server.clone(), None));
     }
+    let mut scoped = sockets::Sockets::new(server.clone());
     (settings.ready)();
-    listen::until_told_to_end().await?;
+    tokio::select! {
+        failed = scoped.follow() => failed?,
+        told = listen::until_told_to_end() => told?,
+        () = listen::until_idle(server, settings.idle_exit) => {}
+    }
     sockets.iter().for_each(|socket| socket.remove());
     Ok(())
 }

@@ -3,7 +3,9 @@
 use errdefs::Result;
 
 use crate::call::Call;
-use crate::handlers::{absent, attach, containers, exec, images, system, transfer, volumes};
+use crate::handlers::{
+    absent, archive, attach, containers, events, exec, images, registries, stats, system, transfer, volumes,
+};
 use crate::hijack::Boxed;
 use crate::reply::Reply;
 
@@ -40,6 +42,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether it only reads: not the state of the host, nor a process.
+    pub fn reads(&self) -> bool {
+        ["GET", "HEAD"].contains(&self.method) && self.name != "containers.attach" || self.name == "containers.wait"
+    }
+
     /// Whether it may change something.
     pub fn changes(&self) -> bool {
         !["GET", "HEAD"].contains(&self.method) && !["containers.wait", "containers.attach"].contains(&self.name)
@@ -128,9 +135,14 @@ pub const ROUTES: &[Route] = &[
     engine("GET", "/_ping", "system.ping", system::ping),
     engine("GET", "/version", "system.version", system::version),
     engine("GET", "/info", "system.info", system::info),
+    engine("POST", "/auth", "system.auth", registries::login),
+    engine("GET", "/system/df", "system.df", system::disk_usage),
+    waits("GET", "/events", "events", |c| Box::pin(events::events(c))),
 
     engine("GET", "/containers/json", "containers.list", containers::list),
     engine("POST", "/containers/create", "containers.create", containers::create),
+    engine("POST", "/containers/prune", "containers.prune", containers::prune),
+    waits("GET", "/containers/{}/stats", "containers.stats", |c| Box::pin(stats::stats(c))),
     engine("GET", "/containers/{}/json", "containers.inspect", containers::inspect),
     engine("GET", "/containers/{}/top", "containers.top", containers::top),
     waits("GET", "/containers/{}/logs", "containers.logs", |c| Box::pin(attach::logs(c))),
@@ -141,9 +153,17 @@ pub const ROUTES: &[Route] = &[
     engine("POST", "/containers/{}/pause", "containers.pause", containers::pause),
     engine("POST", "/containers/{}/unpause", "containers.unpause", containers::unpause),
     engine("POST", "/containers/{}/rename", "containers.rename", containers::rename),
+    engine("POST", "/containers/{}/update", "containers.update", containers::update),
+    engine("GET", "/containers/{}/changes", "containers.changes", containers::changes),
+    waits("GET", "/containers/{}/export", "containers.export", |c| Box::pin(transfer::export(c))),
+    engine("POST", "/commit", "images.commit", containers::commit),
     engine("POST", "/containers/{}/resize", "containers.resize", containers::resize),
     waits("POST", "/containers/{}/wait", "containers.wait", |c| Box::pin(attach::wait(c))),
     waits("POST", "/containers/{}/attach", "containers.attach", |c| Box::pin(attach::attach(c))),
+    waits("GET", "/containers/{}/attach/ws", "containers.attach", |c| Box::pin(attach::attach_ws(c))),
+    engine("HEAD", "/containers/{}/archive", "containers.archive", archive::stat),
+    waits("GET", "/containers/{}/archive", "containers.archive", |c| Box::pin(archive::get(c))),
+    uploads("PUT", "/containers/{}/archive", "containers.archive.put", |c| Box::pin(archive::put(c))),
     engine("DELETE", "/containers/{}", "containers.delete", containers::delete),
 
     engine("POST", "/containers/{}/exec", "exec.create", exec::create),
@@ -152,26 +172,57 @@ pub const ROUTES: &[Route] = &[
     engine("GET", "/exec/{}/json", "exec.inspect", exec::inspect),
 
     engine("GET", "/images/json", "images.list", images::list),
+    engine("GET", "/images/search", "images.search", registries::search),
+    engine("GET", "/distribution/{*}/json", "images.distribution", registries::distribution),
     uploads("POST", "/images/create", "images.create", |c| Box::pin(transfer::create(c))),
     uploads("POST", "/images/load", "images.load", |c| Box::pin(transfer::load(c))),
     waits("GET", "/images/get", "images.get", |c| Box::pin(transfer::save(c))),
     waits("GET", "/images/{*}/get", "images.get", |c| Box::pin(transfer::save(c))),
     engine("GET", "/images/{*}/json", "images.inspect", images::inspect),
+    engine("GET", "/images/{*}/history", "images.history", images::history),
+    engine("POST", "/images/prune", "images.prune", images::prune),
     engine("POST", "/images/{*}/tag", "images.tag", images::tag),
     waits("POST", "/images/{*}/push", "images.push", |c| Box::pin(transfer::push(c))),
     engine("DELETE", "/images/{*}", "images.delete", images::delete),
 
+
     engine("GET", "/volumes", "volumes.list", volumes::list),
     engine("POST", "/volumes/create", "volumes.create", volumes::create),
+    engine("POST", "/volumes/prune", "volumes.prune", volumes::prune),
     engine("GET", "/volumes/{}", "volumes.inspect", volumes::inspect),
     engine("DELETE", "/volumes/{}", "volumes.delete", volumes::delete),
 
+    uploads("POST", "/build", "build", |c| Box::pin(crate::call::simple(c, absent::build))),
+    engine("POST", "/build/prune", "build.prune", absent::build_prune),
+    uploads("POST", "/session", "build", |c| Box::pin(crate::call::simple(c, absent::build))),
+    uploads("POST", "/grpc", "build", |c| Box::pin(crate::call::simple(c, absent::build))),
+
     engine("GET", "/swarm", "swarm", absent::swarm),
+    engine("GET", "/swarm/unlockkey", "swarm", absent::swarm),
+    engine("POST", "/swarm/{}", "swarm", absent::swarm),
     engine("GET", "/services", "swarm", absent::swarm),
+    engine("POST", "/services/create", "swarm", absent::swarm),
+    engine("GET", "/services/{}", "swarm", absent::swarm),
+    engine("DELETE", "/services/{}", "swarm", absent::swarm),
+    engine("POST", "/services/{}/update", "swarm", absent::swarm),
+    engine("GET", "/services/{}/logs", "swarm", absent::swarm),
     engine("GET", "/nodes", "swarm", absent::swarm),
+    engine("GET", "/nodes/{}", "swarm", absent::swarm),
+    engine("DELETE", "/nodes/{}", "swarm", absent::swarm),
+    engine("POST", "/nodes/{}/update", "swarm", absent::swarm),
     engine("GET", "/tasks", "swarm", absent::swarm),
+    engine("GET", "/tasks/{}", "swarm", absent::swarm),
+    engine("GET", "/tasks/{}/logs", "swarm", absent::swarm),
     engine("GET", "/secrets", "swarm", absent::swarm),
+    engine("POST", "/secrets/create", "swarm", absent::swarm),
+    engine("GET", "/secrets/{}", "swarm", absent::swarm),
+    engine("DELETE", "/secrets/{}", "swarm", absent::swarm),
+    engine("POST", "/secrets/{}/update", "swarm", absent::swarm),
     engine("GET", "/configs", "swarm", absent::swarm),
+    engine("POST", "/configs/create", "swarm", absent::swarm),
+    engine("GET", "/configs/{}", "swarm", absent::swarm),
+    engine("DELETE", "/configs/{}", "swarm", absent::swarm),
+    engine("POST", "/configs/{}/update", "swarm", absent::swarm),
     engine("GET", "/plugins", "plugins.list", absent::plugins),
 ];
 

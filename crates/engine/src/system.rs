@@ -133,7 +133,6 @@ impl Engine {
             os: Some("linux".into()),
             arch: Some(::image::Platform::host().architecture),
             kernel_version: Some(uname.release().to_string_lossy().into_owned()),
-            ..Default::default()
         }
     }
 }

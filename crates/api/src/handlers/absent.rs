@@ -3,7 +3,7 @@
 use engine::Engine;
 use errdefs::{Error, Kind, Result};
 
-use crate::call::Call;
+use crate::call::{Call, not_yet};
 use crate::reply::Reply;
 
 /// Everything that only a manager of a swarm does.
@@ -18,4 +18,17 @@ pub fn swarm(_: &Engine, _: &Call) -> Result<Reply> {
 /// There are none.
 pub fn plugins(_: &Engine, _: &Call) -> Result<Reply> {
     Ok(Reply::json(200, &Vec::<()>::new()))
+}
+
+/// Builds keep nothing, because there are none yet.
+pub fn build_prune(_: &Engine, _: &Call) -> Result<Reply> {
+    Ok(Reply::json(
+        200,
+        &serde_json::json!({"CachesDeleted": null, "SpaceReclaimed": 0}),
+    ))
+}
+
+/// Building images.
+pub fn build(_: &Engine, _: &Call) -> Result<Reply> {
+    Err(not_yet("building images"))
 }

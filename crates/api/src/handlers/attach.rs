@@ -1,5 +1,6 @@
 //! Attach, wait, logs: what stays connected to a container.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -7,13 +8,16 @@ use engine::container::{LogEntry, LogOptions, LogStream, WaitCondition};
 use engine::link::Request;
 use engine::models::ContainerWaitResponse;
 use errdefs::{Error, Result};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc::{Sender, channel};
 
+use crate::Server;
 use crate::call::{Call, blocking};
 use crate::frames::{self, Keys};
 use crate::hijack::{self, MULTIPLEXED, RAW, Streams, Takeover};
 use crate::pending::{self, Place};
 use crate::reply::Reply;
+use crate::websocket;
 
 /// How often a follower looks for more.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -22,75 +26,121 @@ const PIECE: usize = 32 << 10;
 
 /// `docker attach`, also before the start.
 pub async fn attach(call: Call) -> Result<Reply> {
-    let name = call.name().to_owned();
-    let record = blocking(&call.server, move |engine| engine.record(&name)).await?;
-    let (id, tty) = (record.id.clone(), record.tty());
-    let stdin = call.query.on("stdin") && record.body.open_stdin.unwrap_or(false);
-    let streams = Streams {
-        stdin,
-        stdout: call.query.on("stdout"),
-        stderr: call.query.on("stderr"),
-        tty,
-        keys: Keys::parse(call.query.text("detachKeys"))?,
+    let session = Session::begin(&call, Keys::parse(call.query.text("detachKeys"))?).await?;
+    let kind = if session.streams.tty || !call.since(42) {
+        RAW
+    } else {
+        MULTIPLEXED
     };
-    let logs = call.query.on("logs").then(|| LogOptions {
-        stdout: streams.stdout,
-        stderr: streams.stderr,
-        ..Default::default()
-    });
-    let (server, live) = (call.server.clone(), call.query.on("stream"));
-    let own = id.clone();
-    let running = blocking(&server, move |engine| engine.runs(&own)).await? == Some(true);
-    // Taken before the answer: whoever has it may start the container.
-    let now = match (live, running) {
-        (true, true) => {
-            let own = id.clone();
-            Some(pending::polled(
-                blocking(&server, move |engine| engine.attach_with(&own, stdin)).await?,
-            )?)
-        }
-        _ => None,
-    };
-    let place = match live && !running {
-        true => Some(Place::take(&server, &id, &Request::Attach { stdin })?),
-        false => None,
-    };
-    let kind = if tty || !call.since(42) { RAW } else { MULTIPLEXED };
-    let run = move |mut client: hijack::Client| -> hijack::Boxed<()> {
-        Box::pin(async move {
-            if let Some(options) = logs {
-                let own = id.clone();
-                let log = blocking(&server, move |engine| engine.open_log(&own, &options)).await;
-                if let Ok(log) = log {
-                    client = match print(log, tty, client).await {
-                        Some(client) => client,
-                        None => return,
-                    };
-                }
-            }
-            let socket = match now {
-                Some(socket) => Some(socket),
-                None if live => pending::attached(&server, &id, stdin, place).await.ok().flatten(),
-                None => None,
-            };
-            match socket {
-                Some(socket) => hijack::join(client, socket, streams).await,
-                None => _ = tokio::io::AsyncWriteExt::shutdown(&mut client.writer).await,
-            }
-        })
+    let run = move |client: hijack::Client| -> hijack::Boxed<()> { Box::pin(session.serve(client)) };
+    Ok(Reply::takeover(Takeover::raw(kind, call.upgrade.as_deref(), run)))
+}
+
+/// The same, over a web socket: output without headers.
+pub async fn attach_ws(call: Call) -> Result<Reply> {
+    let head = websocket::head(&call.headers)?;
+    let mut session = Session::begin(&call, Keys::parse(call.query.text("detachKeys"))?).await?;
+    session.streams.bare = true;
+    let run = move |client: hijack::Client| -> hijack::Boxed<()> {
+        Box::pin(async move { websocket::serve(client, |inner| Box::pin(session.serve(inner))).await })
     };
     Ok(Reply::takeover(Takeover {
-        kind,
-        upgrade: call.upgrade.clone(),
-        headers: crate::connection::server_headers().to_vec(),
+        head,
         run: Box::new(run),
     }))
 }
 
+/// A client that is about to be attached.
+struct Session {
+    server: Arc<Server>,
+    id: String,
+    streams: Streams,
+    logs: Option<LogOptions>,
+    live: bool,
+    /// It runs already.
+    now: Option<UnixStream>,
+    /// It does not: what its start takes along.
+    place: Option<Place>,
+}
+
+impl Session {
+    /// Everything that is done before the answer: whoever has it may start the container.
+    async fn begin(call: &Call, keys: Keys) -> Result<Self> {
+        let name = call.name().to_owned();
+        let record = blocking(&call.server, move |engine| engine.record(&name)).await?;
+        let (id, tty) = (record.id.clone(), record.tty());
+        let stdin = call.query.on("stdin") && record.body.open_stdin.unwrap_or(false);
+        let streams = Streams {
+            stdin,
+            stdout: call.query.on("stdout"),
+            stderr: call.query.on("stderr"),
+            tty,
+            bare: tty,
+            keys,
+        };
+        let logs = call.query.on("logs").then(|| LogOptions {
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+            ..Default::default()
+        });
+        let mut session = Session {
+            server: call.server.clone(),
+            id,
+            streams,
+            logs,
+            live: call.query.on("stream"),
+            now: None,
+            place: None,
+        };
+        if session.live {
+            session.connect().await?;
+        }
+        Ok(session)
+    }
+
+    async fn connect(&mut self) -> Result<()> {
+        let (id, stdin) = (self.id.clone(), self.streams.stdin);
+        let socket = blocking(&self.server, move |engine| match engine.runs(&id)? {
+            Some(true) => engine.attach_with(&id, stdin).map(Some),
+            _ => Ok(None),
+        });
+        match socket.await? {
+            Some(socket) => self.now = Some(pending::polled(socket)?),
+            None => self.place = Some(Place::take(&self.server, &self.id, &Request::Attach { stdin })?),
+        }
+        Ok(())
+    }
+
+    /// Everything after the answer.
+    async fn serve(self, mut client: hijack::Client) {
+        if let Some(options) = self.logs {
+            let id = self.id.clone();
+            if let Ok(log) = blocking(&self.server, move |engine| engine.open_log(&id, &options)).await {
+                client = match print(log, self.streams.bare, client).await {
+                    Some(client) => client,
+                    None => return,
+                };
+            }
+        }
+        let socket = match self.now {
+            Some(socket) => Some(socket),
+            None if self.live => {
+                let attached = pending::attached(&self.server, &self.id, self.streams.stdin, self.place);
+                attached.await.ok().flatten()
+            }
+            None => None,
+        };
+        match socket {
+            Some(socket) => hijack::join(client, socket, self.streams).await,
+            None => _ = tokio::io::AsyncWriteExt::shutdown(&mut client.writer).await,
+        }
+    }
+}
+
 /// What was written before; `None` when the client is gone.
-async fn print(log: LogStream, tty: bool, mut client: hijack::Client) -> Option<hijack::Client> {
+async fn print(log: LogStream, bare: bool, mut client: hijack::Client) -> Option<hijack::Client> {
     let (sender, mut pieces) = channel(4);
-    tokio::spawn(follow(log, tty, false, sender));
+    tokio::spawn(follow(log, bare, false, sender));
     while let Some(Ok(piece)) = pieces.recv().await {
         tokio::io::AsyncWriteExt::write_all(&mut client.writer, &piece)
             .await
@@ -149,8 +199,8 @@ pub async fn logs(call: Call) -> Result<Reply> {
         follow: call.query.on("follow"),
         timestamps: call.query.on("timestamps"),
         tail: call.query.text("tail").and_then(|t| t.parse().ok()),
-        since: time(&call, "since")?,
-        until: time(&call, "until")?,
+        since: call.time("since")?,
+        until: call.time("until")?,
     };
     if !options.stdout && !options.stderr {
         return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
@@ -165,28 +215,6 @@ pub async fn logs(call: Call) -> Result<Reply> {
     let (sender, receiver) = channel(4);
     tokio::spawn(follow(log, tty, timestamps, sender));
     Ok(Reply::stream(kind, receiver))
-}
-
-/// `1700000000.5`, or a time of RFC 3339, in nanoseconds.
-fn time(call: &Call, name: &str) -> Result<Option<i64>> {
-    let Some(text) = call.query.text(name).filter(|t| *t != "0") else {
-        return Ok(None);
-    };
-    let bad = || Error::invalid(format!("invalid value for {name:?}: {text:?} is no time"));
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(Some(time.as_nanosecond() as i64));
-    }
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let seconds: i64 = seconds.parse().map_err(|_| bad())?;
-    let nanoseconds: i64 = format!("{fraction:0<9}")
-        .get(..9)
-        .and_then(|f| f.parse().ok())
-        .ok_or_else(bad)?;
-    seconds
-        .checked_mul(1_000_000_000)
-        .and_then(|s| s.checked_add(nanoseconds))
-        .map(Some)
-        .ok_or_else(bad)
 }
 
 /// Reads a log to its end, a piece at a time, without a thread while nothing comes.

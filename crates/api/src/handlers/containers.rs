@@ -2,9 +2,13 @@
 
 use engine::Engine;
 use engine::container::ListOptions;
-use engine::image::Platform;
+use engine::image::{Commit, Platform};
+use engine::models::{ContainerUpdateBody, ContainerUpdateResponse};
 use errdefs::{Error, Result};
 
+use serde_json::json;
+
+use super::images::name_and_tag;
 use crate::call::{Call, not_yet};
 use crate::decode;
 use crate::reply::Reply;
@@ -99,6 +103,45 @@ pub fn rename(engine: &Engine, call: &Call) -> Result<Reply> {
     let name = call.query.text("name").unwrap_or_default();
     engine.rename(call.name(), name)?;
     Ok(Reply::nothing())
+}
+
+/// `docker container prune`.
+pub fn prune(engine: &Engine, call: &Call) -> Result<Reply> {
+    Ok(Reply::json(200, &engine.prune_containers(&call.filters()?)?))
+}
+
+/// `docker update`.
+pub fn update(engine: &Engine, call: &Call) -> Result<Reply> {
+    let body: ContainerUpdateBody = decode::required(&call.headers, &call.body)?;
+    let warnings = engine.update(call.name(), &body)?;
+    let response = ContainerUpdateResponse {
+        warnings: Some(warnings),
+    };
+    Ok(Reply::json(200, &response))
+}
+
+/// `docker diff`.
+pub fn changes(engine: &Engine, call: &Call) -> Result<Reply> {
+    Ok(Reply::json(200, &engine.changes(call.name())?))
+}
+
+/// `docker commit`.
+pub fn commit(engine: &Engine, call: &Call) -> Result<Reply> {
+    let text = |name: &str| call.query.text(name).unwrap_or_default().to_owned();
+    let changes = call.query.all("changes");
+    let how = Commit {
+        reference: call
+            .query
+            .text("repo")
+            .map(|repo| name_and_tag(repo, call.query.text("tag"))),
+        comment: text("comment"),
+        author: text("author"),
+        pause: call.query.text("pause").is_none() || call.query.on("pause"),
+        changes: changes.iter().flat_map(|c| c.lines()).map(String::from).collect(),
+        settings: decode::body(&call.headers, &call.body)?,
+    };
+    let id = engine.commit(call.query.text("container").unwrap_or_default(), &how)?;
+    Ok(Reply::json(201, &json!({"Id": id})))
 }
 
 /// The terminal's size.

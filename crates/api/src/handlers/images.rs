@@ -23,6 +23,16 @@ pub fn inspect(engine: &Engine, call: &Call) -> Result<Reply> {
     Ok(Reply::json(200, &engine.inspect_image(call.name())?))
 }
 
+/// `docker history`.
+pub fn history(engine: &Engine, call: &Call) -> Result<Reply> {
+    Ok(Reply::json(200, &engine.history(call.name())?))
+}
+
+/// `docker image prune`.
+pub fn prune(engine: &Engine, call: &Call) -> Result<Reply> {
+    Ok(Reply::json(200, &engine.prune_images(&call.filters()?)?))
+}
+
 /// `docker tag`.
 pub fn tag(engine: &Engine, call: &Call) -> Result<Reply> {
     let repository = call

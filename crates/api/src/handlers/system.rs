@@ -1,8 +1,10 @@
 //! `_ping`, `version`, `info`.
 
 use engine::Engine;
-use errdefs::Result;
+use errdefs::{Error, Result};
 use hyper::header::{CACHE_CONTROL, HeaderName, PRAGMA};
+
+use serde_json::Value;
 
 use crate::call::Call;
 use crate::reply::Reply;
@@ -33,4 +35,29 @@ pub fn version(engine: &Engine, _: &Call) -> Result<Reply> {
 /// `docker info`.
 pub fn info(engine: &Engine, _: &Call) -> Result<Reply> {
     Ok(Reply::json(200, &engine.info()?))
+}
+
+/// `docker system df`.
+pub fn disk_usage(engine: &Engine, call: &Call) -> Result<Reply> {
+    let mut usage = serde_json::to_value(engine.disk_usage()?).unwrap_or_default();
+    let wanted = call.query.all("type");
+    let kinds = [
+        ("container", "Containers"),
+        ("image", "Images"),
+        ("volume", "Volumes"),
+        ("build-cache", "BuildCache"),
+    ];
+    if let Some(unknown) = wanted.iter().find(|w| !kinds.iter().any(|(kind, _)| kind == w)) {
+        return Err(Error::invalid(format!("unknown object type: {unknown}")));
+    }
+    for (kind, field) in kinds
+        .iter()
+        .filter(|(kind, _)| !wanted.is_empty() && !wanted.iter().any(|w| w == kind))
+    {
+        usage[*field] = Value::Null;
+        if *kind == "image" {
+            usage["LayersSize"] = 0.into();
+        }
+    }
+    Ok(Reply::json(200, &usage))
 }

@@ -6,15 +6,15 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use engine::image::{Platform, Progress, Reference, registry};
-use errdefs::{Error, Result};
+use errdefs::{Error, Result, Step};
 use hyper::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::images::name_and_tag;
-use crate::call::{Call, blocking, not_yet};
+use crate::call::{Call, not_yet};
 use crate::reply::Reply;
-use crate::stream::{Late, Pipe, Upload, written};
+use crate::stream::{Late, Pipe, Upload, error_line, written};
 
 /// How much of a header with credentials is looked at.
 const AUTH_LIMIT: usize = 16 << 10;
@@ -94,25 +94,26 @@ pub async fn load(mut call: Call) -> Result<Reply> {
     let platform = platforms(&call)?;
     let body = call.incoming.take().map(Upload::new);
     let mut body = body.ok_or_else(|| Error::invalid("there is nothing to load"))?;
-    let loaded = blocking(&call.server, move |engine| {
-        let loaded = engine.load(&mut body, platform.as_ref())?;
+    written(&call.server, "application/json", Late::Say, move |engine, pipe| {
+        // As dockerd: the answer has begun, whatever comes of it.
+        let loaded = engine.load(&mut body, platform.as_ref());
         // The rest of an archive: a client that cannot send it would take that for a failure.
         let _ = std::io::copy(&mut body.by_ref().take(1 << 30), &mut std::io::sink());
-        Ok(loaded)
+        match loaded {
+            Ok(names) => names.iter().try_for_each(|name| line(pipe, &loaded_line(name))),
+            Err(error) => write_all(pipe, &error_line(&error)),
+        }
     })
-    .await?;
-    let word = |name: &String| {
-        let kind = if name.starts_with("sha256:") {
-            "Loaded image ID"
-        } else {
-            "Loaded image"
-        };
-        format!("{}\r\n", json!({"stream": format!("{kind}: {name}\n")}))
+    .await
+}
+
+fn loaded_line(name: &str) -> serde_json::Value {
+    let kind = if name.starts_with("sha256:") {
+        "Loaded image ID"
+    } else {
+        "Loaded image"
     };
-    let lines: String = loaded.iter().map(word).collect();
-    let mut reply = Reply::text(lines);
-    reply.headers = Vec::new();
-    Ok(reply.header(hyper::header::CONTENT_TYPE, "application/json"))
+    json!({"stream": format!("{kind}: {name}\n")})
 }
 
 /// `docker save`.
@@ -127,6 +128,15 @@ pub async fn save(call: Call) -> Result<Reply> {
     }
     written(&call.server, "application/x-tar", Late::Break, move |engine, pipe| {
         engine.save(&names, pipe)
+    })
+    .await
+}
+
+/// `docker export`.
+pub async fn export(call: Call) -> Result<Reply> {
+    let name = call.name().to_owned();
+    written(&call.server, "application/x-tar", Late::Break, move |engine, pipe| {
+        engine.export(&name, pipe)
     })
     .await
 }
@@ -156,7 +166,7 @@ fn platforms(call: &Call) -> Result<Option<Platform>> {
 }
 
 /// A client that has the credentials of this request, for the registry that it names, and no others.
-fn client(call: &Call, reference: &Reference) -> Result<registry::Client> {
+pub fn client(call: &Call, reference: &Reference) -> Result<registry::Client> {
     let mut options = call.server.registry.clone();
     options.credentials = auth(&call.headers)?.map(|(user, secret)| registry::Credentials {
         registry: reference.registry.clone(),
@@ -204,8 +214,11 @@ fn auth(headers: &HeaderMap) -> Result<Option<(String, String)>> {
 }
 
 fn line(pipe: &mut Pipe, value: &serde_json::Value) -> Result<()> {
-    use errdefs::Step;
-    write!(pipe, "{value}\r\n")
+    write_all(pipe, format!("{value}\r\n").as_bytes())
+}
+
+fn write_all(pipe: &mut Pipe, bytes: &[u8]) -> Result<()> {
+    pipe.write_all(bytes)
         .and_then(|()| pipe.flush())
         .step("answer the client")
 }

@@ -33,3 +33,12 @@ pub fn delete(engine: &Engine, call: &Call) -> Result<Reply> {
     engine.remove_volume(call.name(), call.query.on("force"))?;
     Ok(Reply::nothing())
 }
+
+/// `docker volume prune`. Before 1.42 all unused ones were meant.
+pub fn prune(engine: &Engine, call: &Call) -> Result<Reply> {
+    let mut filters = call.filters()?;
+    if !call.since(42) {
+        filters.push(("all".into(), "true".into()));
+    }
+    Ok(Reply::json(200, &engine.prune_volumes(&filters)?))
+}

@@ -166,8 +166,14 @@ const COMMANDS: &[Command] = &[
         "Serve Docker Engine's API",
         Words::None,
         &[&[
-            many("host", "Where to listen: unix://PATH").short('H'),
+            many("host", "Where to listen: unix://PATH, tcp://ADDRESS:PORT, fd://").short('H'),
             one("group", "Group for the unix socket").short('G'),
+            one("idle-exit", "End after so many seconds without anybody connected"),
+            on("tls", "Use TLS; implied by --tlsverify"),
+            on("tlsverify", "Use TLS and verify the remote"),
+            one("tlscacert", "Trust certs signed only by this CA"),
+            one("tlscert", "Path to TLS certificate file"),
+            one("tlskey", "Path to TLS key file"),
         ]],
         api::api
     ),
@@ -179,6 +185,38 @@ const COMMANDS: &[Command] = &[
         Words::None,
         &[],
         api::dial_stdio
+    ),
+    command!(
+        "socket create",
+        &[],
+        "[OPTIONS] NAME",
+        "Make a socket for the API that allows only some of it",
+        Words::Exactly(1),
+        &[&[
+            on("read-only", "Nothing that changes anything"),
+            many("label", "Only what has this label is there"),
+            many("allow", "Allowed operations: containers.list,events,images"),
+            one("group", "Group that may use it").short('G'),
+        ]],
+        socket::create
+    ),
+    command!(
+        "socket ls",
+        &["socket list"],
+        "",
+        "List sockets",
+        Words::None,
+        &[],
+        socket::list
+    ),
+    command!(
+        "socket rm",
+        &["socket remove"],
+        "NAME [NAME...]",
+        "Remove one or more sockets",
+        Words::AtLeast(1),
+        &[],
+        socket::remove
     ),
     command!(
         "tour",

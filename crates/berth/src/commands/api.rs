@@ -1,17 +1,22 @@
 //! `api`, and `system dial-stdio`, by which `docker -H ssh://` reaches it.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::net::ToSocketAddrs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use api::{Address, Settings};
-use errdefs::{Error, Result, Step};
+use api::{Address, Settings, Tls};
+use errdefs::{ErrnoStep, Error, Result, Step};
 
 use crate::cli::flag::Given;
 use crate::{output, settings};
 
 /// Where clients look, unless told otherwise.
 const SOCKET: &str = "/run/berth.sock";
+/// Seconds without anybody, after which a server that systemd starts when it is needed ends.
+const IDLE: u64 = 300;
 
 /// Serves Docker Engine's API until SIGTERM.
 pub fn api(given: &Given) -> Result<u8> {
@@ -19,42 +24,105 @@ pub fn api(given: &Given) -> Result<u8> {
     if hosts.is_empty() {
         hosts.push(format!("unix://{SOCKET}"));
     }
-    let mut addresses = Vec::new();
+    let tls = tls(given)?;
+    let (mut addresses, mut activated) = (Vec::new(), false);
     for host in &hosts {
+        if host.starts_with("tcp://") && tls.is_none() {
+            output::note(&format!("WARNING: whoever reaches {host} is root here: it has no TLS"));
+        }
+        activated |= host.starts_with("fd://");
         addresses.extend(address(host)?);
     }
     let named = given.one("group").map(group).transpose()?;
+    let idle = given.number("idle-exit")?.map(|seconds| seconds.max(1) as u64);
     let listening: Vec<String> = hosts.iter().map(|h| format!("API listen on {h}")).collect();
     api::serve(Settings {
         roots: settings::roots(),
         addresses,
         group: named.or_else(|| group("docker").ok()),
+        tls,
+        idle_exit: idle.or(activated.then_some(IDLE)).map(Duration::from_secs),
         registry: settings::registry_of_the_server()?,
         log: std::sync::Arc::new(output::note),
-        ready: Box::new(move || listening.iter().for_each(|line| output::note(line))),
+        ready: Box::new(move || {
+            listening.iter().for_each(|line| output::note(line));
+            notify_ready();
+        }),
     })
     .map_err(settings::explain)?;
     Ok(0)
 }
 
-/// `unix://PATH`.
+/// `unix://PATH`, `tcp://ADDRESS:PORT`, `fd://`.
 fn address(host: &str) -> Result<Vec<Address>> {
+    let bad = |why: &str| Error::invalid(format!("invalid bind address ({host}){why}"));
     match host.split_once("://") {
         Some(("unix", path)) => {
             let path = if path.is_empty() { SOCKET } else { path };
             match path.starts_with('/') {
                 true => Ok(vec![Address::Unix(PathBuf::from(path))]),
-                false => Err(Error::invalid(format!(
-                    "invalid bind address ({host}): the path is not absolute"
-                ))),
+                false => Err(bad(": the path is not absolute")),
             }
         }
-        _ => Err(Error::invalid(format!("invalid bind address ({host})")).hint("unix://PATH is one")),
+        Some(("tcp", address)) => {
+            let mut found = address
+                .trim_end_matches('/')
+                .to_socket_addrs()
+                .map_err(|_| bad(": ADDRESS:PORT is needed"))?;
+            let first = found.next().ok_or_else(|| bad(": it has no address"))?;
+            Ok(vec![Address::Tcp(first)])
+        }
+        Some(("fd", _)) => passed(),
+        _ => Err(bad("").hint("unix://PATH, tcp://ADDRESS:PORT and fd:// are such")),
     }
 }
 
+/// sd_listen_fds(3).
+fn passed() -> Result<Vec<Address>> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<i32>().ok());
+    let ours = number("LISTEN_PID") == Some(std::process::id() as i32);
+    let count = number("LISTEN_FDS").filter(|n| ours && (1..64).contains(n));
+    let count =
+        count.ok_or_else(|| Error::invalid("fd://: no sockets were passed").hint("systemd does it: berth.socket"))?;
+    let list = sys::process::passed_descriptors(count).errno_step("take the sockets that were passed")?;
+    Ok(list.into_iter().map(Address::Inherited).collect())
+}
+
+/// sd_notify(3).
+fn notify_ready() {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let Ok(socket) = UnixDatagram::unbound() else { return };
+    // Who does not listen is not told.
+    let _ = match path.as_encoded_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name).and_then(|a| socket.send_to_addr(b"READY=1", &a)),
+        _ => socket.send_to(b"READY=1", &path),
+    };
+}
+
+/// Files where docker's client looks for its own, unless given.
+fn tls(given: &Given) -> Result<Option<Tls>> {
+    let verify = given.on("tlsverify");
+    if !verify && !given.on("tls") {
+        return Ok(None);
+    }
+    let file = |flag: &str, name: &str| match given.one(flag) {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => match std::env::var_os("DOCKER_CERT_PATH") {
+            Some(dir) => Ok(PathBuf::from(dir).join(name)),
+            None => Err(Error::invalid(format!("--{flag} is needed for TLS"))),
+        },
+    };
+    Ok(Some(Tls {
+        certificate: file("tlscert", "cert.pem")?,
+        key: file("tlskey", "key.pem")?,
+        authority: verify.then(|| file("tlscacert", "ca.pem")).transpose()?,
+    }))
+}
+
 /// group(5): by name or number.
-fn group(name: &str) -> Result<u32> {
+pub fn group(name: &str) -> Result<u32> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }

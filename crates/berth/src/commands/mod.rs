@@ -24,6 +24,7 @@ pub mod prune;
 pub mod ps;
 pub mod run;
 pub mod search;
+pub mod socket;
 pub mod stats;
 pub mod tour;
 pub mod update;

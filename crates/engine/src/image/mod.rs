@@ -9,6 +9,7 @@ mod blobs;
 mod changes;
 mod check;
 mod commit;
+mod distribution;
 mod fetch;
 mod find;
 mod history;

@@ -1,0 +1,273 @@
+//! Scoped sockets: what may be asked through them, and about what.
+//!
+//! A scope is a file, `DATA/sockets/NAME.json`; its socket is `RUN/sockets/NAME/api.sock`, in a directory of its own, which
+//! is what is to be mounted into a container: a server that begins anew makes the socket anew.
+
+use std::path::PathBuf;
+
+use engine::container::record::{read_json, write_json};
+use engine::models::{ContainerCreateBody, MountType};
+use engine::{Engine, Roots};
+use errdefs::{Error, Kind, Result, Step};
+use serde::{Deserialize, Serialize};
+
+use crate::call::Call;
+use crate::routes::{ROUTES, Route};
+
+/// What may be asked whatever the scope.
+const ALWAYS: &[&str] = &["system.ping", "system.version"];
+/// What a scope by labels knows how to keep apart.
+const LABELLED: &[&str] = &["containers", "exec", "events", "volumes"];
+
+/// What one socket allows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Scope {
+    /// Letters, digits, `_`, `.`, `-`.
+    pub name: String,
+    /// Nothing that changes anything, and nothing that reaches into a process.
+    pub read_only: bool,
+    /// `key=value` or `key`: only what has all of them is there.
+    pub labels: Vec<String>,
+    /// Operations, or their groups; all unless given.
+    pub allow: Vec<String>,
+    /// Whose members may use it, besides root.
+    pub group: Option<u32>,
+}
+
+fn dir(roots: &Roots) -> PathBuf {
+    roots.data.join("sockets")
+}
+
+/// Where all of them are.
+pub(crate) fn directory(roots: &Roots) -> PathBuf {
+    roots.run.join("sockets")
+}
+
+impl Scope {
+    /// The directory of its socket.
+    pub fn place(&self, roots: &Roots) -> PathBuf {
+        directory(roots).join(&self.name)
+    }
+
+    /// Writes it down; a server that runs opens its socket.
+    pub fn create(&self, roots: &Roots) -> Result<()> {
+        self.check()?;
+        let path = dir(roots).join(format!("{}.json", self.name));
+        if path.exists() {
+            return Err(Error::conflict(format!("socket {} exists already", self.name)));
+        }
+        engine::paths::make_private(&dir(roots))?;
+        write_json(&path, self)
+    }
+
+    fn check(&self) -> Result<()> {
+        let letters = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.bytes().all(letters) {
+            return Err(Error::invalid(format!("invalid name of a socket: {:?}", self.name)));
+        }
+        let known = |name: &String| ROUTES.iter().any(|route| named(route, name));
+        match self.allow.iter().find(|name| !known(name)) {
+            Some(name) => Err(Error::invalid(format!("unknown operation: {name}"))
+                .hint("operations are such as containers.list, containers.inspect, containers.logs, images, events")),
+            None => Ok(()),
+        }
+    }
+
+    /// All that are written down.
+    pub fn list(roots: &Roots) -> Result<Vec<Scope>> {
+        let entries = match std::fs::read_dir(dir(roots)) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.step("read the list of sockets")?,
+        };
+        let mut list = Vec::new();
+        for entry in entries.flatten() {
+            list.extend(read_json::<Scope>(&entry.path())?);
+        }
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(list)
+    }
+
+    /// Takes it away; a server that runs closes its socket.
+    pub fn remove(roots: &Roots, name: &str) -> Result<()> {
+        let scope = Scope::list(roots)?.into_iter().find(|s| s.name == name);
+        let scope = scope.ok_or_else(|| Error::not_found(format!("no such socket: {name}")))?;
+        std::fs::remove_file(dir(roots).join(format!("{name}.json"))).step("remove the socket")?;
+        match std::fs::remove_dir_all(scope.place(roots)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).step("remove the socket"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where changes to the list are seen.
+    pub(crate) fn watched(roots: &Roots) -> Result<PathBuf> {
+        engine::paths::make_private(&dir(roots))?;
+        Ok(dir(roots))
+    }
+
+    /// Refuses what the scope does not allow.
+    pub(crate) fn admit(&self, engine: &Engine, route: &Route, call: &Call) -> Result<()> {
+        if ALWAYS.contains(&route.name) {
+            return Ok(());
+        }
+        let refuse = |why: String| Err(Error::new(Kind::Forbidden, format!("the socket {:?} {why}", self.name)));
+        if !self.allow.is_empty() && !self.allow.iter().any(|name| named(route, name)) {
+            return refuse(format!("does not allow {}", route.name));
+        }
+        if self.read_only && !route.reads() {
+            return refuse(format!("is read-only: {} is not allowed", route.name));
+        }
+        if route.name == "containers.create" {
+            harmless(&call.body).map_err(|e| e.kind_is(Kind::Forbidden))?;
+        }
+        if ["containers.archive.put", "build", "swarm"].contains(&route.name) && !self.labels.is_empty() {
+            return refuse(format!("has labels: {} is not allowed", route.name));
+        }
+        if self.labels.is_empty() {
+            return Ok(());
+        }
+        let group = route.name.split('.').next().unwrap_or_default();
+        match LABELLED.contains(&group) {
+            true => self.admit_object(engine, route, call),
+            false => refuse(format!("has labels: {} is not allowed", route.name)),
+        }
+    }
+
+    /// What has not the labels is not there.
+    fn admit_object(&self, engine: &Engine, route: &Route, call: &Call) -> Result<()> {
+        let Some(name) = call.params.first() else {
+            return match route.name.ends_with(".create") {
+                true => Err(Error::new(
+                    Kind::Forbidden,
+                    format!("the socket {:?} has labels: {} is not allowed", self.name, route.name),
+                )),
+                // Filters do the rest: see `Call::filters`.
+                false => Ok(()),
+            };
+        };
+        let group = route.name.split('.').next().unwrap_or_default();
+        let (labels, missing) = match group {
+            "containers" => (engine.record(name)?.body.labels, format!("No such container: {name}")),
+            // The process's container: `containers/{}/exec` names it, `exec/{}/...` names the process.
+            "exec" if route.name == "exec.create" => {
+                (engine.record(name)?.body.labels, format!("No such container: {name}"))
+            }
+            "exec" => (
+                engine.exec_container(name)?.body.labels,
+                format!("No such exec instance: {name}"),
+            ),
+            _ => (Some(engine.volume(name)?.labels), format!("get {name}: no such volume")),
+        };
+        let labels = labels.unwrap_or_default();
+        let has = |wanted: &String| match wanted.split_once('=') {
+            Some((key, value)) => labels.get(key).is_some_and(|v| v == value),
+            None => labels.contains_key(wanted),
+        };
+        match self.labels.iter().all(has) {
+            true => Ok(()),
+            false => Err(Error::not_found(missing)),
+        }
+    }
+}
+
+/// `containers.list`, or `containers` for all of them.
+fn named(route: &Route, name: &str) -> bool {
+    route.name == name || route.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Whoever can make any container is root. Through a scoped socket only such are made that leave the host alone.
+fn harmless(body: &[u8]) -> Result<()> {
+    let body: ContainerCreateBody =
+        serde_json::from_slice(body).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))?;
+    let host = body.host_config.unwrap_or_default();
+    let shares = |mode: &Option<String>| {
+        mode.as_deref()
+            .is_some_and(|m| m == "host" || m.starts_with("container:") || m.starts_with("ns:"))
+    };
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
+    let mounts = host.mounts.iter().flatten();
+    let asked = [
+        ("privileged containers", host.privileged == Some(true)),
+        ("mounts of the host", some(&host.binds)),
+        (
+            "mounts of the host",
+            mounts.into_iter().any(|m| m.typ != Some(MountType::TMPFS)),
+        ),
+        ("volumes of other containers", some(&host.volumes_from)),
+        ("devices", host.devices.as_ref().is_some_and(|d| !d.is_empty())),
+        ("devices", some(&host.device_cgroup_rules)),
+        ("devices", host.device_requests.as_ref().is_some_and(|d| !d.is_empty())),
+        ("more capabilities", some(&host.cap_add)),
+        ("security options", some(&host.security_opt)),
+        (
+            "a cgroup of its own choice",
+            host.cgroup_parent.as_deref().is_some_and(|p| !p.is_empty()),
+        ),
+        ("kernel settings", host.sysctls.as_ref().is_some_and(|s| !s.is_empty())),
+        (
+            "unmasked paths",
+            host.masked_paths.is_some() || host.readonly_paths.is_some(),
+        ),
+        (
+            "namespaces of others",
+            [
+                &host.network_mode,
+                &host.pid_mode,
+                &host.ipc_mode,
+                &host.uts_mode,
+                &host.userns_mode,
+            ]
+            .into_iter()
+            .any(shares)
+                || host.cgroupns_mode.is_some_and(|m| m.to_string() == "host"),
+        ),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        Some((what, _)) => Err(Error::invalid(format!("through a scoped socket there are no {what}"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_checked() {
+        let scope = |name: &str, allow: &[&str]| Scope {
+            name: name.into(),
+            allow: allow.iter().map(|a| (*a).into()).collect(),
+            ..Default::default()
+        };
+        assert!(scope("a", &["containers.list", "events", "images"]).check().is_ok());
+        for bad in [
+            scope("../a", &[]),
+            scope("", &[]),
+            scope(".", &[]),
+            scope("a", &["contain"]),
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_makes_root_passes() {
+        for bad in [
+            r#"{"HostConfig":{"Privileged":true}}"#,
+            r#"{"HostConfig":{"Binds":["/:/host"]}}"#,
+            r#"{"HostConfig":{"Mounts":[{"Type":"bind","Source":"/","Target":"/host"}]}}"#,
+            r#"{"HostConfig":{"Mounts":[{"Source":"/","Target":"/host"}]}}"#,
+            r#"{"HostConfig":{"PidMode":"host"}}"#,
+            r#"{"HostConfig":{"UsernsMode":"host"}}"#,
+            r#"{"HostConfig":{"NetworkMode":"container:x"}}"#,
+            r#"{"HostConfig":{"CapAdd":["SYS_ADMIN"]}}"#,
+            r#"{"HostConfig":{"Devices":[{"PathOnHost":"/dev/sda"}]}}"#,
+            r#"{"HostConfig":{"SecurityOpt":["seccomp=unconfined"]}}"#,
+            r#"{"HostConfig":{"CgroupnsMode":"host"}}"#,
+            r#"{"HostConfig":{"MaskedPaths":[]}}"#,
+            "nonsense",
+        ] {
+            assert!(harmless(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(harmless(br#"{"Image":"x","HostConfig":{"Memory":1000000,"Tmpfs":{"/t":""}}}"#).is_ok());
+    }
+}
