@@ -6,6 +6,7 @@
 pub mod api;
 pub mod bundle;
 pub mod machine;
+pub mod network;
 pub mod old;
 pub mod registry;
 pub mod terminal;
@@ -43,6 +44,8 @@ pub fn fixtures() -> PathBuf {
 pub struct Berth {
     /// Its state; files of the test's own have a place here, too.
     pub dir: tempfile::TempDir,
+    /// The network namespace that its commands run in, if not the test's.
+    pub namespace: Option<String>,
     ids: Mutex<HashSet<String>>,
 }
 
@@ -101,6 +104,7 @@ impl Berth {
             .expect("a directory");
         Berth {
             dir,
+            namespace: None,
             ids: Mutex::default(),
         }
     }
@@ -121,7 +125,10 @@ impl Berth {
 
     /// A command, not started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = match &self.namespace {
+            None => Command::new(program()),
+            Some(namespace) => network::inside(namespace, &program().display().to_string()),
+        };
         command
             .args(arguments)
             .env("BERTH_DATA", self.dir.path().join("data"))

@@ -11,6 +11,7 @@ const LEVELS: &[(&str, u32)] = &[
     ("runtime", 1),
     ("image", 1),
     ("snapshot", 1),
+    ("network", 1),
     ("compat", 1),
     ("engine", 2),
     ("monitor", 3),

@@ -8,24 +8,27 @@ use errdefs::{Error, Result, Step};
 use crate::cli::flag::Given;
 use crate::terminal;
 
+pub mod network;
 pub mod values;
 mod volumes;
 
-/// What was asked for, and what to tell about it.
+/// What was asked for.
 pub struct Asked {
     /// For the engine.
     pub body: ContainerCreateBody,
-    /// Lines for standard error.
-    pub notes: Vec<String>,
 }
 
 /// The whole body; `detached` decides what is attached.
 pub fn body(given: &Given, detached: bool) -> Result<Asked> {
-    let mut notes = Vec::new();
     let interactive = given.on("interactive");
     let text = |flag: &str| given.one(flag).map(String::from);
     let command = given.words[1..].to_vec();
-    let host = host(given, &mut notes)?;
+    let networks = network::networks(given)?;
+    let (ports, published) = network::publish(&given.many("publish"))?;
+    let mut exposed = values::expose(&given.many("expose"))?;
+    exposed.extend(published);
+    let mut host = host(given, networks.mode)?;
+    host.port_bindings = Some(ports).filter(|p| !p.is_empty());
     if given.one("stop-timeout").is_some() {
         given.number("stop-timeout")?;
     }
@@ -36,7 +39,8 @@ pub fn body(given: &Given, detached: bool) -> Result<Asked> {
         attach_stdin: Some(interactive && !detached),
         attach_stdout: Some(!detached),
         attach_stderr: Some(!detached),
-        exposed_ports: some(values::expose(&given.many("expose"))?),
+        exposed_ports: some(exposed),
+        networking_config: networks.config,
         volumes: some(volumes::volumes(&given.many("volume"))?.1),
         tty: Some(given.on("tty")),
         open_stdin: Some(interactive),
@@ -53,7 +57,7 @@ pub fn body(given: &Given, detached: bool) -> Result<Asked> {
         host_config: Some(host),
         ..Default::default()
     };
-    Ok(Asked { body, notes })
+    Ok(Asked { body })
 }
 
 /// The `--health-*` flags; nothing if none of them is given: then it is as the image says.
@@ -108,7 +112,7 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
 
-fn host(given: &Given, notes: &mut Vec<String>) -> Result<HostConfig> {
+fn host(given: &Given, network: String) -> Result<HostConfig> {
     let text = |flag: &str| given.one(flag).map(String::from);
     let list = |flag: &str| some(given.many(flag));
     let bytes = |flag: &str, shown: &str| given.one(flag).map(|text| values::bytes(shown, text)).transpose();
@@ -149,7 +153,9 @@ fn host(given: &Given, notes: &mut Vec<String>) -> Result<HostConfig> {
         tmpfs: volumes::tmpfs(&given.many("tmpfs")),
         container_id_file: text("cidfile"),
         log_config: log_config(given)?,
-        network_mode: Some(network(given, notes)?),
+        network_mode: Some(network),
+        publish_all_ports: Some(given.on("publish-all")),
+        links: list("link"),
         restart_policy: given.one("restart").map(values::restart).transpose()?,
         auto_remove: Some(given.on("rm")),
         annotations: Some(own_annotations(given)).filter(|a| !a.is_empty()),
@@ -187,19 +193,6 @@ fn own_annotations(given: &Given) -> HashMap<String, String> {
     let flags = [("compat", annotation::COMPAT), ("kernel-release", annotation::RELEASE)];
     let value = |(flag, name): (&str, &str)| given.one(flag).map(|value| (name.to_owned(), value.to_owned()));
     flags.into_iter().filter_map(value).collect()
-}
-
-/// `none` and `host` so far; the default says what it is.
-fn network(given: &Given, notes: &mut Vec<String>) -> Result<String> {
-    let asked = [given.many("network"), given.many("net")].concat();
-    match asked.as_slice() {
-        [] => {
-            notes.push("note: no bridge networks yet: the container runs with --network none (--network host shares this host's)".into());
-            Ok("none".into())
-        }
-        [one] if one == "none" || one == "host" => Ok(one.clone()),
-        [one, ..] => Err(Error::not_yet(format_args!("--network {one}")).hint("none and host are there")),
-    }
 }
 
 /// `NAME=value`, or a bare `NAME` from our own environment; files first.

@@ -9,6 +9,7 @@ pub mod human;
 pub mod image;
 pub mod link;
 pub mod mend;
+pub mod network;
 pub mod paths;
 pub mod predict;
 pub mod signal;

@@ -43,6 +43,9 @@ pub enum Request {
     Begin {
         /// As [`Request::Attach`] with input, before the first byte is written.
         attach: bool,
+        /// The networks that it is on.
+        #[serde(default)]
+        networks: Vec<network::Attachment>,
     },
     /// Stream output from now on, and take input if `stdin`.
     Attach {
@@ -88,6 +91,16 @@ pub enum Request {
     Amend(Box<Amendment>),
     /// Answer once the container's process has ended.
     Wait,
+    /// Attach the container to one network more.
+    Connect {
+        /// With its addresses.
+        attachment: Box<network::Attachment>,
+    },
+    /// Take it off a network.
+    Disconnect {
+        /// Its id.
+        network: String,
+    },
 }
 
 /// What can change about a container that was made.

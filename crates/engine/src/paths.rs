@@ -22,6 +22,11 @@ impl Roots {
         }
     }
 
+    /// Whether these are the system's own.
+    pub fn is_system(&self) -> bool {
+        self.run == Roots::system().run
+    }
+
     /// Makes both trees, closed to everybody but root (layers hold setuid programs).
     pub fn make(&self) -> Result<()> {
         if self.database().exists() && self.run.is_dir() {
@@ -72,6 +77,10 @@ impl Roots {
     /// What has come of layers whose download broke off.
     pub fn parts(&self) -> PathBuf {
         self.spool().join("parts")
+    }
+    /// Held by whoever changes what is on this host of all networks.
+    pub fn networks_lock(&self) -> PathBuf {
+        self.data.join("networks.lock")
     }
     /// Where archives are unpacked and downloads are kept meanwhile.
     pub fn spool(&self) -> PathBuf {

@@ -45,6 +45,28 @@ const SCHEMA: &str = "
         container TEXT NOT NULL REFERENCES container(id) ON DELETE CASCADE, volume TEXT NOT NULL,
         PRIMARY KEY (container, volume)
     ) WITHOUT ROWID;
+    CREATE TABLE network (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, body TEXT NOT NULL,
+        next4 INTEGER NOT NULL DEFAULT 0, next6 INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    CREATE TABLE endpoint (
+        container TEXT NOT NULL REFERENCES container(id) ON DELETE CASCADE, network TEXT NOT NULL,
+        position INTEGER NOT NULL, settings TEXT NOT NULL, PRIMARY KEY (container, network)
+    ) WITHOUT ROWID;
+    CREATE INDEX endpoint_network ON endpoint(network);
+    CREATE TABLE address (
+        network TEXT NOT NULL, version INTEGER NOT NULL, offset INTEGER NOT NULL,
+        container TEXT NOT NULL REFERENCES container(id) ON DELETE CASCADE, endpoint TEXT NOT NULL,
+        PRIMARY KEY (network, version, offset)
+    ) WITHOUT ROWID;
+    CREATE INDEX address_container ON address(container);
+    CREATE TABLE port (
+        protocol TEXT NOT NULL, address TEXT NOT NULL, first INTEGER NOT NULL, inner INTEGER NOT NULL,
+        count INTEGER NOT NULL, targets TEXT NOT NULL,
+        container TEXT NOT NULL REFERENCES container(id) ON DELETE CASCADE, endpoint TEXT NOT NULL,
+        PRIMARY KEY (protocol, address, first)
+    ) WITHOUT ROWID;
+    CREATE INDEX port_container ON port(container);
     PRAGMA user_version = 1;
 ";
 
@@ -133,6 +155,7 @@ impl State {
             .map_err(database)?;
         if version == 0 {
             transaction.execute_batch(SCHEMA).map_err(database)?;
+            crate::network::row::add_predefined(&transaction)?;
         }
         transaction.commit().map_err(database)
     }

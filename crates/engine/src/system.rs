@@ -45,7 +45,7 @@ impl Engine {
             docker_root_dir: Some(self.roots.data.to_string_lossy().into_owned()),
             plugins: Some(PluginsInfo {
                 volume: Some(vec!["local".into()]),
-                network: Some(vec!["host".into(), "none".into()]),
+                network: Some(["bridge", "host", "ipvlan", "macvlan", "null"].map(String::from).into()),
                 log: Some(vec!["json-file".into(), "none".into()]),
                 ..Default::default()
             }),

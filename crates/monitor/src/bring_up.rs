@@ -8,10 +8,12 @@ use engine::container::Record;
 use engine::container::record::write_json;
 use engine::spec::{self, Built};
 use errdefs::{ErrnoStep, Result};
+use network::Attachment;
 use runtime::{Create, Created, Life, Rootfs, Stdio, create};
 use rustix::fs::{Gid, OFlags, Uid};
 use snapshot::{Digest, Store, Writable};
 
+use crate::network::attach;
 use crate::output::Streams;
 
 /// A container that waits for `created.start()`.
@@ -24,7 +26,7 @@ pub struct BroughtUp {
 }
 
 /// Sets the container up. On error nothing of it is left but its live directory.
-pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
+pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Result<BroughtUp> {
     let mut layers = Store::open(&roots.layers())?;
     let own = Writable::at(&roots.container(&record.id), !record.auto_remove());
     let digests = digests(record)?;
@@ -46,11 +48,13 @@ pub fn bring_up(roots: &Roots, record: &Record) -> Result<BroughtUp> {
         view = Some(mounted.view);
         Ok(mounted.root)
     };
+    let mut attach = |pid: i32| attach(pid, networks);
     let mut created = create(Create {
         id: &record.id,
         spec: &spec,
         bundle: Path::new(&roots.live(&record.id)),
         rootfs: Rootfs::Detached(&mut mount),
+        network: if networks.is_empty() { None } else { Some(&mut attach) },
         stdio,
         init: record.host().init.unwrap_or(false),
         life: Life::WithCaller,

@@ -13,6 +13,7 @@ use engine::models::{Health, HealthStatusEnum};
 use engine::why::End;
 use engine::{Roots, event};
 use errdefs::{Error, Result, Step};
+use network::Attachment;
 use runtime::Created;
 use runtime::cgroup::Cgroup;
 use rustix::event::{PollFd, PollFlags};
@@ -57,6 +58,10 @@ pub struct Monitor {
     /// `None` between two runs.
     pub run: Option<Run>,
     pub paused: bool,
+    /// The networks that the container is on.
+    pub networks: Vec<Attachment>,
+    /// See [`Monitor::reserve_ports`].
+    pub reserved: Vec<OwnedFd>,
     /// RFC 3339; of the last run.
     pub started_at: String,
     last: Option<Exit>,
@@ -106,7 +111,7 @@ enum Source {
 
 impl Monitor {
     /// The monitor of a container that does not run yet.
-    pub fn new(roots: Roots, record: Record) -> Result<Self> {
+    pub fn new(roots: Roots, record: Record, networks: Vec<Attachment>) -> Result<Self> {
         Ok(Monitor {
             uname: Uname::new(engine::mend::asked(record.host())?.release),
             restart: Restart::new(&record),
@@ -118,6 +123,8 @@ impl Monitor {
             ended_objects: VecDeque::new(),
             run: None,
             paused: false,
+            networks,
+            reserved: Vec::new(),
             started_at: String::new(),
             last: None,
             cgroup: None,
@@ -148,12 +155,13 @@ impl Monitor {
     /// Begins a run; returns once the container's command executes, with what the user should know. `attach`: for somebody
     /// who is there already.
     pub fn start(&mut self, attach: bool) -> Result<Vec<String>> {
+        self.reserve_ports()?;
         let BroughtUp {
             mut created,
             streams,
             warnings,
             view,
-        } = bring_up(&self.roots, &self.record)?;
+        } = bring_up(&self.roots, &self.record, &self.networks)?;
         created.started(&mut |listener| self.uname.take(listener))?;
         self.started_at = now();
         self.view = view;
@@ -196,6 +204,7 @@ impl Monitor {
             restart_count: self.restart.count,
             last: self.last.clone(),
             health: self.health_status,
+            networks: self.networks.clone(),
         };
         write_json(&self.roots.live_state(&self.record.id), &live)
     }

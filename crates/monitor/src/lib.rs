@@ -23,6 +23,7 @@ mod exec;
 mod health;
 mod last_words;
 mod log;
+mod network;
 mod output;
 mod requests;
 mod restart;
@@ -63,15 +64,15 @@ pub fn run(roots: Roots, id: &str) -> i32 {
 /// The whole life, in order.
 fn live(roots: Roots, id: &str, starter: &UnixStream) -> Result<()> {
     engine::spec::get_ready();
-    let (attach, early) = match link::receive(std::os::fd::AsFd::as_fd(starter))? {
-        Some((Request::Begin { attach }, early)) => (attach, early),
+    let (attach, networks, early) = match link::receive(std::os::fd::AsFd::as_fd(starter))? {
+        Some((Request::Begin { attach, networks }, early)) => (attach, networks, early),
         Some(_) => return Err(Error::invalid("a monitor is told to begin first")),
         // The container was not made after all.
         None => return Ok(()),
     };
     let record: Record =
         read_json(&roots.record(id))?.ok_or_else(|| Error::not_found(format!("No such container: {id}")))?;
-    let mut monitor = Monitor::new(roots, record)?;
+    let mut monitor = Monitor::new(roots, record, networks)?;
     monitor.listen()?;
     match monitor.start(attach) {
         Ok(warnings) => {

@@ -39,6 +39,8 @@ impl Monitor {
                 self.signal(signal);
                 Ok(())
             }
+            Request::Connect { attachment } => self.connect(*attachment),
+            Request::Disconnect { network } => self.disconnect(&network),
             Request::Pause { paused } => self.pause(paused),
             Request::Resize { rows, cols } => {
                 self.resize_terminal(rows, cols);

@@ -20,6 +20,7 @@ impl Monitor {
         let started_at = std::mem::take(&mut self.started_at);
         let mut errors = Vec::new();
         keep_error(&mut errors, self.remove_cgroup());
+        keep_error(&mut errors, self.unpublish());
         let mut doomed = None;
         let removal = match self.record.auto_remove() {
             true => self.remove_container().map(|files| doomed = files),
@@ -40,6 +41,10 @@ impl Monitor {
         self.bury_added();
         for client in &mut self.clients {
             client.finish(&exit);
+        }
+        if doomed.is_none() && !self.networks.is_empty() {
+            self.clients.clear();
+            keep_error(&mut errors, self.release_networks());
         }
         if doomed.is_some() {
             // Nobody waits for the rest: a row without a record counts for nothing, and the files are out of sight.

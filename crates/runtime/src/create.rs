@@ -16,7 +16,7 @@ use crate::init::Init;
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, set_limits, set_oom_score};
 use crate::sync::{DESCRIPTORS, FromInit, Socket, ToInit};
-use crate::{Create, Created, Life, Rootfs, Stdio, hooks, mounts};
+use crate::{Attach, Create, Created, Life, Rootfs, Stdio, hooks, mounts};
 
 /// Sets up a container up to, but without, executing its command. On error nothing is left behind.
 /// The caller must be single-threaded.
@@ -28,6 +28,7 @@ pub fn create(request: Create<'_>) -> Result<Created> {
     let plan = Plan::new(request.spec, process_of(request.spec)?, follows)?;
     let namespaces = Namespaces::of(request.spec)?;
     let mut rootfs = request.rootfs;
+    let mut network = request.network;
     let membership = Membership::make(request.spec)?;
     let cgroup = membership.cgroup.clone();
     let parent = Parent {
@@ -49,23 +50,22 @@ pub fn create(request: Create<'_>) -> Result<Created> {
         no_new_keyring: request.no_new_keyring,
         state: request.state,
     };
-    let result =
-        birth
-            .bear(&membership)
-            .and_then(|mut child| match child.bring_up(&parent, &membership, &mut rootfs) {
-                Ok((console, warnings)) => Ok(Created {
-                    pid: child.pid,
-                    pidfd: child.pidfd,
-                    console,
-                    cgroup: cgroup.clone(),
-                    warnings,
-                    init: (!parent.waits).then_some(child.socket),
-                }),
-                Err(error) => {
-                    child.end();
-                    Err(error)
-                }
-            });
+    let result = birth.bear(&membership).and_then(|mut child| {
+        match child.bring_up(&parent, &membership, &mut rootfs, &mut network) {
+            Ok((console, warnings)) => Ok(Created {
+                pid: child.pid,
+                pidfd: child.pidfd,
+                console,
+                cgroup: cgroup.clone(),
+                warnings,
+                init: (!parent.waits).then_some(child.socket),
+            }),
+            Err(error) => {
+                child.end();
+                Err(error)
+            }
+        }
+    });
     result.inspect_err(|_| {
         // The error that is told is the first one; a cgroup that stays is found by its path.
         let _ = cgroup.remove();
@@ -230,6 +230,7 @@ impl Child {
         parent: &Parent<'_>,
         membership: &Membership,
         rootfs: &mut Rootfs<'_>,
+        network: &mut Option<Attach<'_>>,
     ) -> Result<(Option<OwnedFd>, Vec<String>)> {
         let spec = parent.spec;
         membership.join(self.pid, self.born_outside)?;
@@ -260,6 +261,10 @@ impl Child {
         descriptors.extend(mounts::prepare(spec, userns, &mut warnings)?);
         self.hooks(parent)?;
         told = told.and_then(|()| self.send_descriptors(&descriptors));
+        // While init mounts.
+        if let Some(attach) = network {
+            attach(self.pid)?;
+        }
         membership.restrict_devices(spec.linux().as_ref().and_then(|l| l.resources().as_ref()))?;
         if !parent.waits {
             told = told.and_then(|()| self.socket.send(&ToInit::Execute, &[]));

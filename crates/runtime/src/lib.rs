@@ -76,6 +76,9 @@ pub enum Rootfs<'a> {
     Detached(&'a mut dyn FnMut(Option<BorrowedFd<'_>>) -> Result<OwnedFd>),
 }
 
+/// Attaches a process's network namespace to networks.
+pub type Attach<'a> = &'a mut dyn FnMut(i32) -> Result<()>;
+
 /// The first process's standard streams.
 pub enum Stdio {
     /// The caller's own.
@@ -108,6 +111,8 @@ pub struct Create<'a> {
     pub bundle: &'a Path,
     /// The root file system.
     pub rootfs: Rootfs<'a>,
+    /// Called with the process's number once its network namespace is there, before the command is executed.
+    pub network: Option<Attach<'a>>,
     /// Standard streams.
     pub stdio: Stdio,
     /// Run a minimal init (reaper, signal forwarder) as process 1 and the command as its child (`docker run --init`).

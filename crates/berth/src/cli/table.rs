@@ -31,13 +31,15 @@ macro_rules! command {
 mod compat;
 mod containers;
 mod images;
+mod networks;
 mod run_flags;
 
 /// All, in the order of help.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
+    let objects = images::COMMANDS.iter().chain(networks::COMMANDS);
     containers::COMMANDS
         .iter()
-        .chain(images::COMMANDS)
+        .chain(objects)
         .chain(compat::COMMANDS)
         .chain(COMMANDS)
 }
@@ -253,7 +255,6 @@ pub const LATER: &[&str] = &[
     "network",
     "node",
     "plugin",
-    "port",
     "secret",
     "service",
     "stack",

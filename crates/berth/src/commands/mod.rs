@@ -19,6 +19,8 @@ pub mod listing;
 pub mod login;
 pub mod logs;
 pub mod mount;
+pub mod network;
+pub mod ports;
 pub mod progress;
 pub mod prune;
 pub mod ps;

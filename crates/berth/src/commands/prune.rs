@@ -154,7 +154,7 @@ fn total(space: i64) {
 }
 
 /// Asks, as Docker does; an answer that cannot be had is no.
-fn sure(what: &str) -> Result<bool> {
+pub fn sure(what: &str) -> Result<bool> {
     ask(&format!("WARNING! This will remove {what}.\n"))
 }
 

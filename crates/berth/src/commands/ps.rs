@@ -103,7 +103,7 @@ fn row(container: &ContainerSummary, whole: bool) -> Value {
         "RunningFor": format::ago(created),
         "Status": container.status,
         "State": container.state.map(|s| s.to_string()),
-        "Ports": "",
+        "Ports": super::ports::line(container.ports.as_deref().unwrap_or_default()),
         "Names": names,
         "Labels": labels,
         "Mounts": mounts,

@@ -24,7 +24,7 @@ pub fn run(given: &Given) -> Result<u8> {
     let engine = settings::engine()?;
     let id = make(&engine, given, asked, Some(&monitor))?;
     let signals = if detached { None } else { Some(terminal::signals()?) };
-    let attached = monitor.begin(!detached, tty)?;
+    let attached = engine.begin(&mut monitor, &engine.read_record(&id)?, !detached)?;
     attached
         .warnings
         .iter()
@@ -130,7 +130,6 @@ fn make_container(engine: &Engine, given: &Given, asked: Asked, monitor: Option<
         }
         other => other?,
     };
-    asked.notes.iter().for_each(|n| output::note(n));
     created
         .warnings
         .iter()

@@ -69,6 +69,7 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
             spec: &spec,
             bundle: &bundle,
             rootfs: Rootfs::Document,
+            network: None,
             stdio: console.stdio(spec.process().as_ref()),
             init: false,
             life: Life::OfItsOwn { door },

@@ -72,10 +72,6 @@ fn expected(docker: &Value) -> Value {
     let crates = crates.parent().unwrap().to_str().unwrap();
     let mut body: Value = serde_json::from_str(&docker.to_string().replace("<PARENT>", crates)).unwrap();
     let host = &mut body["HostConfig"];
-    // No bridges yet: the default is a network of one's own with nothing but lo.
-    if host["NetworkMode"] == "default" {
-        host["NetworkMode"] = "none".into();
-    }
     // "no" is what no policy means.
     if host["RestartPolicy"] == json!({"Name": "no"}) {
         host.as_object_mut().unwrap().remove("RestartPolicy");

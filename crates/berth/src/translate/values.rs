@@ -134,7 +134,7 @@ pub fn hosts(list: &[String]) -> Result<Vec<String>> {
         {
             Ok(format!("{name}:{}", address.trim_matches(['[', ']'])))
         }
-        Some((_, "host-gateway")) => Err(Error::not_yet("--add-host host-gateway")),
+        Some((name, "host-gateway")) if !name.is_empty() => Ok(format!("{name}:host-gateway")),
         Some((_, address)) => Err(invalid(
             "--add-host",
             text,

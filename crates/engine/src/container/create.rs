@@ -18,6 +18,7 @@ use super::record::{Record, now, write_json};
 use super::spawn::Monitor;
 use super::{files, lock, merge, names, refuse};
 use crate::image::Image;
+use crate::network::endpoint::Endpoint;
 use crate::paths::make_private;
 use crate::state::ContainerRow;
 use crate::{Engine, spec};
@@ -70,15 +71,22 @@ impl Engine {
         let wanted = wanted(&body)?;
         let mut warnings = self.mend(&image, &body)?;
         warnings.extend(self.foretold_for(&image, own_command));
+        let endpoints = self.wanted_endpoints(&body)?;
+        let made = Made {
+            body,
+            image: &image,
+            wanted: &wanted,
+            endpoints: &endpoints,
+        };
         self.reap_some(REAP_AT_MOST)?;
         let done = |made: ContainerCreateResponse| ContainerCreateResponse { warnings, ..made };
         if let Some(monitor) = monitor {
-            return self.make(monitor.id(), name, body, &image, &wanted).map(done);
+            return self.make(monitor.id(), name, made).map(done);
         }
         let id = names::new_id()?;
         // As long as we hold its lock, nobody takes what is half made for abandoned.
         let _lock = lock::take(&self.roots, &id, || Ok(false))?;
-        let made = self.make(&id, name, body, &image, &wanted)?;
+        let made = self.make(&id, name, made)?;
         lock::discard(&self.roots, &id)?;
         Ok(done(made))
     }
@@ -94,14 +102,13 @@ impl Engine {
     }
 
     /// The caller holds the lock.
-    fn make(
-        &self,
-        id: &str,
-        name: Option<&str>,
-        mut body: ContainerCreateBody,
-        image: &Image,
-        wanted: &[Wanted],
-    ) -> Result<ContainerCreateResponse> {
+    fn make(&self, id: &str, name: Option<&str>, made: Made<'_>) -> Result<ContainerCreateResponse> {
+        let Made {
+            mut body,
+            image,
+            wanted,
+            endpoints,
+        } = made;
         if body.hostname.as_deref().is_none_or(str::is_empty) {
             body.hostname = Some(default_hostname(&body, id));
         }
@@ -136,6 +143,7 @@ impl Engine {
         if !used.is_empty() {
             self.state.use_volumes(id, &used)?;
         }
+        self.add_endpoints(id, endpoints)?;
         files::write(&self.roots, &record)?;
         write_json(&self.roots.record(id), &record)?;
         undo.armed = false;
@@ -238,6 +246,14 @@ impl Engine {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(stat.st_mode & 0o7777);
         std::fs::set_permissions(volume, mode).step_with(step)
     }
+}
+
+/// A request that was checked, and what it needs.
+struct Made<'a> {
+    body: ContainerCreateBody,
+    image: &'a Image,
+    wanted: &'a [Wanted],
+    endpoints: &'a [Endpoint],
 }
 
 /// Takes back what a failed `create` made.

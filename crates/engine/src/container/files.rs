@@ -1,12 +1,15 @@
 //! The container's own `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
 
 use errdefs::{Result, Step};
+use network::Attachment;
 
 use super::Record;
 use crate::Roots;
+use crate::network::endpoint::networked;
 
 /// The first twelve digits of an id, as Docker shows it.
 pub fn short(id: &str) -> &str {
@@ -21,7 +24,20 @@ pub fn write(roots: &Roots, record: &Record) -> Result<()> {
         "hostname",
         format!("{}\n", record.body.hostname.as_deref().unwrap_or_default()),
     )?;
-    put("hosts", hosts(record))?;
+    if networked(record.network()) {
+        // Written when its addresses are known.
+        put("hosts", String::new())?;
+        return put("resolv.conf", String::new());
+    }
+    put("hosts", hosts(record, &[]))?;
+    put("resolv.conf", resolv_conf(record))
+}
+
+/// What depends on the networks that a container is on: written when it starts, and when they change.
+pub fn write_for_networks(roots: &Roots, record: &Record, networks: &[Attachment]) -> Result<()> {
+    let dir = roots.container(&record.id);
+    let put = |name: &str, text: String| std::fs::write(dir.join(name), text).step_with(|| format!("write {name}"));
+    put("hosts", hosts(record, networks))?;
     put("resolv.conf", resolv_conf(record))
 }
 
@@ -40,7 +56,7 @@ pub fn settle(roots: &Roots, record: &Record) -> Result<()> {
 const LOCAL: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                      ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 
-fn hosts(record: &Record) -> String {
+fn hosts(record: &Record, networks: &[Attachment]) -> String {
     let mut text = match record.network() {
         "host" => std::fs::read_to_string("/etc/hosts").unwrap_or_else(|_| LOCAL.into()),
         _ => LOCAL.to_owned(),
@@ -50,10 +66,35 @@ fn hosts(record: &Record) -> String {
     }
     for extra in record.host().extra_hosts.iter().flatten() {
         if let Some((name, address)) = extra.split_once([':', '=']) {
-            let _ = writeln!(text, "{}\t{name}", address.trim_matches(['[', ']']));
+            let gateway = gateway(networks).map(|g| g.to_string());
+            let address = match (address, &gateway) {
+                ("host-gateway", Some(gateway)) => gateway,
+                ("host-gateway", None) => "127.0.0.1",
+                (address, _) => address.trim_matches(['[', ']']),
+            };
+            let _ = writeln!(text, "{address}\t{name}");
         }
     }
+    if let Some(gateway) = gateway(networks) {
+        let _ = writeln!(text, "{gateway}\thost.docker.internal host.containers.internal");
+    }
+    let own = record.body.hostname.as_deref().unwrap_or_default();
+    let domain = record.body.domainname.as_deref().filter(|d| !d.is_empty());
+    let names = domain.map_or(own.to_owned(), |domain| format!("{own}.{domain} {own}"));
+    for address in networks.iter().flat_map(|n| &n.addresses) {
+        let _ = writeln!(text, "{}\t{names}", address.address);
+    }
     text
+}
+
+/// This host, as the container reaches it.
+fn gateway(networks: &[Attachment]) -> Option<IpAddr> {
+    let of = |a: &Attachment| a.network.bridge().and(a.network.gateways.first()).map(|g| g.address);
+    let first = networks
+        .iter()
+        .find(|a| a.default_route.0 || a.default_route.1)
+        .and_then(of);
+    first.or_else(|| networks.iter().find_map(of))
 }
 
 /// The host's, unless told otherwise; on the host's network its loopback resolvers work, too.

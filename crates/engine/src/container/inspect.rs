@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use bollard_stubs::models::{
-    ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, DriverData, EndpointSettings,
-    Health, HostConfig, NetworkSettings, RestartPolicy, RestartPolicyNameEnum,
+    ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, DriverData, Health,
+    HostConfig, RestartPolicy, RestartPolicyNameEnum,
 };
 use errdefs::Result;
 
@@ -46,7 +46,7 @@ impl Engine {
             graph_driver: Some(self.graph_driver(&record)),
             mounts: Some(record.mounts.clone()),
             exec_ids: self.exec_ids(&row.id),
-            network_settings: Some(network_settings(&record)),
+            network_settings: Some(crate::network::show::settings(self, &record, &status)?),
             config: Some(config(record)),
             ..Default::default()
         })
@@ -177,15 +177,6 @@ fn host_config(record: &Record) -> HostConfig {
         host.runtime = Some("berth".into());
     }
     host
-}
-
-fn network_settings(record: &Record) -> NetworkSettings {
-    let networks = HashMap::from([(record.network().to_owned(), EndpointSettings::default())]);
-    NetworkSettings {
-        networks: Some(networks),
-        ports: Some(HashMap::new()),
-        ..Default::default()
-    }
 }
 
 fn config(record: Record) -> ContainerConfig {

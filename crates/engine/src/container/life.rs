@@ -6,7 +6,7 @@ use std::time::Duration;
 use errdefs::{Error, Kind, Result};
 
 use super::lock;
-use super::record::{LiveStatus, read_json};
+use super::record::{LiveStatus, Record, read_json};
 use super::spawn::Monitor;
 use super::status::{Status, status};
 use crate::link::{self, Answer, Attached, Exit, Request};
@@ -60,7 +60,28 @@ impl Engine {
             return self.start_for(&record.id, attach, early);
         }
         let mut monitor = Monitor::start(&self.roots, &record.id, lock, record.ids.is_none())?;
-        monitor.begin_for(attach, record.tty(), early).map(Some)
+        self.begin_for(&mut monitor, &record, attach, early).map(Some)
+    }
+
+    /// Has a monitor run its container, on its networks.
+    pub fn begin(&self, monitor: &mut Monitor, record: &Record, attach: bool) -> Result<Attached> {
+        self.begin_for(monitor, record, attach, &[])
+    }
+
+    fn begin_for(&self, monitor: &mut Monitor, record: &Record, attach: bool, early: &[OwnedFd]) -> Result<Attached> {
+        let networks = self.allocate(record).inspect_err(|_| {
+            // The caller's monitor holds the lock.
+            if record.auto_remove() {
+                let _ = self.erase(&record.id, true);
+            }
+        })?;
+        let networked = !networks.is_empty();
+        monitor.begin(attach, record.tty(), networks, early).inspect_err(|_| {
+            if networked {
+                // The error that is told is the first one; a dead container's addresses are free anyway.
+                let _ = self.release_networks(&record.id);
+            }
+        })
     }
 
     /// Connects to a running container. Kind `Conflict` when it does not run.

@@ -33,6 +33,8 @@ struct Found {
     row: ContainerRow,
     record: Record,
     status: Status,
+    /// Names and ids.
+    networks: Vec<String>,
     /// Its record, or what is live of it, cannot be read: it can only be removed.
     dead: bool,
 }
@@ -87,6 +89,7 @@ impl Engine {
         }
         match (read_json(&self.roots.record(&row.id)), status) {
             (Ok(Some(record)), Ok(status)) => Ok(Some(Found {
+                networks: self.network_names(&record)?,
                 row,
                 record,
                 status,
@@ -101,6 +104,7 @@ impl Engine {
                 record: record.unwrap_or(None).unwrap_or_else(|| Record::lost(&row)),
                 status: status.unwrap_or(Status::Created),
                 row,
+                networks: Vec::new(),
                 dead: true,
             })),
         }
@@ -113,6 +117,7 @@ impl Engine {
             record,
             status,
             dead,
+            ..
         } = found;
         let size_rw = if size { Some(self.written(&row.id)) } else { None };
         let size_root_fs = match size_rw {
@@ -125,7 +130,7 @@ impl Engine {
             image_id: Some(record.image.clone()),
             command: Some(command(&record.args())),
             created: Some(row.created / 1_000_000_000),
-            ports: Some(Vec::new()),
+            ports: Some(crate::network::show::port_summaries(&record, status.running())),
             size_rw,
             size_root_fs,
             labels: Some(record.body.labels.clone().unwrap_or_default()),
@@ -136,7 +141,7 @@ impl Engine {
                 ..Default::default()
             }),
             network_settings: Some(ContainerSummaryNetworkSettings {
-                networks: Some(HashMap::from([(record.network().to_owned(), Default::default())])),
+                networks: crate::network::show::settings(self, &record, &status)?.networks,
             }),
             mounts: Some(record.mounts.clone()),
             id: Some(row.id),
@@ -310,7 +315,7 @@ impl Filter {
             && any("exited", &|v| code.as_deref() == Some(v))
             && any("status", &|v| found.state().to_string() == v)
             && any("health", &|v| health(&found.status) == v)
-            && any("network", &|v| record.network() == v)
+            && any("network", &|v| found.networks.iter().any(|n| n == v))
             && any("volume", &volume)
             && self.before.is_none_or(|t| row.created < t)
             && self.since.is_none_or(|t| row.created > t)

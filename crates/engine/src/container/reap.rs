@@ -41,12 +41,16 @@ impl Engine {
         let live: Option<Live> = read_json(&self.roots.live_state(id)).unwrap_or(None);
         let record = match read_json::<Record>(&self.roots.record(id)) {
             Ok(Some(record)) => record,
-            Ok(None) => return self.erase(id, true),
+            Ok(None) => {
+                self.release_networks(id)?;
+                return self.erase(id, true);
+            }
             // Its files are the user's all the same.
             Err(_) => {
                 let cgroup = Cgroup::at(&Record::cgroup_of(None, id));
                 cgroup.kill()?;
                 cgroup.remove()?;
+                self.release_networks(id)?;
                 return lock::discard(&self.roots, id);
             }
         };
@@ -58,6 +62,7 @@ impl Engine {
         let cgroup = Cgroup::at(&record.cgroup());
         cgroup.kill()?;
         cgroup.remove()?;
+        self.release_networks(id)?;
         if let Some(live) = live {
             let exit = Exit {
                 code: 137,

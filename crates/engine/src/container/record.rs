@@ -70,9 +70,9 @@ impl Record {
         self.host().auto_remove.unwrap_or(false)
     }
 
-    /// Docker's name of its network: `none` or `host`.
+    /// Docker's name of its first network.
     pub fn network(&self) -> &str {
-        self.host().network_mode.as_deref().unwrap_or("none")
+        crate::network::endpoint::mode(&self.body)
     }
 
     /// The cgroup, below each hierarchy's mount point.
@@ -128,6 +128,9 @@ pub struct Live {
     /// What its health check says, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthStatusEnum>,
+    /// The networks that it is on.
+    #[serde(default)]
+    pub networks: Vec<network::Attachment>,
 }
 
 /// What a container with a live monitor does.

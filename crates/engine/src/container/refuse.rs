@@ -15,11 +15,6 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     let empty = HostConfig::default();
     let host = body.host_config.as_ref().unwrap_or(&empty);
     let asked = [
-        (
-            "publishing ports",
-            host.port_bindings.as_ref().is_some_and(|p| !p.is_empty()),
-        ),
-        ("publishing all ports", host.publish_all_ports == Some(true)),
         ("links", some(&host.links)),
         ("volumes from another container", some(&host.volumes_from)),
         ("device requests (GPUs)", some(&host.device_requests)),
@@ -55,7 +50,6 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
             "cgroup namespaces of the host",
             host.cgroupns_mode.is_some_and(|m| m.to_string() == "host"),
         ),
-        ("more than one network", networks(body) > 1),
     ];
     if let Some((name, _)) = asked.into_iter().chain(limits(host)).find(|(_, asked)| *asked) {
         return Err(Error::not_yet(name));
@@ -68,7 +62,9 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
             false => Error::invalid(format!("logger: no log driver named '{log}' is registered")),
         });
     }
-    mode("network mode", &host.network_mode, &["", "default", "none", "host"])?;
+    if let Some(joined) = host.network_mode.as_deref().filter(|m| m.starts_with("container:")) {
+        return Err(Error::not_yet(format_args!("the network mode {joined:?}")));
+    }
     mode("pid mode", &host.pid_mode, &["", "private", "host"])?;
     mode(
         "ipc mode",
@@ -112,13 +108,6 @@ fn throttled(host: &HostConfig) -> bool {
         .any(some)
 }
 
-fn networks(body: &ContainerCreateBody) -> usize {
-    body.networking_config
-        .as_ref()
-        .and_then(|n| n.endpoints_config.as_ref())
-        .map_or(0, |e| e.len())
-}
-
 fn mode(what: &str, value: &Option<String>, known: &[&str]) -> Result<()> {
     match value.as_deref().filter(|v| !known.contains(v)) {
         Some(value) => Err(Error::not_yet(format_args!("the {what} {value:?}"))),
@@ -133,7 +122,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         let host = HostConfig {
-            network_mode: Some("bridge".into()),
+            network_mode: Some("container:x".into()),
             ..Default::default()
         };
         let body = ContainerCreateBody {
@@ -141,7 +130,7 @@ mod tests {
             ..Default::default()
         };
         let error = refuse_unsupported(&body).unwrap_err();
-        assert_eq!(error.to_string(), "the network mode \"bridge\": not supported yet");
+        assert_eq!(error.to_string(), "the network mode \"container:x\": not supported yet");
         assert!(refuse_unsupported(&ContainerCreateBody::default()).is_ok());
     }
 }

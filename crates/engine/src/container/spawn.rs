@@ -98,14 +98,16 @@ impl Monitor {
     }
 
     /// Has it run the container, and waits until that runs.
-    pub fn begin(&mut self, attach: bool, tty: bool) -> Result<Attached> {
-        self.begin_for(attach, tty, &[])
-    }
-
-    /// As [`Monitor::begin`], with the monitor's ends of connections that were made before (see `early`).
-    pub(super) fn begin_for(&mut self, attach: bool, tty: bool, early: &[OwnedFd]) -> Result<Attached> {
+    /// `early`: the monitor's ends of connections that were made before (see there).
+    pub(super) fn begin(
+        &mut self,
+        attach: bool,
+        tty: bool,
+        networks: Vec<network::Attachment>,
+        early: &[OwnedFd],
+    ) -> Result<Attached> {
         let early: Vec<_> = early.iter().map(|fd| fd.as_fd()).take(link::FDS_LIMIT).collect();
-        let told = link::send(self.socket.as_fd(), &Request::Begin { attach }, &early);
+        let told = link::send(self.socket.as_fd(), &Request::Begin { attach, networks }, &early);
         self.lock = None;
         match told.and_then(|()| link::answer(&self.socket)) {
             Ok((Answer::Started { warnings, .. }, _)) => Ok(Attached {

@@ -1,0 +1,122 @@
+//! Networks on this host: made when the first container needs one, gone with the last network.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+
+use errdefs::{ErrnoStep, Result, Step};
+use network::bridge::{self, Ports};
+use network::port::Protocol;
+use network::{Network, Published, netlink::Socket};
+use rustix::fs::FlockOperation;
+
+use super::{BRIDGE, Row, predefined};
+use crate::Engine;
+use crate::state::database;
+
+impl Engine {
+    /// Makes sure that a network is there, and that the firewall knows it.
+    pub(crate) fn take_network_up(&self, plan: &Network) -> Result<()> {
+        let mut random = [0u8; 4];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).errno_step("draw an address")?;
+        bridge::bring_up(plan, random)?;
+        if plan.bridge().is_none() {
+            return Ok(());
+        }
+        let socket = Socket::netfilter()?;
+        if bridge::is_guarded(&socket, plan)? {
+            return Ok(());
+        }
+        let _lock = self.lock_networks()?;
+        match bridge::is_guarded(&socket, plan)? {
+            true => Ok(()),
+            false => self.rebuild_firewall(&socket, &plan.table),
+        }
+    }
+
+    /// The whole table anew, from what is written down. The caller holds the lock.
+    pub(crate) fn rebuild_firewall(&self, socket: &Socket, table: &str) -> Result<()> {
+        let mut up = Vec::new();
+        for row in self.network_rows("WHERE ?1 = ?1 ORDER BY name", "")? {
+            let plan = row.plan(&self.roots, table);
+            if !row.ipam.is_empty() && plan.bridge().is_some_and(|b| network::link::index(b).is_some()) {
+                up.push(plan);
+            }
+        }
+        bridge::guard_all(socket, table, &up, &self.published_ports(None)?)
+    }
+
+    /// Ports that lead to containers: all, or one container's.
+    pub(crate) fn published_ports(&self, container: Option<&str>) -> Result<Ports> {
+        let query =
+            "SELECT protocol, address, first, inner, count, targets FROM port WHERE ?1 IS NULL OR container = ?1";
+        let mut statement = self.state.db.prepare_cached(query).map_err(database)?;
+        let rows = statement.query_map([container], |row| {
+            let text: (String, String, String) = (row.get(0)?, row.get(1)?, row.get(5)?);
+            let numbers: (u16, u16, u16) = (row.get(2)?, row.get(3)?, row.get(4)?);
+            Ok((text, numbers))
+        });
+        let rows: Vec<_> = rows.and_then(Iterator::collect).map_err(database)?;
+        let read =
+            |((protocol, address, targets), (port, inner, count)): ((String, String, String), (u16, u16, u16))| {
+                let published = Published {
+                    protocol: Protocol::parse(&protocol)?,
+                    address: address.parse().ok()?,
+                    port,
+                    inner,
+                    count,
+                };
+                Some((published, targets.split(' ').filter_map(|t| t.parse().ok()).collect()))
+            };
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// Held by whoever makes the firewall's table, or takes it away.
+    pub(crate) fn lock_networks(&self) -> Result<File> {
+        let path = self.roots.networks_lock();
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path);
+        let file = file.step("open the lock of the networks")?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).errno_step("lock the networks")?;
+        Ok(file)
+    }
+
+    /// What of a network is on this host goes; with the last network everything goes.
+    pub(crate) fn take_network_down(&self, row: &Row) -> Result<()> {
+        let table = self.firewall_table()?;
+        let lock = self.lock_networks()?;
+        bridge::take_down(&row.plan(&self.roots, &table))?;
+        let socket = Socket::netfilter()?;
+        if network::nft::list_tables(&socket)?.contains(&table) {
+            self.rebuild_firewall(&socket, &table)?;
+        }
+        drop(lock);
+        self.leave_host_if_unused()
+    }
+
+    /// The default network's bridge and the firewall's table go, unless a network of the user's or a container needs them.
+    pub(crate) fn leave_host_if_unused(&self) -> Result<()> {
+        let rows = self.network_rows("WHERE ?1 = ?1", "")?;
+        let Some(default) = rows.iter().find(|r| r.name == BRIDGE) else {
+            return Ok(());
+        };
+        if rows.iter().any(|r| !predefined(&r.name)) || !self.running_users(default)?.is_empty() {
+            return Ok(());
+        }
+        let table = self.firewall_table()?;
+        let _lock = self.lock_networks()?;
+        let starting: i64 = self
+            .state
+            .db
+            .query_row("SELECT COUNT(*) FROM address", [], |row| row.get(0))
+            .map_err(database)?;
+        if starting > 0 {
+            return Ok(());
+        }
+        bridge::take_down(&default.plan(&self.roots, &table))?;
+        bridge::unguard_all(&Socket::netfilter()?, &table)
+    }
+}

@@ -1,0 +1,98 @@
+//! The container's networks: attached before its command runs, changed while it runs, given back at its end.
+
+use std::os::fd::AsFd;
+
+use engine::Engine;
+use engine::container::LiveStatus;
+use errdefs::{Error, Result};
+use network::{Attachment, attach as wire};
+
+use crate::event_loop::Monitor;
+
+/// The number of a new namespace's first interface: loopback has 1.
+const FIRST: u32 = 2;
+
+/// Attaches the namespace of a process that does not execute its command yet.
+pub fn attach(pid: i32, networks: &[Attachment]) -> Result<()> {
+    let namespace = wire::namespace_of(pid)?;
+    wire::attach(namespace.as_fd(), networks, FIRST)
+}
+
+impl Monitor {
+    /// Keeps the host's own programs off the published ports, from before the first run until the end.
+    pub fn reserve_ports(&mut self) -> Result<()> {
+        if self.reserved.is_empty() {
+            let refused = |e: Error| {
+                let words = "failed to set up container networking: driver failed programming external connectivity on endpoint";
+                Error::caused(format!("{words} {} ({})", self.record.name, self.record.id), e)
+            };
+            self.reserved = wire::reserve(&self.networks).map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// One network more, while the container runs.
+    pub fn connect(&mut self, attachment: Attachment) -> Result<()> {
+        let Some(run) = &self.run else {
+            return Err(Error::conflict("the container does not run"));
+        };
+        let namespace = wire::namespace_of(run.created.pid)?;
+        let index = wire::next_index(namespace.as_fd())?;
+        wire::attach(namespace.as_fd(), std::slice::from_ref(&attachment), index)
+            .inspect_err(|_| _ = wire::detach(namespace.as_fd(), &attachment))?;
+        self.networks.push(attachment);
+        self.tell_state(self.status())
+    }
+
+    /// A network less.
+    pub fn disconnect(&mut self, network: &str) -> Result<()> {
+        let Some(index) = self.networks.iter().position(|a| a.network.id == network) else {
+            return Ok(());
+        };
+        let attachment = self.networks.remove(index);
+        if let Some(run) = &self.run {
+            let namespace = wire::namespace_of(run.created.pid)?;
+            wire::detach(namespace.as_fd(), &attachment)?;
+            self.choose_routes_again(&attachment);
+            wire::set_routes(namespace.as_fd(), &self.networks)?;
+        }
+        self.tell_state(self.status())
+    }
+
+    /// The ways that went by a network that is gone go by another one.
+    fn choose_routes_again(&mut self, gone: &Attachment) {
+        let fits = |a: &&mut Attachment, ipv6: bool| a.address(ipv6).is_some() && !a.network.internal;
+        if gone.default_route.0
+            && let Some(next) = self.networks.iter_mut().find(|a| fits(a, false))
+        {
+            next.default_route.0 = true;
+        }
+        if gone.default_route.1
+            && let Some(next) = self.networks.iter_mut().find(|a| fits(a, true))
+        {
+            next.default_route.1 = true;
+        }
+    }
+
+    fn status(&self) -> LiveStatus {
+        match (&self.run, self.paused) {
+            (None, _) => LiveStatus::Restarting,
+            (Some(_), true) => LiveStatus::Paused,
+            (Some(_), false) => LiveStatus::Running,
+        }
+    }
+
+    /// Published ports lead nowhere any more, and others may have them.
+    pub fn unpublish(&mut self) -> Result<()> {
+        self.reserved.clear();
+        wire::unpublish(&self.networks)
+    }
+
+    /// When nobody waits: addresses and ports are free, which they count for already.
+    pub fn release_networks(&mut self) -> Result<()> {
+        if self.networks.is_empty() {
+            return Ok(());
+        }
+        Engine::open(self.roots.clone())?.release_endpoints(&self.networks)
+    }
+}

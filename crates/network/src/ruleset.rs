@@ -1,0 +1,169 @@
+//! Berth's table: as many rules with one network and one port as with thousands, which are elements of sets.
+//!
+//! ```text
+//! from outside to a published port:   raw -> nat_in (target translated) -> forward (translated: accept)
+//! from the host to a published port:  nat_out (target translated) -> nat_leave (127.0.0.1, ::1: masquerade)
+//! from a container to outside:        forward -> nat_leave (masquerade)
+//! from a container to its own port:   nat_in -> forward -> nat_leave (masquerade, so that the answer comes back this way)
+//! from a network to another:          forward (drop)
+//! ```
+
+use crate::nft::{Action, Chain, Element, Field, Hook, Rule, Set, Table, Term, Type, Value};
+use crate::{Network, Published};
+
+use Field::{In, Out, Port, Protocol, Source4, Source6, Target4, Target6};
+
+/// All bridges of ours: the set that a network is in as long as it is up.
+pub const BRIDGES: &str = "bridges";
+const MASQUERADED: &str = "masqueraded";
+const INTERNAL: &str = "internal";
+const WITHIN: &str = "within";
+
+/// A network's places in the sets: by set, its element.
+pub fn elements(network: &Network) -> Vec<(&'static str, Element)> {
+    let Some(bridge) = network.bridge() else {
+        return Vec::new();
+    };
+    let name = || Value::Interface(bridge.to_owned());
+    let element = |key: Vec<Value>| Element { key, value: Vec::new() };
+    let mut list = vec![(BRIDGES, element(vec![name()]))];
+    if network.internal {
+        list.push((INTERNAL, element(vec![name()])));
+    } else if network.masquerade {
+        list.push((MASQUERADED, element(vec![name()])));
+    }
+    if network.open {
+        list.push((WITHIN, element(vec![name(), name()])));
+    }
+    list
+}
+
+/// The table with these networks and ports; each of those with the addresses that it leads to.
+pub fn table(name: &str, networks: &[Network], published: &[(Published, Vec<std::net::IpAddr>)]) -> Table {
+    let mut sets = sets();
+    let mut put = |set: &str, element: Element| {
+        if let Some(set) = sets.iter_mut().find(|s| s.name == set) {
+            set.elements.push(element);
+        }
+    };
+    for (set, element) in networks.iter().flat_map(elements) {
+        put(set, element);
+    }
+    for (map, list) in published.iter().filter_map(|(port, to)| port.elements(to)) {
+        list.into_iter().for_each(|element| put(map, element));
+    }
+    Table {
+        name: name.into(),
+        sets,
+        chains: chains(),
+    }
+}
+
+fn sets() -> Vec<Set> {
+    const INTERFACE: &[Type] = &[Type::Interface];
+    const TO4: &[Type] = &[Type::V4, Type::Port];
+    const TO6: &[Type] = &[Type::V6, Type::Port];
+    let set = |name, key, value| Set {
+        name,
+        key,
+        value,
+        timeout: 0,
+        elements: Vec::new(),
+    };
+    vec![
+        set(BRIDGES, INTERFACE, &[]),
+        set(MASQUERADED, INTERFACE, &[]),
+        set(INTERNAL, INTERFACE, &[]),
+        set(WITHIN, &[Type::Interface, Type::Interface], &[]),
+        set("ports4", &[Type::Protocol, Type::Port], TO4),
+        set("ports4_at", &[Type::V4, Type::Protocol, Type::Port], TO4),
+        set("ports6", &[Type::Protocol, Type::Port], TO6),
+        set("ports6_at", &[Type::V6, Type::Protocol, Type::Port], TO6),
+    ]
+}
+
+fn found(fields: &'static [Field], set: &'static str) -> Term {
+    Term::Found {
+        fields,
+        set,
+        not: false,
+    }
+}
+
+fn not_found(fields: &'static [Field], set: &'static str) -> Term {
+    Term::Found { fields, set, not: true }
+}
+
+fn chains() -> Vec<Chain> {
+    let chain = |name, kind, hook, priority, rules| Chain {
+        name,
+        kind,
+        hook,
+        priority,
+        rules,
+    };
+    vec![
+        chain("raw", "filter", Hook::Prerouting, -300, raw()),
+        chain("forward", "filter", Hook::Forward, 0, forward()),
+        chain("nat_in", "nat", Hook::Prerouting, -100, nat_in()),
+        chain("nat_out", "nat", Hook::Output, -100, translations()),
+        chain("nat_leave", "nat", Hook::Postrouting, 100, nat_leave()),
+    ]
+}
+
+/// Bridges let packets through that come from 127.0.0.1, for ports published there. Nothing may come the other way
+/// (CVE-2020-8558).
+fn raw() -> Vec<Rule> {
+    let from_container = |field| vec![found(&[In], BRIDGES), Term::Loopback(field)];
+    vec![
+        Rule::new(from_container(Target4), Action::Drop),
+        Rule::new(from_container(Target6), Action::Drop),
+    ]
+}
+
+fn forward() -> Vec<Rule> {
+    let neither = vec![not_found(&[In], BRIDGES), not_found(&[Out], BRIDGES)];
+    vec![
+        Rule::new(neither, Action::Accept),
+        Rule::new(vec![Term::Established], Action::Accept),
+        Rule::new(vec![found(&[In, Out], WITHIN)], Action::Accept),
+        Rule::new(vec![found(&[In], INTERNAL)], Action::Drop),
+        Rule::new(vec![found(&[Out], INTERNAL)], Action::Drop),
+        Rule::new(vec![found(&[Out], BRIDGES), Term::Translated], Action::Accept),
+        Rule::new(vec![found(&[Out], BRIDGES)], Action::Drop),
+    ]
+}
+
+/// A port published at an address first, then those of all addresses.
+fn translations() -> Vec<Rule> {
+    let by = |fields, map, family| Action::TranslateBy { fields, map, family };
+    vec![
+        Rule::new(vec![], by(&[Target4, Protocol, Port], "ports4_at", 2)),
+        Rule::new(vec![], by(&[Target6, Protocol, Port], "ports6_at", 10)),
+        Rule::new(vec![Term::ToHost], by(&[Protocol, Port], "ports4", 2)),
+        Rule::new(vec![Term::ToHost], by(&[Protocol, Port], "ports6", 10)),
+    ]
+}
+
+/// What comes from outside for 127.0.0.1 is not for a port that is published there: the host's own programs go another way.
+fn nat_in() -> Vec<Rule> {
+    let mut rules = vec![
+        Rule::new(vec![Term::Loopback(Target4)], Action::Return),
+        Rule::new(vec![Term::Loopback(Target6)], Action::Return),
+    ];
+    rules.extend(translations());
+    rules
+}
+
+fn nat_leave() -> Vec<Rule> {
+    let to_container = |field| vec![found(&[Out], BRIDGES), Term::Loopback(field)];
+    vec![
+        Rule::new(
+            vec![found(&[In], MASQUERADED), not_found(&[Out], BRIDGES)],
+            Action::Masquerade,
+        ),
+        Rule::new(vec![found(&[In, Out], WITHIN), Term::Translated], Action::Masquerade),
+        Rule::new(to_container(Source4), Action::Masquerade),
+        Rule::new(to_container(Source6), Action::Masquerade),
+    ]
+}
