@@ -15,8 +15,8 @@ fn bad_requests_are_named() {
         berth.busybox(&[], command).fails(*code, words);
     }
     berth
-        .run(&["run", "--network", "bridge", BUSYBOX, "true"])
-        .fails(125, "--network bridge: not supported yet");
+        .run(&["run", "--network", "nosuch", BUSYBOX, "true"])
+        .fails(125, "network nosuch not found");
     let flags: &[(&[&str], i32, &str)] = &[
         (&["-v", "rel/path:/x"], 125, "use absolute path"),
         (
@@ -49,7 +49,7 @@ fn bad_requests_are_named() {
             125,
             "opening seccomp profile (/no/such) failed",
         ),
-        (&["--publish", "80:80"], 125, "--publish: not supported yet"),
+        (&["--publish", "80:x"], 125, "invalid containerPort: x"),
         (&["--gpus", "all"], 125, "--gpus: not supported yet"),
         (&["--nosuch"], 125, "unknown flag: --nosuch"),
         (&["--name", "bad/name"], 125, "Invalid container name (bad/name)"),

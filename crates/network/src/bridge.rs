@@ -24,13 +24,7 @@ pub fn bring_up(network: &Network, random: [u8; 4]) -> Result<bool> {
     let socket = Socket::route()?;
     let v4 = network.gateways.iter().map(|g| g.address).find(IpAddr::is_ipv4);
     let mut batch = Batch::default();
-    link::add_bridge(
-        &mut batch,
-        bridge,
-        pool::mac_of(v4, random),
-        network.mtu,
-        network.has_ipv6(),
-    );
+    link::add_bridge(&mut batch, bridge, pool::mac_of(v4, random), network.mtu);
     match socket.run(batch) {
         // Somebody else was faster; it goes on with what we go on with.
         Err(error) if error.errno() == Some(EEXIST) => {}
@@ -40,7 +34,12 @@ pub fn bring_up(network: &Network, random: [u8; 4]) -> Result<bool> {
         other => other?,
     }
     let index = link::index(bridge).ok_or_else(|| Error::system(format!("the bridge {bridge} went away")))?;
+    if network.has_ipv6() {
+        // Nobody else is on it: a router that looks for duplicates of its address asks no neighbours meanwhile.
+        link::set_kernel(&format!("ipv6/conf/{bridge}/accept_dad"), "0").inspect_err(|_| _ = take_down(network))?;
+    }
     let mut batch = Batch::default();
+    link::set_up(&mut batch, bridge, network.has_ipv6());
     for gateway in &network.gateways {
         link::add_address(&mut batch, index, *gateway);
     }

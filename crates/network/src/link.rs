@@ -118,8 +118,8 @@ fn set_port(batch: &mut Batch, name: &str, isolated: bool) {
     set(batch, name, true);
 }
 
-/// A bridge, up.
-pub fn add_bridge(batch: &mut Batch, name: &str, mac: Mac, mtu: Option<u32>, ipv6: bool) {
+/// A bridge, to be set up.
+pub fn add_bridge(batch: &mut Batch, name: &str, mac: Mac, mtu: Option<u32>) {
     let text = name.to_owned();
     let flags = flag::CREATE | flag::EXCLUSIVE;
     batch.message(NEW_LINK, flags, &link_header(0, true), move || {
@@ -131,7 +131,6 @@ pub fn add_bridge(batch: &mut Batch, name: &str, mac: Mac, mtu: Option<u32>, ipv
         batch.put_u32(ifla::MTU, mtu);
     }
     batch.nest(ifla::LINKINFO, |b| b.put_text(ifla::INFO_KIND, "bridge"));
-    set_up(batch, name, ipv6);
 }
 
 /// What both ends of a pair are.
