@@ -264,7 +264,7 @@ fn check(endpoint: &Endpoint) -> Result<()> {
     if let Some(mac) = some(&settings.mac_address) {
         super::show::parse_mac(&mac)?;
     }
-    for option in settings.driver_opts.iter().flatten().map(|(name, _)| name) {
+    if let Some((option, _)) = settings.driver_opts.iter().flatten().next() {
         return Err(Error::not_yet(format_args!(
             "the option {option} of a container's network"
         )));
