@@ -50,7 +50,7 @@ impl Call {
 
     /// `1700000000.5`, or a time of RFC 3339, in nanoseconds.
     pub fn time(&self, name: &str) -> Result<Option<i64>> {
-        let Some(text) = self.query.text(name).filter(|t| *t != "0") else {
+        let Some(text) = self.query.text(name).filter(|t| name != "until" || *t != "0") else {
             return Ok(None);
         };
         let bad = || Error::invalid(format!("invalid value for {name:?}: {text:?} is no time"));
