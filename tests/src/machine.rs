@@ -78,6 +78,10 @@ pub struct Machine<'a> {
     pub files: Vec<(String, Vec<u8>)>,
     /// What is on its disk, which is `/var`: for files that are too big to be in memory.
     pub disk: Option<&'a Path>,
+    /// A disk that is there when the machine is gone, and may be another's afterwards.
+    pub kept: Option<&'a Path>,
+    /// Power is cut so long after the script has printed its first line.
+    pub cut: Option<Duration>,
 }
 
 impl<'a> Machine<'a> {
@@ -90,6 +94,8 @@ impl<'a> Machine<'a> {
             processor: "max",
             files: Vec::new(),
             disk: None,
+            kept: None,
+            cut: None,
         }
     }
 }
@@ -126,19 +132,10 @@ fn boot(machine: &Machine<'_>, script: &str) -> Ran {
         .expect("a directory");
     let path = |name: &str| work.path().join(name);
     std::fs::write(path("initramfs"), initramfs(&kernel, work.path(), machine, script)).expect("write the initramfs");
-    let disk = std::fs::File::create(path("disk")).expect("make a disk");
-    disk.set_len(4 << 30).expect("make a disk");
-    let content: Vec<&std::ffi::OsStr> = machine
-        .disk
-        .iter()
-        .flat_map(|dir| ["-d".as_ref(), dir.as_os_str()])
-        .collect();
-    let formatted = Command::new("mke2fs")
-        .args(["-q", "-t", "ext4"])
-        .args(content)
-        .arg(path("disk"))
-        .status();
-    assert!(formatted.expect("e2fsprogs is installed").success());
+    let place = machine.kept.map_or_else(|| path("disk"), Path::to_owned);
+    if !place.exists() {
+        make_disk(machine, &place);
+    }
     let mut emulator = Command::new("qemu-system-x86_64")
         .args([
             "-M", "q35", "-accel", "tcg", "-cpu", processor, "-m", "1024", "-smp", "1",
@@ -149,17 +146,21 @@ fn boot(machine: &Machine<'_>, script: &str) -> Ran {
         .arg(kernel.join("vmlinuz"))
         .arg("-initrd")
         .arg(path("initramfs"))
-        .args([
-            "-drive",
-            &format!("file={},format=raw,if=virtio", path("disk").display()),
-        ])
+        .args(["-drive", &format!("file={},format=raw,if=virtio", place.display())])
         .args(["-serial", &format!("file:{}", path("console").display())])
         .args(["-serial", &format!("file:{}", path("out").display())])
         .stdin(Stdio::null())
         .spawn()
         .expect("qemu-system-x86 is installed");
     let deadline = Instant::now() + PATIENCE;
+    let mut begun = None;
     while emulator.try_wait().expect("wait for the machine").is_none() {
+        if let Some(after) = machine.cut
+            && std::fs::read(path("out")).is_ok_and(|out| out.contains(&b'\n'))
+            && begun.get_or_insert_with(Instant::now).elapsed() > after
+        {
+            emulator.kill().expect("cut the machine's power");
+        }
         if Instant::now() > deadline {
             emulator.kill().expect("stop the machine");
             emulator.wait().expect("wait for the machine");
@@ -168,6 +169,13 @@ fn boot(machine: &Machine<'_>, script: &str) -> Ran {
     }
     let text = |name: &str| String::from_utf8_lossy(&std::fs::read(path(name)).unwrap_or_default()).replace('\r', "");
     let out = text("out");
+    if machine.cut.is_some() {
+        return Ran {
+            code: -1,
+            out,
+            err: text("console"),
+        };
+    }
     let Some((out, code)) = out.trim_end().rsplit_once("exit:") else {
         panic!("the machine died: {out}\n--- console:\n{}", text("console"));
     };
@@ -176,6 +184,23 @@ fn boot(machine: &Machine<'_>, script: &str) -> Ran {
         out: out.trim_end().to_owned(),
         err: text("console"),
     }
+}
+
+/// With what is to be on it.
+fn make_disk(machine: &Machine<'_>, place: &Path) {
+    let disk = std::fs::File::create(place).expect("make a disk");
+    disk.set_len(4 << 30).expect("make a disk");
+    let content: Vec<&std::ffi::OsStr> = machine
+        .disk
+        .iter()
+        .flat_map(|dir| ["-d".as_ref(), dir.as_os_str()])
+        .collect();
+    let formatted = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4"])
+        .args(content)
+        .arg(place)
+        .status();
+    assert!(formatted.expect("e2fsprogs is installed").success());
 }
 
 fn initramfs(kernel: &Path, work: &Path, machine: &Machine<'_>, script: &str) -> Vec<u8> {

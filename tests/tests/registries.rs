@@ -597,3 +597,98 @@ fn an_image_is_mounted_and_its_layers_are_shown() {
     );
     assert!(!busybox().is_empty());
 }
+
+#[test]
+fn what_the_policy_asks_for_is_signed_or_refused() {
+    let (berth, spoilt) = (Berth::empty(), Spoilt::new());
+    let (key, public, other) = (berth.path("key.pem"), berth.path("key.pub"), berth.path("other.pub"));
+    let openssl = |words: &[&str]| {
+        let done = Command::new("openssl")
+            .args(words)
+            .output()
+            .expect("openssl is installed");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    for (private, public) in [(&berth.path("other.pem"), &other), (&key, &public)] {
+        openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", private]);
+        openssl(&["ec", "-in", private, "-pubout", "-out", public]);
+    }
+    let image = digest(spoilt.manifest().as_bytes());
+    let name = format!("{}/box", spoilt.fake.address);
+    let sign = |image: &str, name: &str| {
+        let payload = format!(
+            r#"{{"critical":{{"identity":{{"docker-reference":"{name}"}},"image":{{"docker-manifest-digest":"{image}"}},"type":"cosign container image signature"}},"optional":null}}"#
+        );
+        std::fs::write(berth.path("payload"), &payload).unwrap();
+        openssl(&[
+            "dgst",
+            "-sha256",
+            "-sign",
+            &key,
+            "-out",
+            &berth.path("signature"),
+            &berth.path("payload"),
+        ]);
+        let signature = Command::new("base64")
+            .args(["-w0", &berth.path("signature")])
+            .output()
+            .unwrap()
+            .stdout;
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{0}","size":2}},
+            "layers":[{{"mediaType":"application/vnd.dev.cosign.simplesigning.v1+json","digest":"{1}","size":{2},
+            "annotations":{{"dev.cosignproject.cosign/signature":"{3}"}}}}]}}"#,
+            digest(b"{}"),
+            digest(payload.as_bytes()),
+            payload.len(),
+            String::from_utf8(signature).unwrap()
+        );
+        let place = self::digest(spoilt.manifest().as_bytes()).replace(':', "-");
+        spoilt
+            .fake
+            .answer(&format!("box/manifests/{place}.sig"), Answer::ok(MANIFEST, manifest));
+        spoilt.fake.answer(
+            &format!("box/blobs/{}", digest(payload.as_bytes())),
+            Answer::ok("x", payload),
+        );
+    };
+    let pull = |rule: &str| {
+        let settings = berth.path("registries.json");
+        std::fs::write(
+            &settings,
+            format!(
+                r#"{{"policy":{{"default":"reject","{}":{rule}}}}}"#,
+                spoilt.fake.address
+            ),
+        )
+        .unwrap();
+        let output = berth
+            .command(&["pull", &format!("{name}:1")])
+            .env("BERTH_REGISTRIES", &settings)
+            .output()
+            .unwrap();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (with_key, with_other) = (
+        format!(r#"{{"cosign":["{public}"]}}"#),
+        format!(r#"{{"cosign":["{other}"]}}"#),
+    );
+    let refused = |rule: &str, words: &str| {
+        let (code, err) = pull(rule);
+        assert!(code == 1 && err.contains(words), "{rule}: {err}");
+        nothing_of_it(&berth, rule);
+    };
+    refused("\"reject\"", "is refused by the policy");
+    refused(&with_key, "there is no signature");
+    sign(&image, "other.example/box");
+    refused(&with_key, "under another name");
+    sign(&digest(b"another"), &name);
+    refused(&with_key, "another image");
+    sign(&image, &name);
+    refused(&with_other, "none of its signatures");
+    let (code, err) = pull(&with_key);
+    assert_eq!(code, 0, "{err}");
+}

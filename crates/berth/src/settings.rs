@@ -41,6 +41,8 @@ struct Registries {
     insecure: Vec<String>,
     /// Where else a registry's images may be had; `*` is any registry.
     mirrors: std::collections::BTreeMap<String, Vec<String>>,
+    /// Whose images are taken: by registry or repository, and `default`.
+    policy: std::collections::BTreeMap<String, registry::Rule>,
 }
 
 impl Registries {
@@ -149,6 +151,7 @@ pub fn registry_of_the_server() -> Result<registry::Options> {
             .collect(),
         mirrors,
         certificates: Some(certificates.into()),
+        policy: registries.policy.into_iter().collect(),
         patience,
     })
 }

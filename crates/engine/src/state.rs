@@ -27,7 +27,9 @@ const SCHEMA: &str = "
     CREATE TABLE container (
         id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, image TEXT NOT NULL, created INTEGER NOT NULL, ids INTEGER UNIQUE
     ) WITHOUT ROWID;
-    CREATE TABLE image (id TEXT PRIMARY KEY, created INTEGER NOT NULL, size INTEGER NOT NULL, foretold TEXT) WITHOUT ROWID;
+    CREATE TABLE image (
+        id TEXT PRIMARY KEY, created INTEGER NOT NULL, size INTEGER NOT NULL, labels TEXT NOT NULL, foretold TEXT
+    ) WITHOUT ROWID;
     CREATE TABLE image_layer (
         image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE, position INTEGER NOT NULL, layer TEXT NOT NULL,
         PRIMARY KEY (image, position)

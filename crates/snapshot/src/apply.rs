@@ -181,11 +181,39 @@ impl Unpacker {
             return Ok(());
         }
         let path = Path::new(std::ffi::OsStr::from_bytes(parent));
-        let dir = sys::path::make_dir(self.root.as_fd(), path).errno_step("open its directory")?;
+        let dir = match sys::path::make_dir(self.root.as_fd(), path) {
+            // The layer takes away what is below and has something of that name itself.
+            Err(Errno::NOTDIR) => {
+                self.reveal(parent)?;
+                sys::path::make_dir(self.root.as_fd(), path)
+            }
+            made => made,
+        };
+        let dir = dir.errno_step("open its directory")?;
         if self.parents.len() >= PARENTS {
             self.parents.clear();
         }
         self.parents.insert(parent.to_vec(), dir);
+        Ok(())
+    }
+
+    /// Whiteouts on the way to a directory become directories that hide what is below.
+    fn reveal(&self, path: &[u8]) -> Result<()> {
+        let ends = (0..=path.len()).filter(|i| *i == path.len() || path[*i] == b'/');
+        for end in ends {
+            let part = Path::new(std::ffi::OsStr::from_bytes(&path[..end]));
+            let (Some(above), Some(name)) = (part.parent(), part.file_name()) else {
+                continue;
+            };
+            let Ok(above) = sys::path::open(self.root.as_fd(), above, OFlags::PATH | OFlags::DIRECTORY) else {
+                return Ok(());
+            };
+            if is_whiteout(above.as_fd(), name.as_bytes()) {
+                rustix::fs::unlinkat(&above, name, AtFlags::empty()).errno_step("make its directory")?;
+                rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o755)).errno_step("make its directory")?;
+                hide_below(above.as_fd(), name.as_bytes())?;
+            }
+        }
         Ok(())
     }
 
@@ -198,7 +226,7 @@ impl Unpacker {
         let mode = Mode::RUSR | Mode::WUSR;
         let file = self.make(entry, parent, name, |dir| rustix::fs::openat(dir, name, flags, mode))?;
         let mut file = File::from(file);
-        crate::tree::copy_exact(stream, &mut file, entry.size, &mut self.buffer).step("write its content")?;
+        crate::tree::copy_content(entry, stream, &mut file, &mut self.buffer).step("write its content")?;
         self.size += entry.size;
         if entry.size > 0 {
             self.contents.push((entry.path.clone(), number));
@@ -219,8 +247,12 @@ impl Unpacker {
             Ok(fd) => fd,
             // Something else is there: it gives way.
             Err(Errno::NOTDIR | Errno::LOOP) => {
+                let hides = is_whiteout(self.dir(parent), name);
                 self.move_aside(&entry.path, parent, name)?;
                 rustix::fs::mkdirat(self.dir(parent), name, Mode::RWXU).errno_step("make the directory")?;
+                if hides {
+                    hide_below(self.dir(parent), name)?;
+                }
                 rustix::fs::openat(self.dir(parent), name, flags, Mode::empty()).errno_step("open the directory")?
             }
             Err(e) => return Err(e).errno_step("make the directory"),
@@ -332,11 +364,7 @@ impl Unpacker {
     fn whiteout(&mut self, parent: &[u8], name: &[u8], hidden: &[u8]) -> Result<()> {
         self.ensure_parent(parent)?;
         if name == OPAQUE {
-            let dir = self.dir(parent);
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let dir = rustix::fs::openat(dir, ".", flags, Mode::empty()).errno_step("open its directory")?;
-            return rustix::fs::fsetxattr(&dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
-                .errno_step("hide what is below (trusted.overlay.opaque)");
+            return hide_below(self.dir(parent), b".");
         }
         // Other names of this kind are notes of a storage driver of old.
         if hidden.starts_with(WHITEOUT) {
@@ -346,14 +374,21 @@ impl Unpacker {
             return Err(Error::invalid("a whiteout of nothing"));
         }
         match rustix::fs::mknodat(self.dir(parent), hidden, FileType::CharacterDevice, Mode::empty(), 0) {
-            // What the same layer puts there stays.
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Ok(()) => Ok(()),
+            // What the same layer puts there stays, and is not merged with what it hides.
+            Err(Errno::EXIST) => match hide_below(self.dir(parent), hidden) {
+                Err(e) if matches!(e.errno(), Some(20 | 40)) => Ok(()),
+                other => other,
+            },
             Err(e) => Err(e).errno_step("hide it"),
         }
     }
 
     /// Content that has no place among the files, but belongs to the tar.
     fn keep_content(&mut self, entry: &Entry, number: u64, stream: &mut Stream<'_>) -> Result<()> {
+        if entry.sparse.is_some() {
+            return Err(Error::invalid("a whiteout with holes"));
+        }
         if entry.size == 0 {
             return Ok(());
         }
@@ -375,6 +410,20 @@ impl Unpacker {
         }
         Ok(())
     }
+}
+
+/// Whether a name is overlayfs' mark for what is gone.
+fn is_whiteout(dir: std::os::fd::BorrowedFd<'_>, name: &[u8]) -> bool {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    stat.is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::CharacterDevice && s.st_rdev == 0)
+}
+
+/// Makes a directory hide all of what is below it.
+fn hide_below(dir: std::os::fd::BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    let step = "hide what is below (trusted.overlay.opaque)";
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = rustix::fs::openat(dir, name, flags, Mode::empty()).errno_step(step)?;
+    rustix::fs::fsetxattr(&dir, "trusted.overlay.opaque", b"y", XattrFlags::empty()).errno_step(step)
 }
 
 pub fn times(mtime: (i64, u32)) -> Timestamps {

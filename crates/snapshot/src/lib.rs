@@ -15,6 +15,7 @@
 
 mod amend;
 mod apply;
+mod at_once;
 mod check;
 mod find;
 mod mount;

@@ -213,7 +213,7 @@ pub(crate) fn attached<T: Send>(view: BorrowedFd<'_>, place: &Path, work: impl F
 pub(crate) enum Lower {
     /// Linux 6.8.
     OneByOne,
-    /// Before that. All of them fit into a page.
+    /// Before that; in a mount namespace of one's own.
     AtOnce,
 }
 
@@ -222,13 +222,16 @@ pub(crate) fn overlay(before: &str, lower: &[String], own: Option<&Writable>, wa
     let step = "mount the layers (overlay)";
     // Also what an attempt that failed left.
     own.map_or(Ok(()), Writable::forget_volatile)?;
+    if matches!(way, Lower::AtOnce) {
+        return crate::at_once::overlay(lower, own);
+    }
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).errno_step(step)?;
     let whole = |dir: &String| match dir.starts_with('/') {
         true => dir.clone(),
         false => format!("{before}{dir}"),
     };
     let lower: Vec<String> = lower.iter().map(whole).collect();
-    if let Err(errno) = configure(context.as_fd(), &lower, own, way) {
+    if let Err(errno) = configure(context.as_fd(), &lower, own) {
         let step = complaint(&context).map_or(step.into(), |words| format!("mount the layers ({words})"));
         return Err(errno).errno_step(step);
     }
@@ -240,14 +243,11 @@ pub(crate) fn overlay(before: &str, lower: &[String], own: Option<&Writable>, wa
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).errno_step(step)
 }
 
-fn configure(fd: BorrowedFd<'_>, lower: &[String], own: Option<&Writable>, way: Lower) -> rustix::io::Result<()> {
+fn configure(fd: BorrowedFd<'_>, lower: &[String], own: Option<&Writable>) -> rustix::io::Result<()> {
     rustix::mount::fsconfig_set_string(fd, "source", "overlay")?;
-    match way {
-        Lower::OneByOne => lower
-            .iter()
-            .try_for_each(|dir| rustix::mount::fsconfig_set_string(fd, "lowerdir+", dir))?,
-        Lower::AtOnce => rustix::mount::fsconfig_set_string(fd, "lowerdir", lower.join(":"))?,
-    }
+    lower
+        .iter()
+        .try_for_each(|dir| rustix::mount::fsconfig_set_string(fd, "lowerdir+", dir))?;
     if own.is_none() {
         // A running container's upper side may be among what is read. Older kernels do without the word.
         let _ = rustix::mount::fsconfig_set_string(fd, "index", "off");
@@ -344,8 +344,19 @@ mod tests {
     fn many_layers_mount() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let layers: Vec<_> = (0..120).map(|n| layer(&store, &[(&format!("f{n}"), "x")])).collect();
+        let layers: Vec<_> = (0..400).map(|n| layer(&store, &[(&format!("f{n}"), "x")])).collect();
         let root = store.mount(&layers, None, None).unwrap().root;
-        assert!(read(&root, "f0").is_some() && read(&root, "f119").is_some());
+        assert!(read(&root, "f0").is_some() && read(&root, "f399").is_some());
+        // As kernels before 6.8 want it.
+        let container = dir.path().join("c");
+        std::fs::create_dir(&container).unwrap();
+        let own = Writable::create(&container, 0, 0).unwrap();
+        let lower = store.lower(&layers).unwrap();
+        for own in [None, Some(&own)] {
+            let view = store.view(None).unwrap();
+            let made = attached(view.as_fd(), &store.dir, || overlay("", &lower, own, Lower::AtOnce));
+            let root = made.unwrap().unwrap();
+            assert!(read(&root, "f0").is_some() && read(&root, "f399").is_some());
+        }
     }
 }

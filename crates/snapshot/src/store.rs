@@ -1,7 +1,7 @@
 //! The store of layers: what is there, staging, removal, and the way back to a tar.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
@@ -207,7 +207,12 @@ impl Store {
             if entry.size > 0 {
                 let mut content = content(&root, &dir, &entry, number)?;
                 let step = || format!("read the layer's {}", String::from_utf8_lossy(&entry.path));
-                copy_exact(&mut content, &mut rebuild, entry.size, &mut buffer).step_with(step)?;
+                let whole = [(0, entry.size)];
+                let pieces = entry.sparse.as_ref().map_or(&whole[..], |s| &s.pieces[..]);
+                for (offset, bytes) in pieces {
+                    content.seek(SeekFrom::Start(*offset)).step_with(step)?;
+                    copy_exact(&mut content, &mut rebuild, *bytes, &mut buffer).step_with(step)?;
+                }
             }
         }
         Ok(hex(&rebuild.hash.finalize()))
@@ -490,6 +495,55 @@ mod tests {
                 0,
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn mutated_tars_stay_inside_and_leave_nothing() {
+        use tar::EntryType::{Directory, Link, Regular, Symlink};
+        let (dir, store) = store();
+        let good = entries(|b| {
+            add(b, Directory, "d/", "", "");
+            add(b, Regular, "d/.wh..wh..opq", "", "");
+            add(b, Regular, "d/.wh.x", "", "");
+            add(b, Regular, "d/a", "", "text");
+            add(b, Link, "d/b", "d/a", "");
+            add(b, Symlink, "l", "..", "");
+            add(b, Regular, "l/c", "", "more");
+        });
+        let mut seed = 11u64;
+        let mut chance = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % below
+        };
+        for _ in 0..400 {
+            let mut bytes = good.clone();
+            let block = chance(bytes.len() / 512) * 512;
+            // Names and kinds change, and the header still counts.
+            let at = block + [0, 1, 2, 3, 4, 5, 156, 157, 158, 159][chance(10)];
+            bytes[at] = b"./.wh0123567SgxKL\0\xff"[chance(19)];
+            let mut sum: u32 = bytes[block..block + 512].iter().map(|b| u32::from(*b)).sum();
+            sum -= bytes[block + 148..block + 156]
+                .iter()
+                .map(|b| u32::from(*b))
+                .sum::<u32>();
+            bytes[block + 148..block + 156].copy_from_slice(format!("{:06o}\0 ", sum + 8 * 32).as_bytes());
+            if let Ok(layer) = store.apply(&mut &bytes[..], None) {
+                let mut back = Vec::new();
+                store.write_tar(&layer.diff_id, &mut back).unwrap();
+                assert!(back == bytes, "what is taken comes back");
+                store
+                    .mount(&[layer.diff_id.clone(), layer.diff_id.clone()], None, None)
+                    .unwrap();
+                store.remove(&layer.diff_id).unwrap();
+            }
+            assert_eq!(std::fs::read_dir(store.dir.join("staging")).unwrap().count(), 0);
+            let around: Vec<_> = std::fs::read_dir(dir.path())
+                .unwrap()
+                .flatten()
+                .map(|e| e.file_name())
+                .collect();
+            assert_eq!(around, ["layers"]);
         }
     }
 

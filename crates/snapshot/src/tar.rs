@@ -49,6 +49,16 @@ pub struct Entry {
     pub mtime: (i64, u32),
     pub device: (u32, u32),
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Of a file with holes: where its content goes, piece by piece, and how long it is with them.
+    pub sparse: Option<Sparse>,
+}
+
+/// GNU tar's ways of leaving holes out (its manual, "Storing Sparse Files").
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sparse {
+    /// Offset and length, in order.
+    pub pieces: Vec<(u64, u64)>,
+    pub length: u64,
 }
 
 /// What extended headers say about the next entry.
@@ -61,6 +71,16 @@ struct Extended {
     gid: Option<u64>,
     mtime: Option<(i64, u32)>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    sparse: Hints,
+}
+
+/// What pax records say of holes.
+#[derive(Clone, Default)]
+struct Hints {
+    /// Version 1: the map stands before the content.
+    ahead: bool,
+    map: Vec<u64>,
+    length: Option<u64>,
 }
 
 /// The state of a reader between entries.
@@ -104,8 +124,10 @@ impl Reader {
                     extended.read(&text)?;
                 }
                 kind => {
-                    let entry = header.entry(kind, extended)?;
+                    let hints = extended.sparse.clone();
+                    let mut entry = header.entry(kind, extended)?;
                     self.padding = pad(entry.size);
+                    entry.sparse = sparse(source, &header, &hints, &mut entry.size)?;
                     return Ok(Some(entry));
                 }
             }
@@ -221,6 +243,29 @@ impl Header<'_> {
         u64::from_str_radix(text, 8).map_err(|_| invalid(format!("a number in a header is none: {text:?}")))
     }
 
+    /// Old GNU's map: four pieces in the header, the others in blocks after it.
+    fn holes(&self, source: &mut dyn Source, hints: &mut Hints) -> Result<()> {
+        let mut block = *self.0;
+        let (mut at, mut pieces, mut more) = (386, 4, 482);
+        hints.length = Some(self.number(483..495)?);
+        loop {
+            let part = Header(&block);
+            for piece in 0..pieces {
+                let start = at + piece * 24;
+                let (offset, bytes) = (part.number(start..start + 12)?, part.number(start + 12..start + 24)?);
+                if part.0[start] != 0 {
+                    hints.add(offset)?;
+                    hints.add(bytes)?;
+                }
+            }
+            if block[more] == 0 {
+                return Ok(());
+            }
+            exact(source, &mut block)?;
+            (at, pieces, more) = (0, 21, 504);
+        }
+    }
+
     /// mtime may be before 1970 in GNU's form.
     fn mtime(&self) -> Result<(i64, u32)> {
         let field = &self.0[136..148];
@@ -244,7 +289,7 @@ impl Header<'_> {
             b'4' => EntryKind::BlockDevice,
             b'5' => EntryKind::Directory,
             b'6' => EntryKind::Fifo,
-            b'S' => return Err(invalid("sparse files are not supported")),
+            b'S' => EntryKind::File,
             other => return Err(invalid(format!("an entry of unknown type {:?}", char::from(other)))),
         };
         let size = match kind {
@@ -276,13 +321,14 @@ impl Header<'_> {
                 _ => (0, 0),
             },
             xattrs: extended.xattrs,
+            sparse: None,
         })
     }
 
     /// ustar has more of the name in another field.
     fn path(&self) -> Vec<u8> {
         let (name, prefix) = (self.text(0..100), self.text(345..500));
-        match &self.0[257..263] == b"ustar\0" && !prefix.is_empty() {
+        match &self.0[257..263] == b"ustar\0" && !prefix.is_empty() && self.kind() != b'S' {
             true => [prefix, b"/", name].concat(),
             false => name.to_vec(),
         }
@@ -354,7 +400,21 @@ impl Extended {
             b"uid" => self.uid = Some(number()?),
             b"gid" => self.gid = Some(number()?),
             b"mtime" => self.mtime = Some(time(value)?),
-            _ if key.starts_with(b"GNU.sparse.") => return Err(invalid("sparse files are not supported")),
+            b"GNU.sparse.name" => self.path = Some(value.to_vec()),
+            b"GNU.sparse.major" => self.sparse.ahead = number()? > 0,
+            b"GNU.sparse.realsize" | b"GNU.sparse.size" => self.sparse.length = Some(number()?),
+            b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
+                let number = number()?;
+                self.sparse.add(number)?;
+            }
+            b"GNU.sparse.map" => {
+                for part in value.split(|b| *b == b',') {
+                    let number = std::str::from_utf8(part).ok().and_then(|t| t.parse().ok());
+                    self.sparse
+                        .add(number.ok_or_else(|| invalid("a map of holes is none"))?)?;
+                }
+            }
+            _ if key.starts_with(b"GNU.sparse.") => {}
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     self.xattrs.retain(|(n, _)| n != name);
@@ -363,6 +423,76 @@ impl Extended {
             }
         }
         Ok(())
+    }
+}
+
+/// Pieces in a file with holes.
+const PIECES: usize = 1 << 20;
+
+impl Hints {
+    fn add(&mut self, number: u64) -> Result<()> {
+        self.map.push(number);
+        match self.map.len() > 2 * PIECES {
+            true => Err(invalid("a file with too many holes")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The map of a file with holes. What of it stands among the content is read, and taken off `size`.
+fn sparse(source: &mut dyn Source, header: &Header<'_>, hints: &Hints, size: &mut u64) -> Result<Option<Sparse>> {
+    let mut hints = hints.clone();
+    if header.kind() == b'S' {
+        header.holes(source, &mut hints)?;
+    } else if hints.ahead {
+        map_ahead(source, &mut hints, size)?;
+    } else if hints.map.is_empty() && hints.length.is_none() {
+        return Ok(None);
+    }
+    let pieces: Vec<(u64, u64)> = hints.map.chunks_exact(2).map(|p| (p[0], p[1])).collect();
+    let length = hints.length.ok_or_else(|| invalid("a file with holes has no length"))?;
+    let (mut end, mut total) = (0u64, 0u64);
+    for (offset, bytes) in &pieces {
+        let after = offset
+            .checked_add(*bytes)
+            .filter(|after| *offset >= end && *after <= length);
+        end = after.ok_or_else(|| invalid("a map of holes contradicts itself"))?;
+        total += bytes;
+    }
+    if total != *size || length > i64::MAX as u64 {
+        return Err(invalid("a map of holes does not fit its content"));
+    }
+    Ok(Some(Sparse { pieces, length }))
+}
+
+/// Version 1 of pax: decimal numbers, a line each, in blocks of their own.
+fn map_ahead(source: &mut dyn Source, hints: &mut Hints, size: &mut u64) -> Result<()> {
+    let (mut number, mut wanted, mut any) = (0u64, None, false);
+    loop {
+        *size = size.checked_sub(BLOCK as u64).ok_or_else(truncated)?;
+        let mut block = [0; BLOCK];
+        exact(source, &mut block)?;
+        for byte in block {
+            match byte {
+                b'0'..=b'9' => {
+                    let digit = u64::from(byte - b'0');
+                    number = number
+                        .checked_mul(10)
+                        .and_then(|n| n.checked_add(digit))
+                        .ok_or_else(|| invalid("a map of holes is none"))?;
+                    any = true;
+                }
+                b'\n' if any && wanted.is_none() => wanted = Some(number),
+                b'\n' if any => hints.add(number)?,
+                _ => return Err(invalid("a map of holes is none")),
+            }
+            if byte == b'\n' {
+                (number, any) = (0, false);
+                if wanted.is_some_and(|w| hints.map.len() as u64 / 2 >= w && hints.map.len().is_multiple_of(2)) {
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 

@@ -272,6 +272,23 @@ pub(crate) fn set_times(to: BorrowedFd<'_>, name: &std::ffi::CStr, stat: &Stat) 
     rustix::fs::utimensat(to, name, &times, AtFlags::SYMLINK_NOFOLLOW)
 }
 
+/// Writes the content of a tar's entry; a file with holes stays one.
+pub fn copy_content(
+    entry: &crate::tar::Entry,
+    from: &mut dyn Read,
+    to: &mut File,
+    buffer: &mut [u8],
+) -> std::io::Result<()> {
+    let Some(sparse) = &entry.sparse else {
+        return copy_exact(from, to, entry.size, buffer);
+    };
+    for (offset, bytes) in &sparse.pieces {
+        std::io::Seek::seek(to, std::io::SeekFrom::Start(*offset))?;
+        copy_exact(from, to, *bytes, buffer)?;
+    }
+    to.set_len(sparse.length)
+}
+
 /// Writes everything of a reader that has exactly `size` bytes.
 pub fn copy_exact(from: &mut dyn Read, to: &mut dyn Write, size: u64, buffer: &mut [u8]) -> std::io::Result<()> {
     let mut left = size;

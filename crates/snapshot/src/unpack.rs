@@ -107,7 +107,7 @@ impl Unpack<'_> {
             EntryKind::File => {
                 let made = rustix::fs::openat(&dir, &name, flags, Mode::RUSR | Mode::WUSR).errno_step("make it")?;
                 let mut file = File::from(made);
-                crate::tree::copy_exact(stream, &mut file, entry.size, buffer).step("write its content")?;
+                crate::tree::copy_content(entry, stream, &mut file, buffer).step("write its content")?;
                 self.attributes(file.as_fd(), entry)?;
                 rustix::fs::futimens(&file, &times(entry.mtime)).errno_step("set its time")
             }

@@ -168,7 +168,18 @@ impl Engine {
 
     /// All names of one image.
     pub(super) fn names_of(&self, id: &str) -> Result<Vec<NameRow>> {
-        let query = "SELECT name, image, manifest FROM reference WHERE image = ?1 ORDER BY name";
+        self.names(
+            "SELECT name, image, manifest FROM reference WHERE image = ?1 ORDER BY name",
+            &[id],
+        )
+    }
+
+    /// The names of all images.
+    pub(super) fn all_names(&self) -> Result<Vec<NameRow>> {
+        self.names("SELECT name, image, manifest FROM reference ORDER BY name", &[])
+    }
+
+    fn names(&self, query: &str, parameters: &[&str]) -> Result<Vec<NameRow>> {
         let mut statement = self.state.db.prepare_cached(query).map_err(database)?;
         let row = |row: &rusqlite::Row<'_>| {
             Ok(NameRow {
@@ -178,7 +189,7 @@ impl Engine {
             })
         };
         statement
-            .query_map([id], row)
+            .query_map(rusqlite::params_from_iter(parameters), row)
             .and_then(Iterator::collect)
             .map_err(database)
     }

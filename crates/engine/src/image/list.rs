@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use errdefs::{Error, Result};
 
+use super::Reference;
 use super::find::NameRow;
-use super::{Image, Reference};
+use crate::state::database;
 use crate::{Engine, human, models};
 
 const FILTERS: &[&str] = &["before", "dangling", "label", "reference", "since"];
@@ -16,30 +17,54 @@ impl Engine {
         if let Some((name, _)) = filters.iter().find(|(n, _)| !FILTERS.contains(&n.as_str())) {
             return Err(Error::invalid(format!("invalid filter '{name}'")));
         }
-        let rows = self.image_rows()?;
         let mut used: HashMap<String, i64> = HashMap::new();
         for container in self.state.containers()? {
             *used.entry(container.image_id).or_default() += 1;
         }
+        let mut names: HashMap<String, Vec<NameRow>> = HashMap::new();
+        for name in self.all_names()? {
+            names.entry(name.image.clone()).or_default().push(name);
+        }
         let mut list = Vec::new();
-        for (id, created) in rows {
-            let image = self.image_of(&id)?;
-            let names = self.names_of(&id)?;
-            if let Some(tags) = self.shown(&image, created, &names, filters)? {
-                list.push(summary(image, created, tags, used.get(&id).copied().unwrap_or(0)));
+        for mut image in self.summaries()? {
+            let names = names.remove(&image.id).unwrap_or_default();
+            if let Some(tags) = self.shown(&image, &names, filters)? {
+                image.repo_tags = tags;
+                image.repo_digests = names.iter().filter_map(NameRow::digest).collect();
+                image.repo_digests.dedup();
+                image.containers = used.get(&image.id).copied().unwrap_or(0);
+                list.push(image);
             }
         }
         Ok(list)
     }
 
+    /// All images without their names, newest first: what is asked for often is in the database, not in documents.
+    fn summaries(&self) -> Result<Vec<models::ImageSummary>> {
+        let query = "SELECT id, created, size, labels FROM image ORDER BY created DESC, id";
+        let mut statement = self.state.db.prepare(query).map_err(database)?;
+        let rows = statement.query_map([], |row| {
+            let labels: String = row.get(3)?;
+            Ok(models::ImageSummary {
+                id: row.get(0)?,
+                created: row.get(1)?,
+                size: row.get(2)?,
+                shared_size: -1,
+                labels: serde_json::from_str(&labels).unwrap_or_default(),
+                ..Default::default()
+            })
+        });
+        rows.and_then(Iterator::collect).map_err(database)
+    }
+
     /// The tags to show; `None` if the image does not match.
     fn shown(
         &self,
-        image: &Image,
-        created: i64,
+        image: &models::ImageSummary,
         names: &[NameRow],
         filters: &[(String, String)],
     ) -> Result<Option<Vec<String>>> {
+        let created = image.created;
         let mut tags: Vec<String> = names.iter().filter_map(NameRow::tag).collect();
         let created_of = |name: &str| {
             Ok::<i64, Error>(
@@ -66,13 +91,10 @@ impl Engine {
                 "dangling" => tags.is_empty() == matches!(value.as_str(), "true" | "1"),
                 "before" => created < created_of(value)?,
                 "since" => created > created_of(value)?,
-                "label" => {
-                    let labels = image.config.config().as_ref().and_then(|c| c.labels().as_ref());
-                    match value.split_once('=') {
-                        Some((key, value)) => labels.and_then(|l| l.get(key)).is_some_and(|v| v == value),
-                        None => labels.is_some_and(|l| l.contains_key(value)),
-                    }
-                }
+                "label" => match value.split_once('=') {
+                    Some((key, value)) => image.labels.get(key).is_some_and(|v| v == value),
+                    None => image.labels.contains_key(value),
+                },
                 _ => true,
             };
             if !matches {
@@ -80,26 +102,6 @@ impl Engine {
             }
         }
         Ok(Some(tags))
-    }
-}
-
-fn summary(image: Image, created: i64, tags: Vec<String>, containers: i64) -> models::ImageSummary {
-    models::ImageSummary {
-        id: image.id,
-        parent_id: String::new(),
-        repo_tags: tags,
-        repo_digests: image.digests,
-        created,
-        size: image.size as i64,
-        shared_size: -1,
-        labels: image
-            .config
-            .config()
-            .as_ref()
-            .and_then(|c| c.labels().clone())
-            .unwrap_or_default(),
-        containers,
-        ..Default::default()
     }
 }
 

@@ -126,10 +126,12 @@ impl Engine {
             .collect();
         let size: u64 = sizes?.iter().sum();
         let created = config.created().as_deref().map_or(0, human::seconds_at);
+        let labels = config.config().as_ref().and_then(|c| c.labels().clone());
+        let labels = serde_json::to_string(&labels.unwrap_or_default()).step("write down the labels")?;
         self.state.transact_durably(|db| {
             db.execute(
-                "INSERT OR IGNORE INTO image (id, created, size) VALUES (?1, ?2, ?3)",
-                params![id, created, size as i64],
+                "INSERT OR IGNORE INTO image (id, created, size, labels) VALUES (?1, ?2, ?3, ?4)",
+                params![id, created, size as i64, labels],
             )
             .map_err(database)?;
             for (position, layer) in new.layers.iter().enumerate() {

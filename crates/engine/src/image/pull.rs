@@ -29,6 +29,7 @@ impl Engine {
             .unwrap_or_default();
         let platform = platform.cloned().unwrap_or_else(Platform::host);
         let (top, bytes, manifest) = resolve(registry, &reference, &platform)?;
+        registry.check_trust(&reference, &top)?;
         progress(Progress::Message(format!(
             "{label}: Pulling from {}",
             shown_repository(&reference)

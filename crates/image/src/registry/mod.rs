@@ -9,6 +9,7 @@ mod http;
 mod login;
 mod part;
 mod tls;
+mod trust;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::{DOCUMENT_LIMIT, Digest, Reference, digest_of};
 use http::{Answer, Http};
 pub use login::{Hit, forget, keep};
 pub use part::Part;
+pub use trust::{Policy, Rule};
 
 /// What the caller read from the user's settings; this crate reads no environment.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +39,8 @@ pub struct Options {
     pub mirrors: Vec<(String, String)>,
     /// Docker's `certs.d`: certificates by registry.
     pub certificates: Option<PathBuf>,
+    /// Whose images are taken.
+    pub policy: Policy,
     /// How long a registry may be silent; a minute unless given.
     pub patience: Option<std::time::Duration>,
 }
@@ -61,6 +65,7 @@ impl std::fmt::Debug for Credentials {
 /// Talks to any number of registries.
 pub struct Client {
     http: Http,
+    policy: Policy,
 }
 
 /// A manifest as fetched: verified against the digest when the reference has one.
@@ -78,6 +83,7 @@ impl Client {
     /// A client with these settings.
     pub fn new(options: Options) -> Result<Self> {
         Ok(Client {
+            policy: options.policy.clone(),
             http: Http::new(options)?,
         })
     }
@@ -368,5 +374,55 @@ fn media_type(bytes: &[u8], header: &str, reference: &Reference) -> Result<Media
         false => Err(Error::invalid(format!(
             "the manifest of {name} is not what its type {kind} says"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ImageIndex, ImageManifest, Platform};
+
+    #[test]
+    fn mutated_manifests_are_refused_or_read_and_never_a_panic() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{digest}","size":2}},
+            "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{digest}","size":1,"annotations":{{"k":"v"}}}}]}}"#
+        );
+        let index = format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{kind}","digest":"{digest}","size":1,"platform":{{"os":"linux","architecture":"arm","variant":"v7"}}}}]}}"#
+        );
+        let reference = Reference::parse("x").unwrap();
+        let mut seed = 7u64;
+        let mut chance = |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % below
+        };
+        for round in 0..4000 {
+            let mut bytes = if round % 2 == 0 {
+                manifest.clone()
+            } else {
+                index.clone()
+            }
+            .into_bytes();
+            for _ in 0..1 + chance(4) {
+                let (at, what) = (chance(bytes.len()), chance(256) as u8);
+                match chance(3) {
+                    0 => bytes[at] = what,
+                    1 => _ = bytes.remove(at),
+                    _ => bytes.insert(at, b"{}[]\",:0-9e"[chance(11)]),
+                }
+            }
+            let _ = media_type(&bytes, kind, &reference);
+            let _ = serde_json::from_slice::<ImageManifest>(&bytes);
+            if let Ok(index) = serde_json::from_slice::<ImageIndex>(&bytes) {
+                let _ = Platform::host().select(&index, "x");
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            if let Ok(reference) = Reference::parse(&text[..text.len().min(90)]) {
+                assert_eq!(Reference::parse(&reference.canonical()).unwrap(), reference);
+            }
+        }
     }
 }
