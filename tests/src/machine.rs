@@ -141,7 +141,10 @@ fn boot(machine: &Machine<'_>, script: &str) -> Ran {
             "-M", "q35", "-accel", "tcg", "-cpu", processor, "-m", "1024", "-smp", "1",
         ])
         .args(["-display", "none", "-nic", "none", "-no-reboot", "-monitor", "none"])
-        .args(["-append", &format!("console=ttyS0 quiet panic=-1 rdinit=/init {words}")])
+        .args([
+            "-append",
+            &format!("console=ttyS0 quiet panic=-1 no_timer_check rdinit=/init {words}"),
+        ])
         .arg("-kernel")
         .arg(kernel.join("vmlinuz"))
         .arg("-initrd")

@@ -86,3 +86,10 @@ pub fn dumb_init() -> Vec<u8> {
     let path = crate::fixtures().join("old/dumb-init");
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}: scripts/old-programs", path.display()))
 }
+
+/// A static program that refuses kernels older than 99.1.
+pub fn refuses(work: &Path) -> Vec<u8> {
+    let out = work.join("refuses");
+    compile("refuses.c", &["-static", "-no-pie"], &out);
+    std::fs::read(out).expect("a program that was just made")
+}

@@ -161,3 +161,103 @@ fn calls_that_a_brought_profile_does_not_know_are_not_there() {
         .ok();
     assert_eq!(out, "clone3 38\nstatx 38\nrseq 38\nmount 1\nptrace 1");
 }
+
+/// Files that came later and children of children: what no changed copy reaches.
+#[test]
+fn a_supervisor_answers_what_copies_cannot_reach() {
+    let berth = Berth::empty();
+    let program = old::programs(berth.dir.path()).remove(0).1;
+    let machine = Machine {
+        words: "vsyscall=none",
+        files: vec![("old-static".into(), program)],
+        ..Machine::new("trixie")
+    };
+    let script = r#"
+berth import -c 'CMD ["sh"]' /busybox.tar busybox:test > /dev/null
+run() { berth run --rm --network none -v /files:/later:ro "$@" < /dev/null; }
+run busybox:test sh -c '/later/old-static; echo "alone: $?"'
+run --compat=supervise busybox:test sh -c '/later/old-static; echo "watched: $?"; (cp /later/old-static /tmp/x; sh -c "/tmp/x; /tmp/x" & wait)'
+run --compat=supervise -u 1000 busybox:test sh -c 'for i in $(seq 30); do /later/old-static & done; wait' | sort | uniq -c
+run --compat=supervise --init busybox:test /later/old-static; echo "first: $?"
+run --compat=supervise busybox:test sh -c 'sh -c "kill -STOP \$\$; echo went on" & sleep 1; kill -CONT $!; wait $!; sh -c "trap \"echo caught\" USR1; kill -USR1 \$\$; kill -SEGV \$\$"; exit $?'; echo "own fault: $?"
+id=$(berth run -d --network none --compat=supervise -v /files:/later:ro busybox:test sleep 100)
+berth exec $id /later/old-static; echo "added: $?"
+berth rm -f $id > /dev/null
+sleep 1
+ps | grep '[b]erth' | sed 's/^/left: /'
+"#;
+    let out = machine.run(script).ok();
+    let said = |words: &str| assert!(out.contains(words), "{words:?} is not there:\n{out}");
+    said("alone: 139");
+    said("the time is right\nwatched: 0\nthe time is right\nthe time is right");
+    said("30 the time is right");
+    said("the time is right\nfirst: 0");
+    said("went on\ncaught\n");
+    said("own fault: 139");
+    said("the time is right\nadded: 0");
+    assert!(!out.contains("left: "), "{out}");
+}
+
+/// As if on an older kernel: what came later is not there, in every way into the container.
+#[test]
+fn as_an_older_kernel_newer_calls_are_not_there() {
+    let berth = Berth::new();
+    let program = berth.path("errno");
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/errno.c");
+    let made = std::process::Command::new("gcc")
+        .args(["-static", "-O1", "-o", &program])
+        .arg(source)
+        .status();
+    assert!(made.unwrap().success());
+    let mount = format!("{program}:/errno:ro");
+    let errno = |flags: &[&str]| berth.busybox(&[flags, &["-v", &mount]].concat(), &["/errno"]).ok();
+    // 14 is EFAULT: the call is there and looks at its arguments.
+    assert_eq!(
+        errno(&["--privileged"]),
+        "clone3 22\nstatx 14\nrseq 22\nmount 14\nptrace 0"
+    );
+    let as_old = errno(&["--privileged", "--as-kernel", "4.10"]);
+    assert_eq!(as_old, "clone3 38\nstatx 38\nrseq 38\nmount 14\nptrace 0");
+    assert!(errno(&["--as-kernel", "4.14"]).contains("statx 14\nrseq 38"));
+    assert_eq!(berth.sh(&["--as-kernel", "5.10"], "uname -r"), "5.10.0");
+    assert_eq!(
+        berth.sh(
+            &["--as-kernel", "5.10", "--kernel-release", "5.10.0-28-amd64"],
+            "uname -r"
+        ),
+        "5.10.0-28-amd64"
+    );
+    berth
+        .busybox(&["--as-kernel", "99.1"], &["true"])
+        .fails(125, "nothing can run on it as if on 99.1");
+}
+
+/// Static programs that would refuse this kernel see one that they take; what is asked for by hand counts more.
+#[test]
+fn a_program_that_refuses_this_kernel_is_told_of_another() {
+    let berth = Berth::empty();
+    let mut tar = Tar::default();
+    tar.directory("bin", 0o755);
+    tar.file("bin/refuses", 0o755, &old::refuses(berth.dir.path()));
+    let path = berth.path("refuses.tar");
+    std::fs::write(&path, tar.finish()).unwrap();
+    berth
+        .run(&["import", "-c", "CMD [\"/bin/refuses\"]", &path, "refuses:1"])
+        .ok();
+    let run = |flags: &[&str]| berth.run(&[&["run", "--network", "none"], flags, &["refuses:1"]].concat());
+    run(&["--rm", "--compat=off"]).fails(134, "FATAL: kernel too old");
+    run(&["--rm", "--kernel-release", "3.10"]).fails(134, "FATAL: kernel too old");
+    let ran = run(&["--name", "mended"]);
+    assert!(
+        ran.err
+            .contains("uname tells release 99.1, below which /bin/refuses refuses to run"),
+        "{ran:?}"
+    );
+    assert_eq!(ran.ok(), "new enough");
+    assert!(
+        berth
+            .run(&["why", "mended"])
+            .ok()
+            .contains("remedy: uname tells release 99.1")
+    );
+}

@@ -190,7 +190,11 @@ fn host(given: &Given, network: String) -> Result<HostConfig> {
 /// What Docker's body has no field for.
 fn own_annotations(given: &Given) -> HashMap<String, String> {
     use engine::mend::annotation;
-    let flags = [("compat", annotation::COMPAT), ("kernel-release", annotation::RELEASE)];
+    let flags = [
+        ("compat", annotation::COMPAT),
+        ("kernel-release", annotation::RELEASE),
+        ("as-kernel", annotation::AS_KERNEL),
+    ];
     let value = |(flag, name): (&str, &str)| given.one(flag).map(|value| (name.to_owned(), value.to_owned()));
     flags.into_iter().filter_map(value).collect()
 }

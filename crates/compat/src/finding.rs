@@ -145,8 +145,8 @@ impl Remedy {
     /// Whether it happens without being asked for, and turns failure into success.
     pub fn automatic(&self) -> bool {
         match self {
-            Remedy::None | Remedy::Supervise => false,
-            Remedy::QemuUser { installed, .. } => *installed,
+            // An interpreter is the kernel's to call: binfmt_misc on the host has to know it.
+            Remedy::None | Remedy::Supervise | Remedy::QemuUser { .. } | Remedy::SystemdHierarchy => false,
             _ => true,
         }
     }
@@ -164,11 +164,11 @@ impl Remedy {
                 program,
                 installed: true,
                 ..
-            } => format!("runs in {program}"),
+            } => format!("nothing: {program} is installed, and binfmt_misc does not know it"),
             Remedy::QemuUser { program, package, .. } => {
                 format!("would run in {program}, which is not installed: apt-get install {package}")
             }
-            Remedy::SystemdHierarchy => "a private cgroup hierarchy name=systemd".into(),
+            Remedy::SystemdHierarchy => "nothing: it would take a cgroup hierarchy name=systemd".into(),
             Remedy::OpenFiles { limit } => format!("the open-files limit is {limit}"),
         }
     }

@@ -157,7 +157,7 @@ fn load(code: &[u8], start: usize, before: usize, offset: u64, address: u64) -> 
     let ip = address.wrapping_add(start as u64);
     let mut decoder = Decoder::with_ip(64, window, ip, DecoderOptions::NONE);
     let mov = decoder.decode();
-    let function = Function::at(mov.immediate(1)).filter(|_| mov.mnemonic() == Mnemonic::Mov)?;
+    let function = Function::at(mov.try_immediate(1).ok()?).filter(|_| mov.mnemonic() == Mnemonic::Mov)?;
     let mut site = Site {
         function,
         used: Use::Pointer,

@@ -13,12 +13,16 @@ use snapshot::{Digest, Edit, Original, Store};
 
 /// Where in Docker's body it is asked for.
 pub mod annotation {
-    /// How much is done: `auto`, `off`, `patch`.
+    /// How much is done: `auto`, `off`, `patch`, `supervise`.
     pub const COMPAT: &str = "berth.compat";
     /// The release that `uname` tells.
     pub const RELEASE: &str = "berth.kernel-release";
+    /// The kernel that it is to run as if on.
+    pub const AS_KERNEL: &str = "berth.as-kernel";
+    /// `true`: shared libraries of the image that ask for a newer kernel than this are copied without their note.
+    pub const LOWER_NOTES: &str = "berth.lower-notes";
     /// All of them.
-    pub const ALL: &[&str] = &[COMPAT, RELEASE];
+    pub const ALL: &[&str] = &[COMPAT, RELEASE, AS_KERNEL, LOWER_NOTES];
 }
 
 /// Bigger files are left alone.
@@ -36,6 +40,8 @@ pub enum Mode {
     Off,
     /// As on a kernel without a vsyscall page: system calls are faster than its emulation.
     Patch,
+    /// What `Auto` does; and calls of the vsyscall page that are left are answered by a supervisor (ptrace).
+    Supervise,
 }
 
 /// What a container asks for.
@@ -45,6 +51,10 @@ pub struct Asked {
     pub mode: Mode,
     /// The release that `uname` tells.
     pub release: Option<String>,
+    /// System calls that are newer are not there.
+    pub as_kernel: Option<Version>,
+    /// Shared libraries ask for no kernel.
+    pub lower_notes: bool,
 }
 
 /// Reads what was asked for.
@@ -54,17 +64,35 @@ pub fn asked(host: &HostConfig) -> Result<Asked> {
         None | Some("auto" | "") => Mode::Auto,
         Some("off") => Mode::Off,
         Some("patch") => Mode::Patch,
+        Some("supervise") if cfg!(target_arch = "x86_64") => Mode::Supervise,
         Some(other) => {
             return Err(Error::invalid(format!(
-                "invalid compat mode {other:?}: must be one of \"auto\", \"off\" or \"patch\""
+                "invalid compat mode {other:?}: must be one of \"auto\", \"off\", \"patch\" or \"supervise\""
             )));
         }
     };
     let release = given(annotation::RELEASE).filter(|r| !r.is_empty()).map(check_release);
+    let as_kernel = given(annotation::AS_KERNEL).filter(|r| !r.is_empty()).map(check_kernel);
+    let as_kernel = as_kernel.transpose()?;
+    let told = as_kernel.map(|Version(a, b, c)| format!("{a}.{b}.{c}"));
     Ok(Asked {
         mode,
-        release: release.transpose()?,
+        release: release.transpose()?.or(told),
+        as_kernel,
+        lower_notes: given(annotation::LOWER_NOTES) == Some("true"),
     })
+}
+
+/// An older kernel than this one: what it had not can be taken away, what this one has not cannot be given.
+fn check_kernel(text: &str) -> Result<Version> {
+    let version = Version::parse(text)
+        .ok_or_else(|| Error::invalid(format!("invalid kernel version {text:?}")).hint("such as 5.10"))?;
+    match release() {
+        Some(own) if version > own => Err(Error::invalid(format!(
+            "this kernel is Linux {own}: nothing can run on it as if on {version}"
+        ))),
+        _ => Ok(version),
+    }
 }
 
 /// What fits into the kernel's field, and begins with a number as all releases do.
@@ -80,17 +108,21 @@ fn check_release(release: &str) -> Result<String> {
 }
 
 impl Asked {
+    /// Whether its processes are watched: where there is something to answer.
+    pub fn supervised(&self) -> bool {
+        self.mode == Mode::Supervise && !vsyscall_page()
+    }
+
     /// What is to be changed in files, on this kernel.
     pub fn plan(&self) -> Plan {
         let native = cfg!(target_arch = "x86_64");
         let vsyscall = match self.mode {
             Mode::Off => false,
             Mode::Patch => native,
-            Mode::Auto => native && !vsyscall_page(),
+            Mode::Auto | Mode::Supervise => native && !vsyscall_page(),
         };
-        // Their notes are looked at only where files are looked at anyway: no library asks for a kernel as new as those
-        // that have all that containers need.
-        let notes = vsyscall.then(release).flatten();
+        let lower = self.lower_notes && self.mode != Mode::Off;
+        let notes = (vsyscall || lower).then(release).flatten();
         Plan { vsyscall, notes }
     }
 }
@@ -102,6 +134,25 @@ fn vsyscall_page() -> bool {
 
 fn release() -> Option<Version> {
     Version::parse(&rustix::system::uname().release().to_string_lossy())
+}
+
+/// What is done for a container, a line each.
+pub fn remedies(store: &Store, layers: &[Digest], asked: &Asked) -> Result<Vec<String>> {
+    let plan = asked.plan();
+    let mut lines = Vec::new();
+    for layer in layers.iter().filter(|_| !plan.is_empty()) {
+        lines.extend(store.amended(layer, &plan.name())?.unwrap_or_default().notes);
+    }
+    lines.extend(
+        asked
+            .release
+            .iter()
+            .map(|release| format!("uname tells release {release}")),
+    );
+    if asked.supervised() {
+        lines.push("calls of the vsyscall page are answered by a supervisor".into());
+    }
+    Ok(lines)
 }
 
 /// Makes sure that the changed copies are there, and lays them over from now on. What the user should know.
@@ -172,7 +223,7 @@ fn tell(notes: &[String]) -> Vec<String> {
     };
     let mended = line(
         "mended ",
-        "mended for this kernel (copies without calls into its vsyscall page; --compat=off shows the image's own): ",
+        "mended for this kernel (changed copies are used; --compat=off shows the image's own): ",
         "",
     );
     let left = line(

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use compat::{Case, Cause, Depth, Finding, Host, Scan, Status, Subject, Verdict, scan};
+use bollard_stubs::models::ContainerCreateBody;
+use compat::{Case, Cause, Depth, Finding, Host, Remedy, Scan, Status, Subject, Verdict, scan};
 use errdefs::{ErrnoStep, Error, Result, Step};
 use rusqlite::params;
 use rustix::fs::{Mode, OFlags};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use snapshot::{Digest, Writable};
 
 use crate::image::Image;
+use crate::mend::{self, annotation};
 use crate::state::database;
 use crate::{Engine, Roots};
 
@@ -28,6 +30,12 @@ pub struct Foretold {
     command: Vec<String>,
     /// Of any command: the whole image is for another machine.
     any: Vec<String>,
+    /// Static programs that refuse this kernel's release, and the one that each takes.
+    #[serde(default)]
+    releases: Vec<(String, String)>,
+    /// Libraries refuse this kernel.
+    #[serde(default)]
+    notes: bool,
 }
 
 impl Engine {
@@ -260,7 +268,49 @@ impl Foretold {
             kernel: kernel(),
             any: lines(&|f| whole(f)),
             command: lines(&|f| !whole(f)),
+            releases: verdict.findings.iter().filter_map(release).collect(),
+            notes: verdict.findings.iter().any(|f| f.remedy == Remedy::AbiNoteRemoved),
         }
+    }
+}
+
+/// A static program that is to see another release.
+fn release(finding: &Finding) -> Option<(String, String)> {
+    match &finding.remedy {
+        Remedy::KernelRelease { release } => Some((finding.file.clone(), release.clone())),
+        _ => None,
+    }
+}
+
+impl Engine {
+    /// What a container of this image needs on this kernel is asked for in its request, unless that says otherwise: a line
+    /// for each thing.
+    pub(crate) fn ask_for_needs(&self, image: &Image, body: &mut ContainerCreateBody) -> Result<Vec<String>> {
+        let Some(foretold) = self.foretold_of(image).filter(|f| f.notes || !f.releases.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let mut words = [&body.entrypoint, &body.cmd].into_iter().flatten().flatten();
+        let program = words.next().cloned().unwrap_or_default();
+        let host = body.host_config.get_or_insert_default();
+        let asked = mend::asked(host)?;
+        if asked.mode == mend::Mode::Off {
+            return Ok(Vec::new());
+        }
+        let annotations = host.annotations.get_or_insert_default();
+        let mut lines = Vec::new();
+        if foretold.notes {
+            annotations.insert(annotation::LOWER_NOTES.into(), "true".into());
+        }
+        let named = |path: &str| path == program || path.rsplit('/').next() == Some(program.as_str());
+        if let Some((path, release)) = foretold.releases.iter().find(|(path, _)| named(path))
+            && asked.release.is_none()
+        {
+            annotations.insert(annotation::RELEASE.into(), release.clone());
+            lines.push(format!(
+                "mended for this kernel: uname tells release {release}, below which {path} refuses to run (--compat=off tells the truth)"
+            ));
+        }
+        Ok(lines)
     }
 }
 

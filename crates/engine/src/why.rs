@@ -168,6 +168,8 @@ pub struct Explained {
     pub state: String,
     /// Why.
     pub cause: Option<Cause>,
+    /// What is done so that it runs on this kernel.
+    pub remedies: Vec<String>,
 }
 
 impl Exit {
@@ -194,29 +196,21 @@ impl Engine {
             });
             exit.why.clone().or(error)
         };
-        Ok(match self.settled(&row.id)? {
-            Status::Created | Status::Changing => Explained {
-                state: "has not been started".into(),
-                cause: None,
-            },
+        let record = self.read_record(&row.id)?;
+        let layers: Vec<Digest> = record.layers.iter().filter_map(|l| l.parse().ok()).collect();
+        let remedies = crate::mend::remedies(&self.layers, &layers, &crate::mend::asked(record.host())?)?;
+        let (state, cause) = match self.settled(&row.id)? {
+            Status::Created | Status::Changing => ("has not been started".into(), None),
             Status::Alive(live) | Status::Orphaned(live) => match live.last.filter(|_| live.pid == 0) {
-                Some(last) => Explained {
-                    state: format!("ended with {}, and will be started again", last.code),
-                    cause: ended(&last),
-                },
-                None => Explained {
-                    state: "runs".into(),
-                    cause: None,
-                },
+                Some(last) => (
+                    format!("ended with {}, and will be started again", last.code),
+                    ended(&last),
+                ),
+                None => ("runs".into(), None),
             },
-            Status::Exited(end) if end.started_at.is_empty() => Explained {
-                state: "could not be started".into(),
-                cause: ended(&end.exit),
-            },
-            Status::Exited(end) => Explained {
-                state: format!("ended with {}", end.exit.code),
-                cause: ended(&end.exit),
-            },
-        })
+            Status::Exited(end) if end.started_at.is_empty() => ("could not be started".into(), ended(&end.exit)),
+            Status::Exited(end) => (format!("ended with {}", end.exit.code), ended(&end.exit)),
+        };
+        Ok(Explained { state, cause, remedies })
     }
 }

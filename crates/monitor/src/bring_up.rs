@@ -15,6 +15,7 @@ use snapshot::{Digest, Store, Writable};
 
 use crate::network::attach;
 use crate::output::Streams;
+use crate::supervise;
 
 /// A container that waits for `created.start()`.
 pub struct BroughtUp {
@@ -31,7 +32,8 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
     let own = Writable::at(&roots.container(&record.id), !record.auto_remove());
     let digests = digests(record)?;
     // Told when the container was made; another kernel than then may be running.
-    engine::mend::mend(&mut layers, &digests, &engine::mend::asked(record.host())?.plan())?;
+    let asked = engine::mend::asked(record.host())?;
+    engine::mend::mend(&mut layers, &digests, &asked.plan())?;
     // Users are looked up in the container's files.
     let read = |path: &str| {
         let found = layers.read_file(&digests, Some(&own), path, spec::user::FILE_LIMIT)?;
@@ -62,6 +64,7 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
         no_pivot: false,
         no_new_keyring: false,
         state: None,
+        born: &mut |pid| supervise::begin_if(asked.supervised(), pid),
     })?;
     warnings.append(&mut created.warnings);
     let streams = match created.console.take() {

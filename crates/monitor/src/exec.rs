@@ -15,6 +15,7 @@ use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::client::{Client, Role};
 use crate::event_loop::Monitor;
+use crate::supervise;
 
 /// How long a process that was made before it was started can be looked at after its end.
 const KEPT: Duration = Duration::from_secs(300);
@@ -102,6 +103,7 @@ impl Monitor {
             (_, Ok([stdin, stdout, stderr])) => Stdio::Files { stdin, stdout, stderr },
             _ => return Err(Error::invalid("a process without a terminal needs three descriptors")),
         };
+        let supervised = engine::mend::asked(self.record.host())?.supervised();
         let joining = begin_exec(Exec {
             pid: run.created.pid,
             pidfd: run.created.pidfd.as_fd(),
@@ -112,6 +114,7 @@ impl Monitor {
             below: &[],
             outlives: false,
             preserved: 0,
+            born: &mut |pid| supervise::begin_if(supervised, pid),
         })?;
         Ok((joining, outputs))
     }

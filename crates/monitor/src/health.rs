@@ -19,6 +19,7 @@ use rustix::fs::OFlags;
 
 use crate::event_loop::{Monitor, Run};
 use crate::exec::{exit_code, readable};
+use crate::supervise;
 use crate::uname::Uname;
 
 /// Results that are kept.
@@ -270,6 +271,7 @@ impl Monitor {
         let (output, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).errno_step("make a pipe")?;
         rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK).errno_step("make the pipe non-blocking")?;
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+        let supervised = engine::mend::asked(self.record.host())?.supervised();
         let joining = begin_exec(Exec {
             pid: run.created.pid,
             pidfd: run.created.pidfd.as_fd(),
@@ -284,6 +286,7 @@ impl Monitor {
             below: &[],
             outlives: false,
             preserved: 0,
+            born: &mut |pid| supervise::begin_if(supervised, pid),
         })?;
         Ok((joining, output))
     }

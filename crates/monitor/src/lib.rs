@@ -27,6 +27,7 @@ mod network;
 mod output;
 mod requests;
 mod restart;
+mod supervise;
 mod teardown;
 mod uname;
 

@@ -29,6 +29,7 @@ pub fn create(request: Create<'_>) -> Result<Created> {
     let namespaces = Namespaces::of(request.spec)?;
     let mut rootfs = request.rootfs;
     let mut network = request.network;
+    let born = request.born;
     let membership = Membership::make(request.spec)?;
     let cgroup = membership.cgroup.clone();
     let parent = Parent {
@@ -51,7 +52,7 @@ pub fn create(request: Create<'_>) -> Result<Created> {
         state: request.state,
     };
     let result = birth.bear(&membership).and_then(|mut child| {
-        match child.bring_up(&parent, &membership, &mut rootfs, &mut network) {
+        match child.bring_up(&parent, &membership, &mut rootfs, &mut network, born) {
             Ok((console, warnings)) => Ok(Created {
                 pid: child.pid,
                 pidfd: child.pidfd,
@@ -231,6 +232,7 @@ impl Child {
         membership: &Membership,
         rootfs: &mut Rootfs<'_>,
         network: &mut Option<Attach<'_>>,
+        born: &mut dyn FnMut(i32) -> Result<()>,
     ) -> Result<(Option<OwnedFd>, Vec<String>)> {
         let spec = parent.spec;
         membership.join(self.pid, self.born_outside)?;
@@ -260,6 +262,7 @@ impl Child {
         }];
         descriptors.extend(mounts::prepare(spec, userns, &mut warnings)?);
         self.hooks(parent)?;
+        born(self.pid)?;
         told = told.and_then(|()| self.send_descriptors(&descriptors));
         // While init mounts.
         if let Some(attach) = network {

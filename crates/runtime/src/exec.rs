@@ -62,7 +62,8 @@ pub fn begin_exec(request: Exec<'_>) -> Result<Joining> {
             };
             back.and_then(|()| entrance.join(pid))
                 .and_then(|()| set_limits(pid, request.process.rlimits().as_deref().unwrap_or_default()))
-                .and_then(|()| set_oom_score(pid, request.process))?;
+                .and_then(|()| set_oom_score(pid, request.process))
+                .and_then(|()| (request.born)(pid))?;
             // If it cannot be told it has failed before, and says why.
             joining.untold = joining.socket.send(&ToInit::Execute, &[]).err();
             Ok(joining)

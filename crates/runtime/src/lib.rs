@@ -127,6 +127,8 @@ pub struct Create<'a> {
     pub no_new_keyring: bool,
     /// For hooks: what is known of the container but its process and status.
     pub state: Option<&'a oci::State>,
+    /// Gets the number of the first process while that is set up, before it executes anything.
+    pub born: &'a mut dyn FnMut(i32) -> Result<()>,
 }
 
 /// When a container's command begins, and whom it outlives.
@@ -222,6 +224,8 @@ pub struct Exec<'a> {
     pub outlives: bool,
     /// So many of the caller's descriptors, from 3 on, are the process's.
     pub preserved: u32,
+    /// Gets its number before it executes anything.
+    pub born: &'a mut dyn FnMut(i32) -> Result<()>,
 }
 
 /// What [`exec`] started.

@@ -11,6 +11,7 @@ pub mod net;
 pub mod path;
 pub mod probe;
 pub mod process;
+pub mod ptrace;
 pub mod schedule;
 pub mod seccomp;
 pub mod signal;

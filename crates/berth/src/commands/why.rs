@@ -27,6 +27,15 @@ pub fn why(given: &Given) -> Result<u8> {
 }
 
 fn text(name: &str, explained: &Explained) -> String {
+    let remedies: String = explained
+        .remedies
+        .iter()
+        .map(|line| format!("remedy: {line}\n"))
+        .collect();
+    told(name, explained) + &remedies
+}
+
+fn told(name: &str, explained: &Explained) -> String {
     let state = &explained.state;
     let Some(cause) = &explained.cause else {
         return match state.starts_with("ended with ") && !state.starts_with("ended with 0") {
@@ -52,6 +61,7 @@ fn document(name: &str, explained: &Explained) -> serde_json::Value {
         "State": explained.state,
         "Cause": cause.map(|c| &c.sentence),
         "Hint": cause.and_then(|c| c.hint.as_ref()),
+        "Remedies": explained.remedies,
         "Certain": cause.is_some_and(|c| c.certain),
     })
 }

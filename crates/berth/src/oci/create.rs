@@ -76,6 +76,7 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
             preserved,
             no_pivot: given.on("no-pivot"),
             no_new_keyring: given.on("no-new-keyring"),
+            born: &mut |_| Ok(()),
             state: Some(&state),
         })?;
         let saved = Saved::new(id, &bundle, created.pid, created.cgroup.clone(), spec);

@@ -47,6 +47,7 @@ pub fn exec(host: &Host, given: &Given) -> Result<u8> {
         below: &below,
         outlives: true,
         preserved: streams::preserved(given)?,
+        born: &mut |_| Ok(()),
     };
     let mut take = |pid, fd| listener::hand_over(&saved, pid, Status::Running, fd);
     let mut execed = runtime::exec(request, &mut take)?;

@@ -43,6 +43,13 @@ pub fn by_name(name: &str) -> Option<&'static Call> {
     table().get(name)
 }
 
+/// Those that came after a version.
+pub fn newer_than(version: Version) -> Vec<&'static str> {
+    let mut names: Vec<_> = table().values().filter(|c| c.since > version).map(|c| c.name).collect();
+    names.sort_unstable();
+    names
+}
+
 /// How many are known.
 pub fn count() -> usize {
     table().len()

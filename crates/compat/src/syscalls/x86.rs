@@ -359,7 +359,9 @@ impl<'a, 'm> Reader<'a, 'm> {
                 self.pushed = match instruction.op0_kind() {
                     OpKind::Register => register(0).map_or(Value::Unknown, |r| self.registers[number(r)]),
                     OpKind::Memory => self.loaded(instruction),
-                    _ => Value::Number(instruction.immediate(0) as u32),
+                    _ => instruction
+                        .try_immediate(0)
+                        .map_or(Value::Unknown, |n| Value::Number(n as u32)),
                 };
                 return;
             }
@@ -368,7 +370,9 @@ impl<'a, 'm> Reader<'a, 'm> {
                 if instruction.memory_base().full_register() == RSP && instruction.memory_displacement64() == 0 {
                     self.pushed = match register(1) {
                         Some(r) => self.registers[number(r)],
-                        None => Value::Number(instruction.immediate(1) as u32),
+                        None => instruction
+                            .try_immediate(1)
+                            .map_or(Value::Unknown, |n| Value::Number(n as u32)),
                     };
                 }
                 return;
@@ -441,9 +445,7 @@ impl<'a, 'm> Reader<'a, 'm> {
 }
 
 fn is_minus_one(instruction: &Instruction) -> bool {
-    instruction.op1_kind() != OpKind::Register
-        && instruction.op1_kind() != OpKind::Memory
-        && instruction.immediate(1) as u32 == u32::MAX
+    instruction.try_immediate(1).is_ok_and(|n| n as u32 == u32::MAX)
 }
 
 fn is_conditional_move(mnemonic: Mnemonic) -> bool {

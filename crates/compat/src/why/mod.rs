@@ -158,8 +158,8 @@ fn vsyscall_call(who: &str, line: &Line, files: &dyn Files) -> Cause {
             caller.unwrap_or_default()
         ),
         hint: Some(
-            "berth mends this in the image's files unless --compat=off is given; for files that came later boot the host with \
-             vsyscall=xonly"
+            "berth mends this in the image's files unless --compat=off is given; --compat=supervise also helps packed programs and \
+             files that came later"
                 .into(),
         ),
         certain: true,

@@ -69,7 +69,8 @@ impl Engine {
         merge::merge_health(&mut body, image.healthcheck.as_ref());
         check(&mut body)?;
         let wanted = wanted(&body)?;
-        let mut warnings = self.mend(&image, &body)?;
+        let mut warnings = self.ask_for_needs(&image, &mut body)?;
+        warnings.extend(self.mend(&image, &body)?);
         warnings.extend(self.foretold_for(&image, own_command));
         let endpoints = self.wanted_endpoints(&body)?;
         let made = Made {

@@ -1,6 +1,7 @@
 //! `--security-opt seccomp=...`: none, the default profile, or one in Docker's format (with `includes`, `excludes`).
 
 use bollard_stubs::models::HostConfig;
+use compat::facts::syscalls as calls;
 use errdefs::{Error, Result, Step};
 use runtime::oci::{Arch, Capability, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSyscall};
 use serde::Deserialize;
@@ -25,7 +26,8 @@ pub fn filter(host: &HostConfig, caps: &[Capability]) -> Result<Option<LinuxSecc
     }
 }
 
-/// The filter of a container that is to see another kernel: `uname` is passed on to its monitor, whatever else is allowed.
+/// The filter of a container that is to see another kernel: `uname` is passed on to its monitor, and what that kernel does
+/// not have is not there, whatever else is allowed.
 pub fn adapt(filter: Option<LinuxSeccomp>, asked: &Asked) -> Option<LinuxSeccomp> {
     if asked.release.is_none() {
         return filter;
@@ -36,14 +38,26 @@ pub fn adapt(filter: Option<LinuxSeccomp>, asked: &Asked) -> Option<LinuxSeccomp
         open.set_architectures(Some(SIBLINGS.to_vec()));
         open
     });
+    let newer = asked.as_kernel.map(calls::newer_than).unwrap_or_default();
+    let newer: HashSet<&str> = newer.into_iter().collect();
     let mut rules = filter.syscalls().clone().unwrap_or_default();
     for rule in &mut rules {
-        rule.set_names(rule.names().iter().filter(|n| *n != "uname").cloned().collect());
+        let others = rule
+            .names()
+            .iter()
+            .filter(|n| *n != "uname" && !newer.contains(n.as_str()));
+        rule.set_names(others.cloned().collect());
     }
-    let mut rule = LinuxSyscall::default();
-    rule.set_names(vec!["uname".into()]);
-    rule.set_action(LinuxSeccompAction::ScmpActNotify);
-    rules.push(rule);
+    let mut rule = |names: Vec<String>, action, errno| {
+        let mut rule = LinuxSyscall::default();
+        rule.set_names(names);
+        rule.set_action(action);
+        rule.set_errno_ret(errno);
+        rules.push(rule);
+    };
+    rule(vec!["uname".into()], LinuxSeccompAction::ScmpActNotify, None);
+    let newer = newer.into_iter().map(String::from).collect();
+    rule(newer, LinuxSeccompAction::ScmpActErrno, Some(ENOSYS));
     filter.set_syscalls(Some(rules));
     Some(filter)
 }

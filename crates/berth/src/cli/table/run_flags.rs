@@ -136,7 +136,11 @@ pub const RUN: &[Flag] = &[
 pub const OWN: &[Flag] = &[
     one(
         "compat",
-        "What is done for images that this kernel does not suit (auto, off, patch)",
+        "What is done for images that this kernel does not suit (auto, off, patch, supervise)",
     ),
     one("kernel-release", "The kernel release that uname tells inside (4.18)"),
+    one(
+        "as-kernel",
+        "Run as if on that kernel: without newer system calls (5.10)",
+    ),
 ];
