@@ -207,11 +207,9 @@ mod tests {
             );
         }
         let copied = std::fs::metadata(container.join("shifted-plain/upper/d/suid")).unwrap();
-        assert_eq!(
-            std::os::unix::fs::MetadataExt::blocks(&copied),
-            0,
-            "no content is copied"
-        );
+        // Attributes may need a block of their own.
+        let bytes = std::os::unix::fs::MetadataExt::blocks(&copied) * 512;
+        assert!(bytes <= 4096, "no content is copied: {bytes} bytes");
         assert!(std::fs::read_dir(container.join("upper")).unwrap().next().is_none());
     }
 }
