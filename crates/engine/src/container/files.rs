@@ -34,11 +34,44 @@ pub fn write(roots: &Roots, record: &Record) -> Result<()> {
 }
 
 /// What depends on the networks that a container is on: written when it starts, and when they change.
-pub fn write_for_networks(roots: &Roots, record: &Record, networks: &[Attachment]) -> Result<()> {
+/// `others`: the lines about the containers beside it.
+pub fn write_for_networks(roots: &Roots, record: &Record, networks: &[Attachment], others: &str) -> Result<()> {
     let dir = roots.container(&record.id);
     let put = |name: &str, text: String| std::fs::write(dir.join(name), text).step_with(|| format!("write {name}"));
-    put("hosts", hosts(record, networks))?;
+    put("hosts", format!("{}{BESIDE}\n{others}", hosts(record, networks)))?;
     put("resolv.conf", resolv_conf(record))
+}
+
+/// What follows in a file of hosts is about other containers, and changes when they come and go.
+const BESIDE: &str = "# containers of the same networks";
+
+/// A longer file of hosts is left alone.
+const HOSTS_LIMIT: u64 = 4 << 20;
+
+/// Writes the lines about other containers anew; what the container's own programs wrote above stays.
+pub fn rewrite_neighbours(roots: &Roots, id: &str, others: &str) -> Result<()> {
+    let path = roots.container(id).join("hosts");
+    let step = || format!("write {}", path.display());
+    // The container's own programs may write to it, too.
+    if std::fs::metadata(&path).is_ok_and(|m| m.len() > HOSTS_LIMIT) {
+        return Ok(());
+    }
+    let old = match std::fs::read_to_string(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.step_with(step)?,
+    };
+    // Without the mark it is not written yet: its own start does that.
+    let Some((own, _)) = old.split_once(BESIDE) else {
+        return Ok(());
+    };
+    let new = format!("{own}{BESIDE}\n{others}");
+    if new == old {
+        return Ok(());
+    }
+    // The file is mounted in the container: it stays the same one, and is never seen empty.
+    let file = std::fs::OpenOptions::new().write(true).open(&path).step_with(step)?;
+    std::os::unix::fs::FileExt::write_all_at(&file, new.as_bytes(), 0).step_with(step)?;
+    file.set_len(new.len() as u64).step_with(step)
 }
 
 /// Before Linux 5.12 no mount is idmapped: the files themselves belong to the container's root.

@@ -15,7 +15,6 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     let empty = HostConfig::default();
     let host = body.host_config.as_ref().unwrap_or(&empty);
     let asked = [
-        ("links", some(&host.links)),
         ("volumes from another container", some(&host.volumes_from)),
         ("device requests (GPUs)", some(&host.device_requests)),
         ("device cgroup rules", some(&host.device_cgroup_rules)),

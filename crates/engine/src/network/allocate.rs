@@ -46,7 +46,8 @@ impl Engine {
             })
         };
         let attachments = attempt().inspect_err(|_| _ = self.release_networks(&record.id))?;
-        crate::container::files::write_for_networks(&self.roots, record, &attachments)?;
+        crate::container::files::write_for_networks(&self.roots, record, &attachments, &self.host_lines(record)?)?;
+        self.refresh_names(&ids(&attachments))?;
         Ok(attachments)
     }
 
@@ -418,7 +419,8 @@ impl Engine {
                 }
             }
             Ok(())
-        })
+        })?;
+        self.refresh_names(&ids(attachments))
     }
 
     /// What containers of a network have that are not alive.
@@ -437,6 +439,11 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Of the networks.
+fn ids(attachments: &[Attachment]) -> Vec<String> {
+    attachments.iter().map(|a| a.network.id.clone()).collect()
 }
 
 fn taken(address: IpAddr, by: &str) -> Error {

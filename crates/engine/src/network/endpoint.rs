@@ -209,16 +209,20 @@ impl Engine {
             let message = format!("container {} is not connected to network {}", record.id, row.name);
             return Err(Error::new(Kind::Forbidden, message));
         }
-        if let Some(live) = self.alive(&record.id)? {
+        let live = self.alive(&record.id)?;
+        let running = live.is_some();
+        if let Some(live) = live {
             let request = Request::Disconnect {
                 network: row.id.clone(),
             };
             self.tell(&record.id, &request)?;
             let gone: Vec<_> = live.networks.into_iter().filter(|a| a.network.id == row.id).collect();
             self.release_endpoints(&gone)?;
-            self.rewrite_names(&record)?;
         }
         self.forget_endpoint(&record.id, &row.id)?;
+        if running {
+            self.rewrite_names(&record)?;
+        }
         self.tell_event(
             crate::event::Type::NETWORK,
             "disconnect",
@@ -232,7 +236,10 @@ impl Engine {
     fn rewrite_names(&self, record: &Record) -> Result<()> {
         let live = self.alive(&record.id)?;
         let attachments = live.map(|l| l.networks).unwrap_or_default();
-        crate::container::files::write_for_networks(&self.roots, record, &attachments)
+        let lines = self.host_lines(record)?;
+        crate::container::files::write_for_networks(&self.roots, record, &attachments, &lines)?;
+        let networks: Vec<_> = attachments.into_iter().map(|a| a.network.id).collect();
+        self.refresh_names(&networks)
     }
 }
 
