@@ -132,8 +132,6 @@ pub enum Remedy {
         /// The Debian package that has it.
         package: String,
     },
-    /// A private `name=systemd` hierarchy.
-    SystemdHierarchy,
     /// A lower limit of open files.
     OpenFiles {
         /// The limit.
@@ -145,8 +143,8 @@ impl Remedy {
     /// Whether it happens without being asked for, and turns failure into success.
     pub fn automatic(&self) -> bool {
         match self {
-            // An interpreter is the kernel's to call: binfmt_misc on the host has to know it.
-            Remedy::None | Remedy::Supervise | Remedy::QemuUser { .. } | Remedy::SystemdHierarchy => false,
+            // qemu-user is left to the host's binfmt_misc; where that knows it there is no finding.
+            Remedy::None | Remedy::Supervise | Remedy::QemuUser { .. } => false,
             _ => true,
         }
     }
@@ -164,11 +162,12 @@ impl Remedy {
                 program,
                 installed: true,
                 ..
-            } => format!("nothing: {program} is installed, and binfmt_misc does not know it"),
+            } => format!("nothing by itself: {program} is installed, but binfmt_misc does not know it"),
             Remedy::QemuUser { program, package, .. } => {
-                format!("would run in {program}, which is not installed: apt-get install {package}")
+                format!(
+                    "nothing by itself; it runs in {program}, once that is installed on the host: apt-get install {package}"
+                )
             }
-            Remedy::SystemdHierarchy => "nothing: it would take a cgroup hierarchy name=systemd".into(),
             Remedy::OpenFiles { limit } => format!("the open-files limit is {limit}"),
         }
     }

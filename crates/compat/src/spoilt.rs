@@ -61,3 +61,48 @@ fn every_beginning_of_a_file_is_read() {
     let whole = std::fs::read("/bin/true").unwrap();
     (0..2048).for_each(|end| all(&whole[..end]));
 }
+
+/// A program whose code is noise.
+fn noise(numbers: &mut Numbers, wide: bool, machine: u16) -> Vec<u8> {
+    let (header, size) = if wide { (64usize, 56usize) } else { (52, 32) };
+    let code: Vec<u8> = (0..2048).map(|_| numbers.below(256) as u8).collect();
+    let mut bytes = vec![0u8; header + size];
+    bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', if wide { 2 } else { 1 }, 1, 1]);
+    let at = (header + size) as u64;
+    let mut put =
+        |at: usize, width: usize, value: u64| bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+    for (place, value) in [(16, 2), (18, u64::from(machine))] {
+        put(place, 2, value);
+    }
+    put(20, 4, 1);
+    // Entry, then program headers right after the header: one, and the code after it.
+    let word = if wide { 8 } else { 4 };
+    put(24, word, 0x40_0000 + at);
+    put(24 + word, word, header as u64);
+    put(if wide { 54 } else { 42 }, 2, size as u64);
+    put(if wide { 56 } else { 44 }, 2, 1);
+    put(header, 4, 1);
+    let fields: [(usize, u64); 5] = match wide {
+        true => [(8, at), (16, 0x40_0000 + at), (32, 2048), (40, 2048), (48, 4096)],
+        false => [(4, at), (8, 0x40_0000 + at), (16, 2048), (20, 2048), (28, 4096)],
+    };
+    for (place, value) in fields {
+        put(header + place, word, value);
+    }
+    put(header + if wide { 4 } else { 24 }, 4, 5);
+    bytes.extend(code);
+    bytes
+}
+
+#[test]
+fn noise_is_decoded_to_an_end() {
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    for (wide, machine) in [(true, 62), (false, 3), (true, 183)] {
+        for _ in 0..4000 {
+            let bytes = noise(&mut numbers, wide, machine);
+            all(&bytes);
+            let graph = syscalls::graph_of(&bytes).expect("a file that is whole");
+            assert!(!graph.functions.is_empty());
+        }
+    }
+}

@@ -305,7 +305,11 @@ mod tests {
         );
         // cmp $...,%rax
         assert_eq!(sites(b"\x48\x3d\x00\x00\x60\xff\xff\xd0"), []);
-        // cut off everywhere
+        // cut off everywhere; a long load, too
+        let long = b"\x48\xb8\x00\x04\x60\xff\xff\xff\xff\xff\xff\xd0";
+        for end in 0..long.len() {
+            sites(&long[..end]);
+        }
         let whole = b"\x55\x48\xc7\xc0\x00\x04\x60\xff\xff\xd0\x5d\xc3";
         for end in 0..whole.len() {
             sites(&whole[..end]);

@@ -32,8 +32,9 @@ pub fn systemd(look: &Look<'_>, found: &mut Vec<Finding>) {
             asks: format!("it is systemd {number}, which knows cgroup v1 alone"),
             lacks: "this host has cgroup v2 alone".into(),
             symptom: symptom("Failed to mount cgroup at /sys/fs/cgroup/systemd; it hangs", None),
-            remedy: Remedy::SystemdHierarchy,
-            advice: "boot with systemd.unified_cgroup_hierarchy=0, or take an image with systemd 226 or newer".into(),
+            advice: "a hierarchy of its own, mounted on the host and given to it (mount -t cgroup -o none,name=systemd ...), \
+                     systemd.unified_cgroup_hierarchy=0 at boot, or an image with systemd 226 or newer"
+                .into(),
             ..finding(Cause::SystemdTooOld, sure, &look.file.path)
         });
     }

@@ -72,6 +72,8 @@ pub fn name(numbers: Numbers, number: u32) -> Option<&'static str> {
     match numbers {
         Numbers::X86_64 => syscalls::x86_64::Sysno::new(number).map(|s| s.name()),
         Numbers::X86 => syscalls::x86::Sysno::new(number).map(|s| s.name()),
+        // What the kernel's table, strace and man-pages call newfstatat.
+        Numbers::Aarch64 if number == 79 => Some("newfstatat"),
         Numbers::Aarch64 => syscalls::aarch64::Sysno::new(number).map(|s| s.name()),
     }
 }

@@ -16,6 +16,8 @@ const SHORT: usize = 32;
 const LABELS: usize = 4096;
 /// Numbers of the registers that arguments are in: rdi, rsi, rdx, rcx, r8, r9.
 const IN: [usize; 6] = [7, 6, 2, 1, 8, 9];
+/// In i386 some functions inside a library have theirs in eax, edx and ecx.
+const IN_NARROW: [usize; 3] = [0, 2, 1];
 const RAX: usize = 0;
 const RSP: Register = Register::RSP;
 
@@ -86,10 +88,9 @@ struct Reader<'a, 'm> {
 impl<'a, 'm> Reader<'a, 'm> {
     fn new(module: &'m Module<'a>, wide: bool, tracks: bool, start: u64, end: u64) -> Self {
         let mut registers = [Value::Unknown; 16];
-        if wide {
-            for (position, register) in IN.iter().enumerate() {
-                registers[*register] = Value::Argument(position as u8);
-            }
+        let places = if wide { &IN[..] } else { &IN_NARROW[..] };
+        for (position, register) in places.iter().enumerate() {
+            registers[*register] = Value::Argument(position as u8);
         }
         Reader {
             module,
@@ -206,6 +207,13 @@ impl<'a, 'm> Reader<'a, 'm> {
 
     fn call(&mut self, instruction: &Instruction) {
         let target = instruction.near_branch_target();
+        // `mov (%esp),%reg; ret`: how i386 code asks where it is.
+        if !self.wide
+            && let Some([0x8b, register, 0x24, 0xc3]) = self.module.elf.at(target).and_then(|code| code.get(..4))
+        {
+            self.registers[usize::from(register >> 3 & 7)] = Value::Unknown;
+            return;
+        }
         // `call next; pop`: how i386 code finds itself.
         if target != instruction.next_ip() {
             self.leads(Some(To::Address(target)));
@@ -231,15 +239,9 @@ impl<'a, 'm> Reader<'a, 'm> {
             return;
         }
         let mut arguments = [Value::Unknown; ARGUMENTS];
-        if self.wide {
-            for (argument, register) in arguments.iter_mut().zip(IN) {
-                *argument = self.registers[register];
-            }
-        } else {
-            // Some functions inside a library take their first arguments in registers: eax, edx, ecx.
-            for (argument, register) in arguments.iter_mut().zip([0, 2, 1]) {
-                *argument = self.registers[register];
-            }
+        let places = if self.wide { &IN[..] } else { &IN_NARROW[..] };
+        for (argument, register) in arguments.iter_mut().zip(places) {
+            *argument = self.registers[*register];
         }
         arguments[ARGUMENTS - 1] = self.pushed;
         if arguments.iter().any(|a| *a != Value::Unknown) {
@@ -336,7 +338,7 @@ impl<'a, 'm> Reader<'a, 'm> {
                     instruction.op_kind(index),
                     OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64
                 ) {
-                    let value = instruction.immediate(index);
+                    let value = number_in(instruction, index).unwrap_or_default();
                     let known = module.starts.binary_search(&value).is_ok();
                     self.leads(known.then_some(To::Address(value)));
                 }
@@ -359,9 +361,7 @@ impl<'a, 'm> Reader<'a, 'm> {
                 self.pushed = match instruction.op0_kind() {
                     OpKind::Register => register(0).map_or(Value::Unknown, |r| self.registers[number(r)]),
                     OpKind::Memory => self.loaded(instruction),
-                    _ => instruction
-                        .try_immediate(0)
-                        .map_or(Value::Unknown, |n| Value::Number(n as u32)),
+                    _ => immediate(instruction, 0),
                 };
                 return;
             }
@@ -370,9 +370,7 @@ impl<'a, 'm> Reader<'a, 'm> {
                 if instruction.memory_base().full_register() == RSP && instruction.memory_displacement64() == 0 {
                     self.pushed = match register(1) {
                         Some(r) => self.registers[number(r)],
-                        None => instruction
-                            .try_immediate(1)
-                            .map_or(Value::Unknown, |n| Value::Number(n as u32)),
+                        None => immediate(instruction, 1),
                     };
                 }
                 return;
@@ -399,9 +397,7 @@ impl<'a, 'm> Reader<'a, 'm> {
             M::Mov => match (instruction.op1_kind(), register(1)) {
                 (OpKind::Register, Some(r)) => self.registers[number(r)],
                 (OpKind::Memory, _) => self.loaded(instruction),
-                (OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64, _) => {
-                    Value::Number(instruction.immediate(1) as u32)
-                }
+                (OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64, _) => immediate(instruction, 1),
                 _ => Value::Unknown,
             },
             M::Movsxd => register(1).map_or(Value::Unknown, |r| self.registers[number(r)]),
@@ -409,7 +405,7 @@ impl<'a, 'm> Reader<'a, 'm> {
             M::Or if is_minus_one(instruction) => Value::Number(u32::MAX),
             M::Add => match (old, instruction.op1_kind()) {
                 (Value::Number(n), OpKind::Immediate8to32 | OpKind::Immediate8to64 | OpKind::Immediate32) => {
-                    Value::Number(n.wrapping_add(instruction.immediate(1) as u32))
+                    Value::Number(n.wrapping_add(number_in(instruction, 1).unwrap_or_default() as u32))
                 }
                 _ => Value::Unknown,
             },
@@ -444,8 +440,17 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 }
 
+/// The number that is an operand, if it is one. (The decoder's own way to ask panics where it is none.)
+fn number_in(instruction: &Instruction, operand: u32) -> Option<u64> {
+    instruction.try_immediate(operand).ok()
+}
+
+fn immediate(instruction: &Instruction, operand: u32) -> Value {
+    number_in(instruction, operand).map_or(Value::Unknown, |number| Value::Number(number as u32))
+}
+
 fn is_minus_one(instruction: &Instruction) -> bool {
-    instruction.try_immediate(1).is_ok_and(|n| n as u32 == u32::MAX)
+    number_in(instruction, 1).is_some_and(|number| number as u32 == u32::MAX)
 }
 
 fn is_conditional_move(mnemonic: Mnemonic) -> bool {
