@@ -41,7 +41,7 @@ fn bad_requests_are_named() {
         (
             &["--restart", "always"],
             125,
-            "can't create 'AutoRemove' container with restart policy",
+            "conflicting options: cannot specify both --restart and --rm",
         ),
         (&["-w", "rel"], 125, "needs to be an absolute path"),
         (
@@ -195,4 +195,49 @@ fn without_root_it_says_so() {
     let err = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert_eq!(ran.status.code(), Some(125), "{err}");
     assert!(err.contains("hint: Berth needs root"), "{err}");
+}
+
+/// What docker 28 says to the same words.
+#[test]
+fn words_and_codes_are_dockers() {
+    let berth = Berth::new();
+    let file = berth.path("variables");
+    std::fs::write(&file, "A B=1\n").unwrap();
+    let said = berth.busybox(&["--env-file", &file], &["true"]);
+    said.fails(
+        125,
+        &format!("invalid env file ({file}): variable 'A B' contains whitespaces"),
+    );
+    std::fs::write(&file, "=x\n").unwrap();
+    let said = berth.busybox(&["--env-file", &file], &["true"]);
+    said.fails(
+        125,
+        &format!("invalid env file ({file}): no variable name on line '=x'"),
+    );
+    berth
+        .busybox(&["--restart", "always"], &["true"])
+        .fails(125, "conflicting options: cannot specify both --restart and --rm");
+    assert_eq!(berth.busybox(&["-w", "/a/../b"], &["pwd"]).ok(), "/b");
+    berth
+        .run(&["ps", "-a", "--filter", "status=bogus"])
+        .fails(1, "invalid value for state (bogus): must be one of created, running");
+    berth
+        .run(&["kill", "nosuch"])
+        .fails(1, "cannot kill container: nosuch: No such container: nosuch");
+    berth
+        .run(&["volume", "create", "x"])
+        .fails(1, "volume name is too short");
+    let id = berth.start(&[], &["sleep", "60"]);
+    berth
+        .run(&["exec", "-u", "nosuch", &id, "id"])
+        .fails(1, "unable to find user nosuch");
+    berth
+        .run(&["exec", "-w", "/nosuch", &id, "pwd"])
+        .fails(127, "no such file or directory");
+    berth
+        .run(&["exec", "--nosuch", &id, "pwd"])
+        .fails(125, "unknown flag: --nosuch");
+    let help = berth.run(&["run", "--help"]).ok();
+    assert!(!help.contains('\u{1b}') && help.contains("Usage:"), "{help}");
+    assert!(berth.run(&["volume"]).ok().contains("create"));
 }

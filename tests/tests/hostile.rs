@@ -274,3 +274,16 @@ fn a_removed_volume_never_comes_back() {
         berth.run(&["volume", "rm", "again"]).ok();
     }
 }
+
+/// CVE-2022-36109: a user's own group is among its further ones, so that no program takes it away.
+#[test]
+fn the_own_group_stays_among_the_further_ones() {
+    let berth = Berth::new();
+    let groups = ["sh", "-c", "awk '/^Groups/{$1=\"\"; print $0}' /proc/self/status"];
+    let id = berth.start(&[], &["sleep", "60"]);
+    for (user, expected) in [("1000:1000", "1000"), ("www", "34 44"), ("0", "0"), ("www:44", "44")] {
+        assert_eq!(berth.busybox(&["-u", user], &groups).ok().trim(), expected, "{user}");
+        let added = berth.run(&[&["exec", "-u", user, &id], &groups[..]].concat());
+        assert_eq!(added.ok().trim(), expected, "{user}");
+    }
+}

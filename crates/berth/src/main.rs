@@ -67,6 +67,9 @@ fn dispatch(arguments: &[OsString]) -> Result<u8> {
             return command.call(&arguments[used..]);
         }
     }
+    if ["", "--help"].contains(&second) && group(first) {
+        return Ok(0);
+    }
     if let Some(name) = [two.as_str(), first].into_iter().find(|name| LATER.contains(name)) {
         let what = if ["container", "image", "volume", "system"].contains(&name) {
             two.trim()
@@ -81,6 +84,24 @@ fn dispatch(arguments: &[OsString]) -> Result<u8> {
         "unknown command"
     };
     Err(Error::invalid(format!("{what}: {first}")).hint("see 'berth --help'"))
+}
+
+/// Prints the commands of a group (`volume`); whether it is one.
+fn group(name: &str) -> bool {
+    let of = format!("{name} ");
+    let mut text = format!("Usage:  berth {name} COMMAND\n\nCommands:\n");
+    let mut any = false;
+    for command in commands() {
+        let names = std::iter::once(&command.name).chain(command.aliases);
+        if let Some(own) = names.into_iter().find_map(|n| n.strip_prefix(&of)) {
+            text.push_str(&format!("  {own:<12} {}\n", command.about));
+            any = true;
+        }
+    }
+    if any {
+        output::say(&(text + &format!("\nRun 'berth {name} COMMAND --help' for more on a command.\n")));
+    }
+    any
 }
 
 /// Prints the error; its exit code.
@@ -98,8 +119,8 @@ fn fail(error: &Error, arguments: &[OsString]) -> u8 {
             .is_some_and(|h| h.starts_with("see 'berth ") && h != "see 'berth --help'");
     match error.kind() {
         Kind::CommandNotFound | Kind::CommandNotExecutable | Kind::Usage => error.kind().exit_code(),
-        // A container that is not there or does not run: exec says 1, as Docker does.
-        Kind::NotFound | Kind::Conflict if command == "exec" => 1,
+        // A container that is not there or does not run, or without such a user: exec says 1, as Docker does.
+        Kind::NotFound | Kind::Conflict | Kind::Invalid if command == "exec" && !usage => 1,
         _ if starts.contains(&command) || usage => error.kind().exit_code(),
         _ => 1,
     }

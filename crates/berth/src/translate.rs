@@ -156,7 +156,7 @@ fn host(given: &Given, network: String) -> Result<HostConfig> {
         network_mode: Some(network),
         publish_all_ports: Some(given.on("publish-all")),
         links: list("link"),
-        restart_policy: given.one("restart").map(values::restart).transpose()?,
+        restart_policy: restart_unless_removed(given)?.map(values::restart).transpose()?,
         auto_remove: Some(given.on("rm")),
         annotations: Some(own_annotations(given)).filter(|a| !a.is_empty()),
         cap_add: some(add),
@@ -199,6 +199,16 @@ fn own_annotations(given: &Given) -> HashMap<String, String> {
     flags.into_iter().filter_map(value).collect()
 }
 
+/// `--restart`; what goes at its end is not started again.
+fn restart_unless_removed(given: &Given) -> Result<Option<&str>> {
+    match given.one("restart").filter(|policy| !policy.is_empty()) {
+        Some(policy) if given.on("rm") && policy != "no" => Err(Error::invalid(
+            "conflicting options: cannot specify both --restart and --rm",
+        )),
+        policy => Ok(policy),
+    }
+}
+
 /// `NAME=value`, or a bare `NAME` from our own environment; files first.
 pub fn variables(files: &[String], list: &[String]) -> Result<Vec<String>> {
     let mut variables = Vec::new();
@@ -210,10 +220,12 @@ pub fn variables(files: &[String], list: &[String]) -> Result<Vec<String>> {
                 continue;
             }
             let name = line.split('=').next().unwrap_or_default();
-            if name.contains(char::is_whitespace) || name.is_empty() {
-                return Err(Error::invalid(format!(
-                    "poorly formatted environment: variable '{name}' contains whitespaces"
-                )));
+            let bad = |why: String| Err(Error::invalid(format!("invalid env file ({file}): {why}")));
+            if name.is_empty() {
+                return bad(format!("no variable name on line '{line}'"));
+            }
+            if name.contains(char::is_whitespace) {
+                return bad(format!("variable '{name}' contains whitespaces"));
             }
             variables.extend(from_environment(line));
         }

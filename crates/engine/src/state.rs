@@ -240,7 +240,9 @@ impl State {
             .execute("UPDATE container SET name = ?2 WHERE id = ?1", [id, new]);
         renamed.map(drop).map_err(|error| match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::ConstraintViolation) => Error::conflict(format!(
-                "Error when allocating new name: Conflict. The container name \"/{new}\" is already in use"
+                "Error when allocating new name: Conflict. The container name \"/{new}\" is already in use by container \
+                 \"{}\". You have to remove (or rename) that container to be able to reuse that name.",
+                self.find_container(new).map(|row| row.id).unwrap_or_default()
             )),
             _ => database(error),
         })

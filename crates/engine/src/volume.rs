@@ -32,14 +32,13 @@ impl Engine {
             std::fs::create_dir_all(&path).step_with(|| format!("make the volume {name}"))
         };
         if let Some(volume) = self.find_volume(&name)? {
-            // A removal that was cut short may have taken its files.
+            // A removal that was cut short may have taken its files, or its maker did not come so far.
             return make().map(|()| volume);
         }
         let mut labels = request.labels.clone().unwrap_or_default();
         if request.name.as_deref().is_none_or(str::is_empty) {
             labels.insert(ANONYMOUS.into(), String::new());
         }
-        make()?;
         let volume = Volume {
             name: name.clone(),
             driver: "local".into(),
@@ -50,7 +49,8 @@ impl Engine {
             ..Default::default()
         };
         let body = serde_json::to_string(&volume).step("write down the volume")?;
-        // Another front door may have been faster: its volume is the one.
+        // Another front door may have been faster: its volume is the one. The row comes first: a directory without one
+        // would be found by nobody.
         let made = self
             .state
             .db
@@ -59,6 +59,9 @@ impl Engine {
                 [&name, &body],
             )
             .map_err(database)?;
+        make().inspect_err(|_| {
+            let _ = self.state.db.execute("DELETE FROM volume WHERE name = ?1", [&name]);
+        })?;
         if made > 0 {
             self.tell_event(event::Type::VOLUME, "create", &name, &[("driver", "local")]);
         }
@@ -160,6 +163,11 @@ impl Engine {
 
 /// Docker's rule for names of volumes, and its words for what is none.
 pub(crate) fn check_name(name: &str) -> Result<&str> {
+    if name.len() == 1 && name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(Error::invalid(format!(
+            "create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )));
+    }
     let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.len() > 1
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));

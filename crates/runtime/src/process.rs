@@ -123,7 +123,12 @@ impl Plan {
     /// (CVE-2024-21626).
     fn enter_cwd(&self) -> Result<()> {
         let shown = self.cwd.display();
-        rustix::process::chdir(&self.cwd).errno_step(format!("chdir to cwd ({shown:?}) set in config.json failed"))?;
+        rustix::process::chdir(&self.cwd)
+            .errno_step(format!("chdir to cwd ({shown:?}) set in config.json failed"))
+            .map_err(|e| match e.errno() {
+                Some(2) => e.kind_is(errdefs::Kind::CommandNotFound),
+                _ => e,
+            })?;
         let inside = std::env::current_dir().is_ok_and(|dir| dir.is_absolute());
         inside
             .then_some(())

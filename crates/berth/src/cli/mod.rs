@@ -35,6 +35,15 @@ pub enum Parsed {
     Given(Given),
 }
 
+/// The text of `--help`: with bold titles where somebody sees them.
+fn help(error: &clap::Error) -> String {
+    let text = error.render();
+    match std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    }
+}
+
 /// Who does a command; the exit code.
 pub type Run = fn(&Given) -> Result<u8>;
 
@@ -128,7 +137,7 @@ impl<R> Command<R> {
             .try_get_matches_from(arguments);
         let matches = match matches {
             Ok(matches) => matches,
-            Err(e) if e.kind() == ErrorKind::DisplayHelp => return Ok(Parsed::Help(e.render().ansi().to_string())),
+            Err(e) if e.kind() == ErrorKind::DisplayHelp => return Ok(Parsed::Help(help(&e))),
             Err(e) => return Err(self.explain(&e, arguments)),
         };
         let given = Given {

@@ -130,8 +130,12 @@ impl Engine {
 
     /// Sends a signal to its first process. SIGKILL also ends its restart policy, and is waited for.
     pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
-        let row = self.find(name)?;
-        let number = signal::parse(signal)?;
+        let cannot = |error: Error| {
+            let words = format!("cannot kill container: {name}: {error}");
+            Error::new(error.kind(), words)
+        };
+        let row = self.find(name).map_err(cannot)?;
+        let number = signal::parse(signal).map_err(cannot)?;
         if self.alive(&row.id)?.is_none_or(|live| live.pid == 0) {
             return Err(Error::conflict(format!(
                 "cannot kill container: {name}: container {} is not running",
@@ -160,10 +164,13 @@ impl Engine {
     pub fn pause(&self, name: &str, paused: bool) -> Result<()> {
         let row = self.find(name)?;
         match self.alive(&row.id)?.map(|l| l.status) {
-            Some(LiveStatus::Paused) if paused => Err(Error::conflict(format!("Container {name} is already paused"))),
-            Some(LiveStatus::Running) if !paused => Err(Error::conflict(format!("Container {name} is not paused"))),
+            Some(LiveStatus::Paused) if paused => {
+                Err(Error::conflict(format!("Container {} is already paused", row.id)))
+            }
+            Some(LiveStatus::Running) if !paused => Err(Error::conflict(format!("Container {} is not paused", row.id))),
             Some(_) => self.tell(&row.id, &Request::Pause { paused }),
-            None => Err(Error::conflict(format!("Container {name} is not running"))),
+            None if paused => Err(Error::conflict(format!("container {} is not running", row.id))),
+            None => Err(Error::conflict(format!("Container {} is not paused", row.id))),
         }
     }
 

@@ -58,6 +58,7 @@ impl Engine {
         if let Some((name, _)) = options.filters.iter().find(|(n, _)| !FILTERS.contains(&n.as_str())) {
             return Err(Error::invalid(format!("invalid filter '{name}'")));
         }
+        check_states(&options.filters)?;
         let rows = self.state.containers()?;
         self.reap_half_made(&rows)?;
         self.layers.sweep()?;
@@ -190,6 +191,27 @@ fn command(words: &[String]) -> String {
         false => word.clone(),
     };
     words.iter().enumerate().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+/// The states that can be asked for.
+fn check_states(filters: &[(String, String)]) -> Result<()> {
+    const STATES: &[&str] = &[
+        "created",
+        "running",
+        "paused",
+        "restarting",
+        "removing",
+        "exited",
+        "dead",
+    ];
+    let asked = filters.iter().filter(|(name, _)| name == "status");
+    match asked.into_iter().find(|(_, state)| !STATES.contains(&state.as_str())) {
+        Some((_, state)) => Err(Error::invalid(format!(
+            "invalid filter 'status={state}': invalid value for state ({state}): must be one of {}",
+            STATES.join(", ")
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Docker's word for a state.

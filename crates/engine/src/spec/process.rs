@@ -1,5 +1,7 @@
 //! The process of the document: command, environment, user, limits.
 
+use std::path::{Component, Path, PathBuf};
+
 use bollard_stubs::models::ResourcesUlimits;
 use errdefs::{Error, Result, Step};
 use runtime::oci::{Capability, LinuxCapabilities, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, User};
@@ -21,13 +23,9 @@ pub fn process(record: &Record, read: &ReadFile<'_>, caps: &[Capability]) -> Res
     let mut process = Process::default();
     process.set_terminal(Some(record.tty()));
     process.set_args(Some(record.args()));
-    process.set_cwd(
-        body.working_dir
-            .as_deref()
-            .filter(|d| !d.is_empty())
-            .unwrap_or("/")
-            .into(),
-    );
+    process.set_cwd(clean(
+        body.working_dir.as_deref().filter(|d| !d.is_empty()).unwrap_or("/"),
+    ));
     process.set_env(Some(environment(
         record,
         record.tty(),
@@ -68,7 +66,7 @@ pub fn exec_process(record: &Record, read: &ReadFile<'_>, options: &ExecOptions)
     if !cwd.starts_with('/') {
         return Err(Error::invalid(format!("cwd must be an absolute path: {cwd}")));
     }
-    process.set_cwd(cwd.into());
+    process.set_cwd(clean(cwd));
     process.set_env(Some(environment(record, options.tty, &env, &identity.home)));
     process.set_user(user(&identity));
     let host_config = bollard_stubs::models::HostConfig {
@@ -80,6 +78,19 @@ pub fn exec_process(record: &Record, read: &ReadFile<'_>, options: &ExecOptions)
     process.set_no_new_privileges(Some(no_new_privileges(record)));
     process.set_oom_score_adj(host.oom_score_adj.map(|s| s as i32).filter(|s| *s != 0));
     Ok(process)
+}
+
+/// A directory without `.` and `..`, taken by their names as Docker does.
+fn clean(dir: &str) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in Path::new(dir).components() {
+        match part {
+            Component::ParentDir => _ = clean.pop(),
+            Component::CurDir => {}
+            part => clean.push(part),
+        }
+    }
+    clean
 }
 
 /// Whether setuid programs and file capabilities give nothing (prctl(2), `PR_SET_NO_NEW_PRIVS`).
@@ -122,7 +133,10 @@ fn user(identity: &Identity) -> User {
     let mut user = User::default();
     user.set_uid(identity.uid);
     user.set_gid(identity.gid);
-    user.set_additional_gids(Some(identity.groups.clone()).filter(|g| !g.is_empty()));
+    // With its own group among the further ones: what a file denies to that group stays denied when a set-group-id
+    // program made another one its own (CVE-2022-36109).
+    let others = identity.groups.iter().copied().filter(|g| *g != identity.gid);
+    user.set_additional_gids(Some(std::iter::once(identity.gid).chain(others).collect()));
     user
 }
 
@@ -220,6 +234,13 @@ mod tests {
             set(&mut env, entry);
         }
         assert_eq!(env, ["A=3", "C=4=5"]);
+    }
+
+    #[test]
+    fn directories_are_taken_by_their_names() {
+        for (dir, expected) in [("/a/../b/./c/", "/b/c"), ("/../../x", "/x"), ("/..", "/"), ("/", "/")] {
+            assert_eq!(clean(dir), Path::new(expected));
+        }
     }
 
     #[test]
