@@ -16,7 +16,12 @@ pub fn body<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<Op
 
 /// A body that has to be there.
 pub fn required<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T> {
-    body(headers, bytes)?.ok_or_else(|| Error::invalid("invalid JSON: got EOF while reading request body"))
+    body(headers, bytes)?.ok_or_else(missing)
+}
+
+/// There is no body, and there should be.
+pub fn missing() -> Error {
+    Error::invalid("invalid JSON: got EOF while reading request body")
 }
 
 /// What there is, before it is given a type.
@@ -76,6 +81,30 @@ fn without_nulls(value: &mut Value) {
     }
 }
 
+/// Names as Docker writes them, for clients that begin them with a small letter: Go's decoder takes both.
+pub fn capitals(value: &mut Value) {
+    let Some(fields) = value.as_object_mut() else { return };
+    let small: Vec<String> = fields
+        .keys()
+        .filter(|k| k.starts_with(|c: char| c.is_ascii_lowercase()))
+        .cloned()
+        .collect();
+    for name in small {
+        let capital = name[..1].to_ascii_uppercase() + &name[1..];
+        if let Some(value) = fields.remove(&name) {
+            fields.entry(capital).or_insert(value);
+        }
+    }
+}
+
+/// The body of `containers/create`: one reading of it for who decides and for who does.
+pub fn container(headers: &HeaderMap, bytes: &[u8]) -> Result<engine::models::ContainerCreateBody> {
+    let mut body = value(headers, bytes)?.ok_or_else(missing)?;
+    capitals(&mut body);
+    words_to_lists(&mut body, &["Cmd", "Entrypoint"]);
+    from_value(body)
+}
+
 /// A field under whatever case it was written in.
 fn field<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
     let fields = value.as_object_mut()?;
@@ -88,7 +117,7 @@ fn field<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
 }
 
 /// Fields that may be one word instead of a list (moby's `StrSlice`).
-pub fn words_to_lists(value: &mut Value, names: &[&str]) {
+fn words_to_lists(value: &mut Value, names: &[&str]) {
     for name in names {
         if let Some(field) = field(value, name)
             && let Value::String(word) = field
@@ -133,6 +162,13 @@ mod tests {
         );
         assert!(body::<Value>(&HeaderMap::new(), b"{}").is_err());
         assert!(body::<Value>(&HeaderMap::new(), b"").unwrap().is_none());
+    }
+
+    #[test]
+    fn small_letters_are_capitals() {
+        let mut value = serde_json::json!({"detachKeys": "x", "Cmd": [], "cmd": 1});
+        capitals(&mut value);
+        assert_eq!(value, serde_json::json!({"DetachKeys": "x", "Cmd": []}));
     }
 
     #[test]

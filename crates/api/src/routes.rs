@@ -4,7 +4,7 @@ use errdefs::Result;
 
 use crate::call::Call;
 use crate::handlers::{
-    absent, archive, attach, containers, events, exec, images, registries, stats, system, transfer, volumes,
+    absent, archive, attach, containers, events, exec, images, networks, registries, stats, system, transfer, volumes,
 };
 use crate::hijack::Boxed;
 use crate::reply::Reply;
@@ -185,6 +185,14 @@ pub const ROUTES: &[Route] = &[
     waits("POST", "/images/{*}/push", "images.push", |c| Box::pin(transfer::push(c))),
     engine("DELETE", "/images/{*}", "images.delete", images::delete),
 
+
+    engine("GET", "/networks", "networks.list", networks::list),
+    engine("POST", "/networks/create", "networks.create", networks::create),
+    engine("POST", "/networks/prune", "networks.prune", networks::prune),
+    engine("POST", "/networks/{}/connect", "networks.connect", networks::connect),
+    engine("POST", "/networks/{}/disconnect", "networks.disconnect", networks::disconnect),
+    engine("GET", "/networks/{}", "networks.inspect", networks::inspect),
+    engine("DELETE", "/networks/{}", "networks.delete", networks::delete),
 
     engine("GET", "/volumes", "volumes.list", volumes::list),
     engine("POST", "/volumes/create", "volumes.create", volumes::create),

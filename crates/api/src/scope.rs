@@ -12,6 +12,7 @@ use errdefs::{Error, Kind, Result, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
+use crate::decode;
 use crate::routes::{ROUTES, Route};
 
 /// What may be asked whatever the scope.
@@ -117,7 +118,7 @@ impl Scope {
             return refuse(format!("is read-only: {} is not allowed", route.name));
         }
         if route.name == "containers.create" {
-            harmless(&call.body).map_err(|e| e.kind_is(Kind::Forbidden))?;
+            harmless(decode::container(&call.headers, &call.body)?)?;
         }
         if ["containers.archive.put", "build", "swarm"].contains(&route.name) && !self.labels.is_empty() {
             return refuse(format!("has labels: {} is not allowed", route.name));
@@ -175,9 +176,7 @@ fn named(route: &Route, name: &str) -> bool {
 }
 
 /// Whoever can make any container is root. Through a scoped socket only such are made that leave the host alone.
-fn harmless(body: &[u8]) -> Result<()> {
-    let body: ContainerCreateBody =
-        serde_json::from_slice(body).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))?;
+fn harmless(body: ContainerCreateBody) -> Result<()> {
     let host = body.host_config.unwrap_or_default();
     let shares = |mode: &Option<String>| {
         mode.as_deref()
@@ -222,7 +221,10 @@ fn harmless(body: &[u8]) -> Result<()> {
         ),
     ];
     match asked.into_iter().find(|(_, asked)| *asked) {
-        Some((what, _)) => Err(Error::invalid(format!("through a scoped socket there are no {what}"))),
+        Some((what, _)) => Err(Error::new(
+            Kind::Forbidden,
+            format!("through a scoped socket there are no {what}"),
+        )),
         None => Ok(()),
     }
 }
@@ -251,6 +253,9 @@ mod tests {
 
     #[test]
     fn nothing_that_makes_root_passes() {
+        let mut headers = hyper::HeaderMap::new();
+        headers.insert("content-type", "application/json".parse().unwrap());
+        let read = |text: &str| decode::container(&headers, text.as_bytes()).unwrap();
         for bad in [
             r#"{"HostConfig":{"Privileged":true}}"#,
             r#"{"HostConfig":{"Binds":["/:/host"]}}"#,
@@ -264,10 +269,15 @@ mod tests {
             r#"{"HostConfig":{"SecurityOpt":["seccomp=unconfined"]}}"#,
             r#"{"HostConfig":{"CgroupnsMode":"host"}}"#,
             r#"{"HostConfig":{"MaskedPaths":[]}}"#,
-            "nonsense",
+            r#"{"hostConfig":{"Privileged":true}}"#,
         ] {
-            assert!(harmless(bad.as_bytes()).is_err(), "{bad}");
+            assert!(harmless(read(bad)).is_err(), "{bad}");
         }
-        assert!(harmless(br#"{"Image":"x","HostConfig":{"Memory":1000000,"Tmpfs":{"/t":""}}}"#).is_ok());
+        assert!(
+            harmless(read(
+                r#"{"Image":"x","HostConfig":{"Memory":1000000,"Tmpfs":{"/t":""}}}"#
+            ))
+            .is_ok()
+        );
     }
 }

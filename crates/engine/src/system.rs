@@ -65,7 +65,8 @@ impl Engine {
             mem_total: Some(memory()),
             name: text(uname.nodename()),
             server_version: Some(env!("CARGO_PKG_VERSION").into()),
-            default_runtime: Some("berth".into()),
+            // What Docker's clients expect it to be called; it is called as runc, too.
+            default_runtime: Some("runc".into()),
             security_options: Some(security),
             id: Some(self.identity()?),
             debug: Some(false),
@@ -87,9 +88,9 @@ impl Engine {
                 ..Default::default()
             }),
             runtimes: Some(HashMap::from([(
-                "berth".to_owned(),
+                "runc".to_owned(),
                 Runtime {
-                    path: Some("berth".into()),
+                    path: Some("berth oci".into()),
                     ..Default::default()
                 },
             )])),

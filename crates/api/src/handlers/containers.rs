@@ -35,10 +35,7 @@ pub fn list(engine: &Engine, call: &Call) -> Result<Reply> {
 
 /// `docker create`.
 pub fn create(engine: &Engine, call: &Call) -> Result<Reply> {
-    let mut body = decode::value(&call.headers, &call.body)?
-        .ok_or_else(|| Error::invalid("invalid JSON: got EOF while reading request body"))?;
-    decode::words_to_lists(&mut body, &["Cmd", "Entrypoint"]);
-    let body = decode::from_value(body)?;
+    let body = decode::container(&call.headers, &call.body)?;
     let platform = call.query.text("platform").map(Platform::parse).transpose()?;
     let made = engine.create(call.query.text("name"), &body, platform.as_ref())?;
     Ok(Reply::json(201, &made))

@@ -16,7 +16,9 @@ use crate::{decode, handlers};
 
 /// Makes one.
 pub fn create(engine: &Engine, call: &Call) -> Result<Reply> {
-    let config: ExecConfig = decode::required(&call.headers, &call.body)?;
+    let mut body = decode::value(&call.headers, &call.body)?.ok_or_else(decode::missing)?;
+    decode::capitals(&mut body);
+    let config: ExecConfig = decode::from_value(body)?;
     Keys::parse(config.detach_keys.as_deref().filter(|k| !k.is_empty()))?;
     let id = engine.exec_create(call.name(), &config)?;
     Ok(Reply::json(201, &json!({"Id": id})))

@@ -174,7 +174,7 @@ fn host_config(record: &Record) -> HostConfig {
     }
     log.config.get_or_insert_default();
     if host.runtime.as_deref().is_none_or(str::is_empty) {
-        host.runtime = Some("berth".into());
+        host.runtime = Some("runc".into());
     }
     host
 }

@@ -32,9 +32,11 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
         ),
         (
             "volume drivers",
-            host.volume_driver
-                .as_deref()
-                .is_some_and(|d| !d.is_empty() && d != "local"),
+            has_volumes(body)
+                && host
+                    .volume_driver
+                    .as_deref()
+                    .is_some_and(|d| !d.is_empty() && d != "local"),
         ),
         (
             "runtimes",
@@ -93,6 +95,12 @@ fn limits(host: &HostConfig) -> [(&'static str, bool); 5] {
 
 fn some<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|l| !l.is_empty())
+}
+
+/// Whether a volume may have to be made for it.
+fn has_volumes(body: &ContainerCreateBody) -> bool {
+    let host = body.host_config.as_ref();
+    some(&body.volumes) || host.is_some_and(|h| some(&h.binds) || some(&h.mounts))
 }
 
 fn throttled(host: &HostConfig) -> bool {

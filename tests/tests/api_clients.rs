@@ -1,0 +1,135 @@
+//! Strangers' clients on Docker's API: see `scripts/clients`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+use berth_tests::api::Api;
+use berth_tests::network::World;
+use berth_tests::{BUSYBOX, eventually, fixtures};
+
+fn clients() -> PathBuf {
+    let dir = fixtures().join("clients").canonicalize();
+    dir.expect("scripts/clients has been run")
+}
+
+/// docker-py's own integration suite: what fails there is written down, and why.
+#[test]
+fn docker_pys_suite_passes_but_for_what_is_known() {
+    let world = World::new();
+    let api = Api::with(world.berth(), &[]);
+    // Its image has more directories than ours.
+    let made = [
+        "run",
+        "--name",
+        "base",
+        "--network",
+        "none",
+        BUSYBOX,
+        "mkdir",
+        "-p",
+        "/var/run",
+        "/var/opt",
+        "/home",
+    ];
+    api.berth.run(&made).ok();
+    api.berth
+        .run(&["commit", "-c", "CMD [\"sh\"]", "base", "busybox:latest"])
+        .ok();
+    api.berth.run(&["rm", "base"]).ok();
+    for name in ["alpine:3.10", "alpine:latest", "busybox:1.35", "hello-world:latest"] {
+        api.berth.run(&["tag", "busybox:latest", name]).ok();
+    }
+    let suite = clients().join("docker-py");
+    let mut command = Command::new(clients().join("python/bin/python"));
+    command.args([
+        "-m",
+        "pytest",
+        "-q",
+        "-rfE",
+        "--timeout",
+        "60",
+        "-p",
+        "no:cacheprovider",
+        "tests/integration",
+    ]);
+    for absent in ["swarm", "service", "secret", "config", "plugin", "node", "build"] {
+        for kind in ["api", "models"] {
+            command.arg(format!("--ignore-glob=*/{kind}_{absent}*"));
+        }
+    }
+    command
+        .current_dir(suite)
+        .env("DOCKER_HOST", api.host())
+        .env("HOME", api.berth.dir.path());
+    command
+        .env("DOCKER_TEST_API_VERSION", "1.44")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env_remove("DOCKER_CONFIG");
+    let output = command.output().expect("run docker-py's suite");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let known: BTreeSet<&str> = include_str!("../clients/docker-py.txt")
+        .lines()
+        .filter_map(|line| line.split(" # ").next())
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    let name = |line: &str| {
+        line.split(' ')
+            .nth(1)
+            .and_then(|n| n.strip_prefix("tests/integration/"))
+            .map(String::from)
+    };
+    let failed = text
+        .lines()
+        .filter(|l| l.starts_with("FAILED ") || l.starts_with("ERROR "))
+        .filter_map(name);
+    let new: Vec<String> = failed.filter(|name| !known.contains(name.as_str())).collect();
+    assert!(new.is_empty() && text.contains(" passed"), "{new:#?}\n{text}");
+    let left = api.berth.run(&["ps", "-aq"]).out;
+    left.split_whitespace()
+        .for_each(|id| _ = api.berth.run(&["rm", "-f", "-v", id]));
+}
+
+/// compose 2.40: four services, one of which waits for another's health, with volumes, networks, secrets and settings.
+#[test]
+fn compose_runs_an_application() {
+    let world = World::new();
+    let api = Api::with(world.berth(), &[]);
+    let plugins = api.berth.path("docker/cli-plugins");
+    std::fs::create_dir_all(&plugins).unwrap();
+    std::fs::copy(clients().join("docker-compose"), format!("{plugins}/docker-compose")).unwrap();
+    let file = api.berth.path("compose.yaml");
+    std::fs::write(&file, include_str!("../clients/compose.yaml")).unwrap();
+    std::fs::write(api.berth.path("token"), "secret\n").unwrap();
+    std::fs::write(api.berth.path("app.conf"), "setting\n").unwrap();
+    let compose = |arguments: &[&str]| api.docker(&[&["compose", "-f", &file], arguments].concat());
+    compose(&["up", "-d"]).ok();
+    let services = || compose(&["ps", "--services"]).ok();
+    assert_eq!(
+        services().lines().collect::<BTreeSet<_>>(),
+        BTreeSet::from(["cache", "store", "web"])
+    );
+    assert!(compose(&["ps"]).ok().contains("(healthy)"));
+    let log = || compose(&["logs", "--no-log-prefix", "web"]).ok();
+    eventually("it found everything", || {
+        ["secret", "setting"].iter().all(|w| log().contains(w))
+    });
+    let asked = compose(&["exec", "-T", "store", "wget", "-qO-", "http://127.0.0.1/state"]);
+    assert_eq!(asked.ok(), "in stock");
+    compose(&["up", "-d", "--scale", "cache=2"]).ok();
+    assert_eq!(compose(&["ps", "-q", "cache"]).ok().lines().count(), 2);
+    compose(&["pause", "cache"]).ok();
+    compose(&["unpause", "cache"]).ok();
+    assert_eq!(compose(&["run", "--rm", "-T", "cache", "echo", "once"]).ok(), "once");
+    compose(&["--profile", "debug", "up", "-d", "debug"]).ok();
+    assert!(services().contains("debug"));
+    compose(&["--profile", "debug", "down", "-v", "-t", "0"]).ok();
+    for listed in [
+        &["ps", "-aq"][..],
+        &["volume", "ls", "-q"],
+        &["network", "ls", "-q", "--filter", "type=custom"],
+    ] {
+        assert_eq!(api.docker(listed).ok(), "", "{listed:?}");
+    }
+}
