@@ -8,6 +8,7 @@ use errdefs::{Error, Result, Step};
 use crate::cli::flag::Given;
 use crate::terminal;
 
+mod devices;
 pub mod network;
 pub mod values;
 mod volumes;
@@ -32,19 +33,20 @@ pub fn body(given: &Given, detached: bool) -> Result<Asked> {
     if given.one("stop-timeout").is_some() {
         given.number("stop-timeout")?;
     }
+    let attach = attach(given, detached)?;
     let body = ContainerCreateBody {
         hostname: text("hostname"),
         domainname: text("domainname"),
         user: text("user"),
-        attach_stdin: Some(interactive && !detached),
-        attach_stdout: Some(!detached),
-        attach_stderr: Some(!detached),
+        attach_stdin: Some(attach.stdin),
+        attach_stdout: Some(attach.stdout),
+        attach_stderr: Some(attach.stderr),
         exposed_ports: some(exposed),
         networking_config: networks.config,
         volumes: some(volumes::volumes(&given.many("volume"))?.1),
         tty: Some(given.on("tty")),
         open_stdin: Some(interactive),
-        stdin_once: Some(interactive && !detached),
+        stdin_once: Some(interactive && attach.stdin),
         env: some(variables(&given.many("env-file"), &given.many("env"))?),
         cmd: some(command),
         image: Some(given.words[0].clone()),
@@ -58,6 +60,43 @@ pub fn body(given: &Given, detached: bool) -> Result<Asked> {
         ..Default::default()
     };
     Ok(Asked { body })
+}
+
+/// Which streams are attached.
+pub struct Attach {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+}
+
+/// `-a` names them; without it all of them are, unless the container is left alone.
+pub fn attach(given: &Given, detached: bool) -> Result<Attach> {
+    let asked = given.many("attach");
+    if asked.is_empty() {
+        return Ok(Attach {
+            stdin: given.on("interactive") && !detached,
+            stdout: !detached,
+            stderr: !detached,
+        });
+    }
+    if detached {
+        return Err(Error::invalid("Conflicting options: -a and -d"));
+    }
+    let names: Vec<String> = asked.iter().map(|a| a.to_lowercase()).collect();
+    if let Some(bad) = names
+        .iter()
+        .find(|n| !["stdin", "stdout", "stderr"].contains(&n.as_str()))
+    {
+        return Err(Error::invalid(format!(
+            "invalid argument {bad:?} for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR"
+        )));
+    }
+    let has = |name: &str| names.iter().any(|n| n == name);
+    Ok(Attach {
+        stdin: has("stdin"),
+        stdout: has("stdout"),
+        stderr: has("stderr"),
+    })
 }
 
 /// The `--health-*` flags; nothing if none of them is given: then it is as the image says.
@@ -138,6 +177,25 @@ fn host(given: &Given, network: String) -> Result<HostConfig> {
         blkio_weight: given
             .number("blkio-weight")?
             .map(|w| w.clamp(0, u16::MAX.into()) as u16),
+        blkio_weight_device: some(each(given, "blkio-weight-device", devices::weight)?),
+        blkio_device_read_bps: some(devices::throttles(given, "device-read-bps", true)?),
+        blkio_device_write_bps: some(devices::throttles(given, "device-write-bps", true)?),
+        blkio_device_read_iops: some(devices::throttles(given, "device-read-iops", false)?),
+        blkio_device_write_iops: some(devices::throttles(given, "device-write-iops", false)?),
+        devices: some(each(given, "device", devices::device)?),
+        device_cgroup_rules: list("device-cgroup-rule"),
+        device_requests: given
+            .one("gpus")
+            .map(devices::gpus)
+            .transpose()?
+            .map(|request| vec![request]),
+        cpu_realtime_period: given.number("cpu-rt-period")?,
+        cpu_realtime_runtime: given.number("cpu-rt-runtime")?,
+        memory_swappiness: given.number("memory-swappiness")?,
+        oom_kill_disable: given.has("oom-kill-disable").then(|| given.on("oom-kill-disable")),
+        runtime: text("runtime"),
+        volumes_from: list("volumes-from"),
+        volume_driver: text("volume-driver"),
         pids_limit: given.number("pids-limit")?,
         ulimits: some(each(given, "ulimit", values::ulimit)?),
         cgroup_parent: text("cgroup-parent"),
@@ -158,7 +216,7 @@ fn host(given: &Given, network: String) -> Result<HostConfig> {
         links: list("link"),
         restart_policy: restart_unless_removed(given)?.map(values::restart).transpose()?,
         auto_remove: Some(given.on("rm")),
-        annotations: Some(own_annotations(given)).filter(|a| !a.is_empty()),
+        annotations: Some(annotations(given)?).filter(|a| !a.is_empty()),
         cap_add: some(add),
         cap_drop: some(drop),
         dns: some(values::servers(given.many("dns"))?),
@@ -188,6 +246,13 @@ fn host(given: &Given, network: String) -> Result<HostConfig> {
 }
 
 /// What Docker's body has no field for.
+/// The user's, and those that stand for flags of our own.
+fn annotations(given: &Given) -> Result<HashMap<String, String>> {
+    let mut all: HashMap<_, _> = each(given, "annotation", devices::annotation)?.into_iter().collect();
+    all.extend(own_annotations(given));
+    Ok(all)
+}
+
 fn own_annotations(given: &Given) -> HashMap<String, String> {
     use engine::mend::annotation;
     let flags = [
@@ -302,13 +367,6 @@ fn log_config(given: &Given) -> Result<Option<HostConfigLogConfig>> {
     let options = (!options.is_empty()).then_some(options);
     if options.is_some() && given.one("log-driver") == Some("none") {
         return Err(Error::invalid("invalid logging opts for driver none"));
-    }
-    if let Some(unknown) = options
-        .iter()
-        .flat_map(|o| o.keys())
-        .find(|k| !["max-size", "max-file"].contains(&k.as_str()))
-    {
-        return Err(Error::not_yet(format_args!("--log-opt {unknown}")));
     }
     let driver = given.one("log-driver").map(String::from);
     Ok((driver.is_some() || options.is_some()).then_some(HostConfigLogConfig {

@@ -1,5 +1,7 @@
 //! Named volumes: directories that outlive containers.
 
+use std::collections::HashMap;
+
 use bollard_stubs::models::{Volume, VolumeCreateRequest, VolumeScopeEnum};
 use errdefs::{Error, Result, Step};
 use rusqlite::OptionalExtension;
@@ -23,8 +25,13 @@ impl Engine {
             let message = format!("error looking up volume plugin {driver}: plugin {driver:?} not found");
             return Err(Error::not_found(message));
         }
-        if request.driver_opts.as_ref().is_some_and(|o| !o.is_empty()) {
-            return Err(Error::not_yet("options of the local volume driver"));
+        let options = request.driver_opts.clone().unwrap_or_default();
+        let bound = bound_directory(&options)?;
+        if let Some(device) = bound.filter(|d| !d.is_dir()) {
+            return Err(Error::invalid(format!(
+                "{} is no directory of this host",
+                device.display()
+            )));
         }
         let path = self.roots.volume(&name);
         let make = || {
@@ -42,6 +49,7 @@ impl Engine {
         let volume = Volume {
             name: name.clone(),
             driver: "local".into(),
+            options: options.clone(),
             mountpoint: path.to_string_lossy().into_owned(),
             created_at: Some(now()),
             labels,
@@ -158,6 +166,32 @@ impl Engine {
         drop(doomed);
         self.tell_event(event::Type::VOLUME, "destroy", name, &[("driver", "local")]);
         Ok(())
+    }
+}
+
+/// Options of the local driver: of what could be mounted, a directory of the host (`type=none`, `o=bind`, `device=DIR`).
+pub(crate) fn bound_directory(options: &HashMap<String, String>) -> Result<Option<std::path::PathBuf>> {
+    if options.is_empty() {
+        return Ok(None);
+    }
+    if let Some(name) = options
+        .keys()
+        .find(|name| !["type", "o", "device"].contains(&name.as_str()))
+    {
+        return Err(Error::invalid(format!("invalid option: {name:?}")));
+    }
+    let option = |name: &str| options.get(name).map(String::as_str).unwrap_or_default();
+    let words: Vec<&str> = option("o").split(',').collect();
+    if !["", "none"].contains(&option("type")) || !(words.contains(&"bind") || words.contains(&"rbind")) {
+        return Err(Error::not_yet(format_args!("volumes of type {:?}", option("type")))
+            .hint("a directory of the host works: --opt type=none --opt o=bind --opt device=DIR"));
+    }
+    match option("device") {
+        "" => Err(Error::invalid("missing required option: \"device\"")),
+        device if device.starts_with('/') => Ok(Some(device.into())),
+        device => Err(Error::invalid(format!(
+            "the volume's device {device:?} is no absolute path"
+        ))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Writing the container's log: Docker's `json-file` format, bounded by rotation.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -26,6 +27,8 @@ pub struct Log {
     size: u64,
     max_size: u64,
     max_files: u32,
+    /// Of each line.
+    attrs: BTreeMap<String, String>,
     /// The beginnings of lines whose ends have not come yet: standard output, standard error.
     partial: [Vec<u8>; 2],
 }
@@ -46,6 +49,7 @@ impl Log {
                 .and_then(|s| s.parse().ok())
                 .unwrap_or(MAX_FILES)
                 .max(1),
+            attrs: attributes(record, &option),
             partial: [Vec::new(), Vec::new()],
         }
     }
@@ -86,6 +90,7 @@ impl Log {
         let stream = ["stdout", "stderr"][index];
         let line = LogLine {
             log: String::from_utf8_lossy(line),
+            attrs: self.attrs.clone(),
             stream: stream.into(),
             time: time.into(),
         };
@@ -138,6 +143,43 @@ impl Log {
     }
 }
 
+/// `--log-opt labels=A,B`, `env=X`, `tag=...`: what a container's lines carry.
+fn attributes(record: &Record, option: &dyn Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
+    let mut attrs = BTreeMap::new();
+    let names = |list: Option<String>| -> Vec<String> {
+        list.unwrap_or_default()
+            .split(',')
+            .filter(|n| !n.is_empty())
+            .map(String::from)
+            .collect()
+    };
+    for name in names(option("labels")) {
+        if let Some(value) = record.body.labels.as_ref().and_then(|l| l.get(&name)) {
+            attrs.insert(name, value.clone());
+        }
+    }
+    for name in names(option("env")) {
+        let entries = record.body.env.iter().flatten();
+        let value = entries.filter_map(|e| e.split_once('=')).find(|(n, _)| *n == name);
+        if let Some((_, value)) = value {
+            attrs.insert(name, value.to_owned());
+        }
+    }
+    if let Some(tag) = option("tag").filter(|t| !t.is_empty()) {
+        let short = record.id.get(..12).unwrap_or(&record.id);
+        let image = record.body.image.as_deref().unwrap_or_default();
+        let tag = tag
+            .replace("{{.ID}}", short)
+            .replace("{{.FullID}}", &record.id)
+            .replace("{{.Name}}", &record.name)
+            .replace("{{.ImageName}}", image)
+            .replace("{{.ImageID}}", record.image.get(7..19).unwrap_or_default())
+            .replace("{{.DaemonName}}", "docker");
+        attrs.insert("tag".into(), tag);
+    }
+    attrs
+}
+
 /// `10m`, `1g`, `4096`.
 fn bytes(text: &str) -> Option<u64> {
     let text = text.to_ascii_lowercase();
@@ -168,6 +210,7 @@ mod tests {
             size: 0,
             max_size,
             max_files,
+            attrs: BTreeMap::new(),
             partial: Default::default(),
         }
     }

@@ -68,7 +68,7 @@ const COMMANDS: &[Command] = &[
         &[&[
             one("driver", "Specify volume driver name").short('d'),
             many("label", "Set metadata for a volume"),
-            many("opt", "Set driver specific options").short('o').later(),
+            many("opt", "Set driver specific options").short('o'),
         ]],
         volume::create
     ),
@@ -98,6 +98,18 @@ const COMMANDS: &[Command] = &[
         Words::AtLeast(1),
         &[&[one("format", "Format output using a custom template, or 'json'").short('f')]],
         volume::inspect
+    ),
+    command!(
+        "volume update",
+        &[],
+        "[OPTIONS] VOLUME",
+        "Update a volume (cluster volumes only)",
+        Words::Exactly(1),
+        &[&[one(
+            "availability",
+            "Cluster Volume availability (active, pause, drain)"
+        )]],
+        volume::update
     ),
     command!(
         "volume prune",

@@ -32,6 +32,7 @@ pub fn logs(given: &Given) -> Result<u8> {
         since: time("since")?,
         until: time("until")?,
     };
+    let details = given.on("details");
     let engine = settings::engine()?;
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
     engine.logs(&given.words[0], &options, &mut |entry| {
@@ -41,7 +42,10 @@ pub fn logs(given: &Given) -> Result<u8> {
         } else {
             String::new()
         };
+        let pairs: Vec<String> = entry.attributes.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let details = if details { pairs.join(",") + " " } else { String::new() };
         to.write_all(time.as_bytes())
+            .and_then(|()| to.write_all(details.as_bytes()))
             .and_then(|()| to.write_all(&entry.bytes))
             .and_then(|()| to.flush())
             .is_ok()

@@ -33,13 +33,15 @@ pub fn run(given: &Given) -> Result<u8> {
         output::say(&format!("{id}\n"));
         return Ok(0);
     };
+    let attach = translate::attach(given, detached)?;
+    let streams = (interactive && attach.stdin, attach.stdout, attach.stderr);
     let proxy = !given.has("sig-proxy") || given.on("sig-proxy");
     let signal = |number: i32| _ = engine.kill(&id, &number.to_string());
     let signal: Option<&dyn Fn(i32)> = if proxy { Some(&signal) } else { None };
     ended(
         &engine,
         &id,
-        terminal::attached(attached, interactive, given.one("detach-keys"), &signals, signal)?,
+        terminal::attached_to(attached, streams, given.one("detach-keys"), &signals, signal)?,
     )
 }
 

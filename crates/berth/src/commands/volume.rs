@@ -1,5 +1,7 @@
 //! `volume create`, `ls`, `rm`, `inspect`.
 
+use std::collections::HashMap;
+
 use engine::models::VolumeCreateRequest;
 use errdefs::{Result, Step};
 use serde_json::{Value, json};
@@ -20,11 +22,18 @@ pub fn create(given: &Given) -> Result<u8> {
         name: given.words.first().cloned(),
         driver: given.one("driver").map(String::from),
         labels: (!labels.is_empty()).then(|| labels.iter().map(pair).collect()),
+        driver_opts: Some(given.many("opt").iter().map(pair).collect()).filter(|o: &HashMap<_, _>| !o.is_empty()),
         ..Default::default()
     };
     let volume = settings::engine()?.create_volume(&request)?;
     say(&format!("{}\n", volume.name));
     Ok(0)
+}
+
+/// Only volumes of a cluster can be changed, and there is none: as with a dockerd of its own.
+pub fn update(given: &Given) -> Result<u8> {
+    settings::engine()?.volume(&given.words[0])?;
+    Err(errdefs::Error::invalid("can only update cluster volumes"))
 }
 
 /// Lists volumes.

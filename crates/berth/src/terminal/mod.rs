@@ -6,7 +6,7 @@ mod pump;
 use rustix::termios::{OptionalActions, Termios};
 
 pub use keys::Keys;
-pub use pump::{Ended, attached, execed, signals};
+pub use pump::{Ended, attached, attached_to, execed, signals};
 
 /// Rows and columns of the terminal that we write to; zeros without one.
 pub fn size() -> (u16, u16) {

@@ -168,8 +168,19 @@ fn wait_for<'a>(
 
 /// Between us and an attached container. `signal` gets what is to be passed on, if anything is.
 pub fn attached(
-    mut container: Attached,
+    container: Attached,
     stdin: bool,
+    keys: Option<&str>,
+    signals: &OwnedFd,
+    signal: Option<&dyn Fn(i32)>,
+) -> Result<Ended> {
+    attached_to(container, (stdin, true, true), keys, signals, signal)
+}
+
+/// The same, with some of its streams: input, output, error.
+pub fn attached_to(
+    mut container: Attached,
+    (stdin, stdout, stderr): (bool, bool, bool),
     keys: Option<&str>,
     signals: &OwnedFd,
     signal: Option<&dyn Fn(i32)>,
@@ -189,7 +200,7 @@ pub fn attached(
         let socket = [(Place::Other, container.socket.as_fd())];
         let spoke = wait_for(user.sources().chain(socket), None)?;
         if spoke.contains(&Place::Other)
-            && let Some(ended) = show_frame(&mut container, &mut frame)?
+            && let Some(ended) = show_frame(&mut container, &mut frame, stdout, stderr)?
         {
             return Ok(ended);
         }
@@ -218,8 +229,10 @@ pub fn attached(
 }
 
 /// Prints what the container wrote; how it ended, once it has.
-fn show_frame(container: &mut Attached, frame: &mut Vec<u8>) -> Result<Option<Ended>> {
+fn show_frame(container: &mut Attached, frame: &mut Vec<u8>, stdout: bool, stderr: bool) -> Result<Option<Ended>> {
     let to = match container.read_frame(frame)? {
+        Some(FrameKind::Stdout) if !stdout => return Ok(None),
+        Some(FrameKind::Stderr) if !stderr => return Ok(None),
         Some(FrameKind::Stdout) => rustix::stdio::stdout(),
         Some(FrameKind::Stderr) => rustix::stdio::stderr(),
         Some(FrameKind::Exit) => {

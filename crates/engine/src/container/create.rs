@@ -68,8 +68,10 @@ impl Engine {
         merge::merge(&mut body, &image.config);
         merge::merge_health(&mut body, image.healthcheck.as_ref());
         check(&mut body)?;
-        let wanted = wanted(&body)?;
-        let mut warnings = self.ask_for_needs(&image, &mut body)?;
+        let mut wanted = wanted(&body)?;
+        self.add_wanted_from(&body, &mut wanted)?;
+        let mut warnings = body.host_config.as_mut().map(spec::discard_limits).unwrap_or_default();
+        warnings.extend(self.ask_for_needs(&image, &mut body)?);
         warnings.extend(self.mend(&image, &body)?);
         warnings.extend(self.foretold_for(&image, own_command));
         let endpoints = self.wanted_endpoints(&body)?;
@@ -100,6 +102,37 @@ impl Engine {
             true => Ok(Vec::new()),
             false => crate::mend::mend(&mut snapshot::Store::open(&self.roots.layers())?, &image.layers, &plan),
         }
+    }
+
+    /// `--volumes-from NAME[:ro|rw]`: what another container has mounted, unless something else is mounted there.
+    fn add_wanted_from(&self, body: &ContainerCreateBody, list: &mut Vec<Wanted>) -> Result<()> {
+        let host = body.host_config.as_ref();
+        for text in host.and_then(|h| h.volumes_from.as_ref()).into_iter().flatten() {
+            let (name, mode) = text.split_once(':').unwrap_or((text, "rw"));
+            if !["rw", "ro", "z", "Z", ""].contains(&mode) {
+                return Err(Error::invalid(format!("invalid mode for volumes-from: {mode}")));
+            }
+            for point in self.record(name)?.mounts {
+                // The image's own volumes give way.
+                let own = |w: &Wanted| {
+                    matches!(
+                        &w.source,
+                        Source::Volume {
+                            name: None,
+                            fill: true,
+                            ..
+                        }
+                    )
+                };
+                let same = |w: &Wanted| point.destination.as_deref() == Some(w.destination.as_str());
+                list.retain(|w| !(same(w) && own(w)));
+                if !list.iter().any(same) {
+                    list.extend(super::mounts::from_point(&point, mode != "ro"));
+                }
+            }
+        }
+        list.sort_by_key(|w| Path::new(&w.destination).components().count());
+        Ok(())
     }
 
     /// The caller holds the lock.
@@ -217,7 +250,8 @@ impl Engine {
                 if name.is_none() {
                     made.push(volume.name.clone());
                 }
-                let dir = PathBuf::from(&volume.mountpoint);
+                let dir = crate::volume::bound_directory(&volume.options)?;
+                let dir = dir.unwrap_or_else(|| PathBuf::from(&volume.mountpoint));
                 let empty = std::fs::read_dir(&dir)
                     .step_with(|| format!("read {}", dir.display()))?
                     .next()
@@ -342,6 +376,11 @@ fn check(body: &mut ContainerCreateBody) -> Result<()> {
     check_restart(&host)?;
     check_health(body)?;
     spec::check_limits(&host)?;
+    spec::check_devices(&host)?;
+    for rule in host.device_cgroup_rules.iter().flatten() {
+        spec::check_device_rule(rule)?;
+    }
+    check_log(&host)?;
     spec::check_capabilities(&host)?;
     for ulimit in host.ulimits.iter().flatten() {
         spec::check_ulimit(ulimit)?;
@@ -390,6 +429,38 @@ fn check_restart(host: &bollard_stubs::models::HostConfig) -> Result<()> {
         return Err(Error::invalid(
             "can't create 'AutoRemove' container with restart policy",
         ));
+    }
+    Ok(())
+}
+
+/// Options that a log driver of ours has; others are refused by name.
+fn check_log(host: &bollard_stubs::models::HostConfig) -> Result<()> {
+    const KNOWN: &[&str] = &[
+        "max-size",
+        "max-file",
+        "labels",
+        "labels-regex",
+        "env",
+        "env-regex",
+        "tag",
+        "compress",
+    ];
+    let Some(log) = &host.log_config else { return Ok(()) };
+    let driver = log.typ.as_deref().filter(|t| !t.is_empty()).unwrap_or("json-file");
+    for name in log.config.iter().flatten().map(|(name, _)| name.as_str()) {
+        let known = match driver {
+            "local" => ["max-size", "max-file", "compress"].contains(&name),
+            "none" => false,
+            _ => KNOWN.contains(&name),
+        };
+        if ["labels-regex", "env-regex"].contains(&name) {
+            return Err(Error::not_yet(format_args!("--log-opt {name}")));
+        }
+        if !known {
+            return Err(Error::invalid(format!(
+                "unknown log opt '{name}' for {driver} log driver"
+            )));
+        }
     }
     Ok(())
 }

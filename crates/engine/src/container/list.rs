@@ -49,7 +49,21 @@ impl Found {
 }
 
 const FILTERS: &[&str] = &[
-    "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 
 impl Engine {
@@ -227,6 +241,19 @@ pub(crate) fn state(status: &Status) -> ContainerSummaryStateEnum {
     }
 }
 
+/// Whether one of the ports (`80/tcp`) is of a range (`80`, `80-90/udp`).
+fn ports<'a>(mut list: impl Iterator<Item = &'a String>, wanted: &str) -> bool {
+    let (range, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else {
+        return false;
+    };
+    list.any(|port| {
+        let (number, of) = port.split_once('/').unwrap_or((port, "tcp"));
+        of == protocol && number.parse::<u16>().is_ok_and(|n| (first..=last).contains(&n))
+    })
+}
+
 /// Docker's word for what a health check says.
 fn health(status: &Status) -> String {
     match status {
@@ -336,6 +363,14 @@ impl Filter {
             && all("label", &label)
             && any("exited", &|v| code.as_deref() == Some(v))
             && any("status", &|v| found.state().to_string() == v)
+            && any("expose", &|v| ports(record.body.exposed_ports.iter().flatten(), v))
+            && any("publish", &|v| {
+                let published = record.host().port_bindings.iter().flatten();
+                ports(published.map(|(port, _)| port), v)
+            })
+            // There is no swarm, and no Hyper-V.
+            && any("is-task", &|v| matches!(v, "false" | "0"))
+            && any("isolation", &|v| ["", "default"].contains(&v))
             && any("health", &|v| health(&found.status) == v)
             && any("network", &|v| found.networks.iter().any(|n| n == v))
             && any("volume", &volume)

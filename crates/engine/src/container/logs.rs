@@ -1,5 +1,6 @@
 //! `logs`: reading what a monitor wrote (Docker's `json-file` format: one JSON object a line; `.1` is older than none).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -44,6 +45,8 @@ pub struct LogEntry {
     pub time: String,
     /// With the line's end, if it has one.
     pub bytes: Vec<u8>,
+    /// What `--log-opt labels` and the like add to each line.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A line of the file.
@@ -52,6 +55,9 @@ pub struct LogLine<'a> {
     /// What was written; not UTF-8 is replaced, as Docker does.
     #[serde(borrow)]
     pub log: std::borrow::Cow<'a, str>,
+    /// What `--log-opt labels` and the like add to each line.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attrs: BTreeMap<String, String>,
     /// `stdout` or `stderr`.
     #[serde(borrow)]
     pub stream: std::borrow::Cow<'a, str>,
@@ -207,6 +213,7 @@ impl LogReader {
                     stream,
                     time: line.time.into_owned(),
                     bytes: line.log.into_owned().into(),
+                    attributes: line.attrs,
                 }));
             }
         }
@@ -300,6 +307,7 @@ mod tests {
             let line = |w: &&str| {
                 let line = LogLine {
                     log: format!("{w}\n").into(),
+                    attrs: BTreeMap::new(),
                     stream: "stdout".into(),
                     time: "t".into(),
                 };

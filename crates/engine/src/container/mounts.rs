@@ -85,6 +85,29 @@ pub fn wanted(body: &ContainerCreateBody) -> Result<Vec<Wanted>> {
     Ok(list)
 }
 
+/// What another container has mounted; its memory is its own.
+pub fn from_point(point: &MountPoint, writable: bool) -> Option<Wanted> {
+    let source = match (point.typ.as_deref(), &point.name) {
+        (Some("bind"), _) => Source::Bind {
+            path: point.source.clone()?.into(),
+            make: false,
+        },
+        (Some("volume"), Some(name)) => Source::Volume {
+            name: Some(name.clone()),
+            fill: false,
+            labels: None,
+        },
+        _ => return None,
+    };
+    Some(Wanted {
+        source,
+        destination: point.destination.clone()?,
+        writable: writable && point.rw != Some(false),
+        propagation: point.propagation.clone().unwrap_or_default(),
+        mode: point.mode.clone().unwrap_or_default(),
+    })
+}
+
 fn add(list: &mut Vec<Wanted>, wanted: Wanted) -> Result<()> {
     check_place(&wanted)?;
     if list.iter().any(|w| w.destination == wanted.destination) {

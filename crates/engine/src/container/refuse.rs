@@ -15,20 +15,9 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     let empty = HostConfig::default();
     let host = body.host_config.as_ref().unwrap_or(&empty);
     let asked = [
-        ("volumes from another container", some(&host.volumes_from)),
-        ("device requests (GPUs)", some(&host.device_requests)),
-        ("device cgroup rules", some(&host.device_cgroup_rules)),
-        ("devices", some(&host.devices)),
         (
             "storage options",
             host.storage_opt.as_ref().is_some_and(|s| !s.is_empty()),
-        ),
-        (
-            "annotations",
-            host.annotations
-                .iter()
-                .flatten()
-                .any(|(name, _)| !crate::mend::annotation::ALL.contains(&name.as_str())),
         ),
         (
             "volume drivers",
@@ -39,24 +28,29 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
                     .is_some_and(|d| !d.is_empty() && d != "local"),
         ),
         (
-            "runtimes",
-            host.runtime.as_deref().is_some_and(|r| !RUNTIMES.contains(&r)),
-        ),
-        (
             "isolation technologies",
             host.isolation
                 .is_some_and(|i| !["", "default"].contains(&i.to_string().as_str())),
-        ),
-        (
-            "cgroup namespaces of the host",
-            host.cgroupns_mode.is_some_and(|m| m.to_string() == "host"),
         ),
     ];
     if let Some((name, _)) = asked.into_iter().chain(limits(host)).find(|(_, asked)| *asked) {
         return Err(Error::not_yet(name));
     }
+    if let Some(other) = host.runtime.as_deref().filter(|r| !RUNTIMES.contains(r)) {
+        return Err(Error::invalid(format!("unknown or invalid runtime name: {other}")));
+    }
+    if let Some(request) = host.device_requests.iter().flatten().next() {
+        let sets = request.capabilities.clone().unwrap_or_default();
+        let sets: Vec<String> = sets.iter().map(|set| format!("[{}]", set.join(" "))).collect();
+        return Err(Error::invalid(format!(
+            "could not select device driver {:?} with capabilities: [{}]",
+            request.driver.as_deref().unwrap_or_default(),
+            sets.join(" ")
+        ))
+        .hint("Berth has no driver for GPUs yet; nodes can be given by --device /dev/dri and the like"));
+    }
     if let Some(log) = host.log_config.as_ref().and_then(|l| l.typ.as_deref())
-        && !["", "json-file", "none"].contains(&log)
+        && !["", "json-file", "local", "none"].contains(&log)
     {
         return Err(match DOCKERS_LOG_DRIVERS.contains(&log) {
             true => Error::not_yet(format_args!("the log driver {log:?}")),
@@ -77,20 +71,11 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
 }
 
 /// Limits that are asked for, and nobody would enforce.
-fn limits(host: &HostConfig) -> [(&'static str, bool); 5] {
-    [
-        ("block I/O limits of devices", throttled(host)),
-        (
-            "realtime scheduling",
-            host.cpu_realtime_period.unwrap_or(0) != 0 || host.cpu_realtime_runtime.unwrap_or(0) != 0,
-        ),
-        ("memory swappiness", host.memory_swappiness.is_some_and(|s| s >= 0)),
-        ("disabling the OOM killer", host.oom_kill_disable == Some(true)),
-        (
-            "host Windows limits",
-            host.cpu_count.unwrap_or(0) + host.cpu_percent.unwrap_or(0) != 0,
-        ),
-    ]
+fn limits(host: &HostConfig) -> [(&'static str, bool); 1] {
+    [(
+        "host Windows limits",
+        host.cpu_count.unwrap_or(0) + host.cpu_percent.unwrap_or(0) != 0,
+    )]
 }
 
 fn some<T>(list: &Option<Vec<T>>) -> bool {
@@ -101,18 +86,6 @@ fn some<T>(list: &Option<Vec<T>>) -> bool {
 fn has_volumes(body: &ContainerCreateBody) -> bool {
     let host = body.host_config.as_ref();
     some(&body.volumes) || host.is_some_and(|h| some(&h.binds) || some(&h.mounts))
-}
-
-fn throttled(host: &HostConfig) -> bool {
-    some(&host.blkio_weight_device)
-        || [
-            &host.blkio_device_read_bps,
-            &host.blkio_device_write_bps,
-            &host.blkio_device_read_iops,
-            &host.blkio_device_write_iops,
-        ]
-        .into_iter()
-        .any(some)
 }
 
 fn mode(what: &str, value: &Option<String>, known: &[&str]) -> Result<()> {

@@ -1,8 +1,11 @@
 //! Limits on memory, processors and processes: Docker's fields to the document's, and what makes no sense.
 
-use bollard_stubs::models::HostConfig;
-use errdefs::{Error, Result};
-use runtime::oci::{LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxPids, LinuxResources};
+use bollard_stubs::models::{HostConfig, ThrottleDevice};
+use errdefs::{Error, Result, Step};
+use runtime::oci::{
+    LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxPids, LinuxResources, LinuxThrottleDevice,
+    LinuxThrottleDeviceBuilder, LinuxWeightDeviceBuilder,
+};
 
 use super::privileged;
 
@@ -21,30 +24,32 @@ pub fn resources(host: &HostConfig) -> Result<LinuxResources> {
         pids.set_limit(limit);
         resources.set_pids(Some(pids));
     }
-    if let Some(weight) = host.blkio_weight.filter(|w| *w > 0) {
-        let mut block = LinuxBlockIo::default();
-        block.set_weight(Some(weight));
-        resources.set_block_io(Some(block));
-    }
+    resources.set_block_io(block_io(host)?);
     // Also in a user namespace of its own: nodes may come with an image, a volume, or a bind mount.
-    resources.set_devices(Some(device_rules(privileged(host))));
+    let mut rules = device_rules(privileged(host));
+    rules.extend(super::devices::rules(host)?);
+    resources.set_devices(Some(rules));
     Ok(resources)
 }
 
 fn memory(host: &HostConfig) -> Option<LinuxMemory> {
     let set = |n: Option<i64>| n.filter(|n| *n != 0);
     let (limit, reservation) = (set(host.memory), set(host.memory_reservation));
+    let swappiness = host.memory_swappiness.filter(|s| *s >= 0).map(|s| s as u64);
+    let no_killer = host.oom_kill_disable.filter(|d| *d);
     let swap = match (set(host.memory_swap), limit) {
         (None, Some(limit)) => Some(limit.saturating_mul(2)),
         (swap, _) => swap,
     };
-    if limit.is_none() && reservation.is_none() && swap.is_none() {
+    if limit.is_none() && reservation.is_none() && swap.is_none() && swappiness.is_none() && no_killer.is_none() {
         return None;
     }
     let mut memory = LinuxMemory::default();
     memory.set_limit(limit);
     memory.set_reservation(reservation);
     memory.set_swap(swap);
+    memory.set_swappiness(swappiness);
+    memory.set_disable_oom_killer(no_killer);
     Some(memory)
 }
 
@@ -60,7 +65,9 @@ fn cpu(host: &HostConfig) -> Option<LinuxCpu> {
     }
     let shares = positive(host.cpu_shares).map(|s| s as u64);
     let (cpus, mems) = (text(&host.cpuset_cpus), text(&host.cpuset_mems));
-    if quota.is_none() && period.is_none() && shares.is_none() && cpus.is_none() && mems.is_none() {
+    let (runtime, runtime_period) = (positive(host.cpu_realtime_runtime), positive(host.cpu_realtime_period));
+    let any = quota.is_some() || period.is_some() || shares.is_some() || cpus.is_some() || mems.is_some();
+    if !any && runtime.is_none() && runtime_period.is_none() {
         return None;
     }
     let mut cpu = LinuxCpu::default();
@@ -69,7 +76,74 @@ fn cpu(host: &HostConfig) -> Option<LinuxCpu> {
     cpu.set_period(period);
     cpu.set_cpus(cpus);
     cpu.set_mems(mems);
+    cpu.set_realtime_runtime(runtime);
+    cpu.set_realtime_period(runtime_period.map(|p| p as u64));
     Some(cpu)
+}
+
+/// The weight, and limits for single devices, which are named by their paths.
+fn block_io(host: &HostConfig) -> Result<Option<LinuxBlockIo>> {
+    let mut block = LinuxBlockIo::default();
+    block.set_weight(host.blkio_weight.filter(|w| *w > 0));
+    let throttles = |list: &Option<Vec<ThrottleDevice>>| -> Result<Option<Vec<LinuxThrottleDevice>>> {
+        let mut found = Vec::new();
+        for limit in list.iter().flatten() {
+            let (major, minor) = block_device(limit.path.as_deref().unwrap_or_default())?;
+            let throttle = LinuxThrottleDeviceBuilder::default().major(major).minor(minor);
+            let rate = limit.rate.unwrap_or(0).max(0) as u64;
+            found.push(throttle.rate(rate).build().step("describe a limit")?);
+        }
+        Ok(Some(found).filter(|f| !f.is_empty()))
+    };
+    block.set_throttle_read_bps_device(throttles(&host.blkio_device_read_bps)?);
+    block.set_throttle_write_bps_device(throttles(&host.blkio_device_write_bps)?);
+    block.set_throttle_read_iops_device(throttles(&host.blkio_device_read_iops)?);
+    block.set_throttle_write_iops_device(throttles(&host.blkio_device_write_iops)?);
+    let mut weights = Vec::new();
+    for limit in host.blkio_weight_device.iter().flatten() {
+        let (major, minor) = block_device(limit.path.as_deref().unwrap_or_default())?;
+        let weight = LinuxWeightDeviceBuilder::default().major(major).minor(minor);
+        let value = limit.weight.unwrap_or(0) as u16;
+        weights.push(weight.weight(value).build().step("describe a limit")?);
+    }
+    block.set_weight_device(Some(weights).filter(|w| !w.is_empty()));
+    Ok(Some(block).filter(|b| *b != LinuxBlockIo::default()))
+}
+
+fn block_device(path: &str) -> Result<(i64, i64)> {
+    let metadata = std::fs::metadata(path)
+        .map_err(|e| Error::caused(format!("look at the device {path}"), e).kind_is(errdefs::Kind::Invalid))?;
+    let number = std::os::unix::fs::MetadataExt::rdev(&metadata);
+    match std::os::unix::fs::FileTypeExt::is_block_device(&metadata.file_type()) {
+        true => Ok((rustix::fs::major(number).into(), rustix::fs::minor(number).into())),
+        false => Err(Error::invalid(format!("{path} is no block device"))),
+    }
+}
+
+/// What this host cannot do and Docker does without, too, telling so: taken out, in Docker's words.
+pub fn discard(host: &mut HostConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let memory = runtime::cgroup::has_version_1("memory");
+    if !memory && host.memory_swappiness.is_some_and(|s| s >= 0) {
+        host.memory_swappiness = None;
+        warnings.push(
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness \
+             discarded."
+                .to_owned(),
+        );
+    }
+    if !memory && host.oom_kill_disable == Some(true) {
+        host.oom_kill_disable = None;
+        warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned());
+    }
+    if host.oom_kill_disable == Some(true) && host.memory.unwrap_or(0) == 0 {
+        warnings.push(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out \
+             of resources."
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 /// Everything, or what every container may use and the console.
@@ -139,6 +213,15 @@ fn check_cpu(host: &HostConfig) -> Result<()> {
     }
     if quota > 0 && quota < 1000 {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)".into());
+    }
+    let realtime = host.cpu_realtime_period.unwrap_or(0) != 0 || host.cpu_realtime_runtime.unwrap_or(0) != 0;
+    if realtime && !runtime::cgroup::has_realtime() {
+        return invalid("Your kernel does not support CPU real-time scheduler".into());
+    }
+    if let Some(swappiness) = host.memory_swappiness.filter(|s| !(-1..=100).contains(s)) {
+        return invalid(format!(
+            "Invalid value: {swappiness}, valid memory swappiness range is 0-100"
+        ));
     }
     if host.blkio_weight.is_some_and(|w| w != 0 && !(10..=1000).contains(&w)) {
         return invalid("Range of blkio weight is from 10 to 1000".into());

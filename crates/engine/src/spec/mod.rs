@@ -20,7 +20,8 @@ use crate::container::Record;
 use crate::state::IdRange;
 
 pub use capabilities::{capabilities, check as check_capabilities};
-pub use limits::{check as check_limits, resources};
+pub use devices::{asked as check_devices, rule as check_device_rule};
+pub use limits::{check as check_limits, discard as discard_limits, resources};
 pub use process::{check_ulimit, exec_process};
 pub use user::ReadFile;
 
@@ -54,7 +55,10 @@ pub fn build(roots: &Roots, record: &Record, read: &ReadFile<'_>) -> Result<Buil
             .filter(|d| !d.is_empty()),
     );
     spec.set_process(Some(process::process(record, read, &caps)?));
-    spec.set_mounts(Some(mounts::mounts(roots, record)));
+    let mut mounts = mounts::mounts(roots, record);
+    mounts.extend(devices::mounts(roots, record)?);
+    spec.set_mounts(Some(mounts));
+    spec.set_annotations(host.annotations.clone().filter(|a| !a.is_empty()));
     let mut rootfs = Root::default();
     rootfs.set_path("rootfs".into());
     rootfs.set_readonly(host.readonly_rootfs);
@@ -83,6 +87,11 @@ pub fn host_users(host: &HostConfig) -> bool {
     privileged(host) || shares(&host.userns_mode)
 }
 
+/// Whether it sees the host's cgroups by their whole names.
+fn host_cgroups(host: &HostConfig) -> bool {
+    host.cgroupns_mode.is_some_and(|mode| mode.to_string() == "host")
+}
+
 /// Whether a mode says to share the host's namespace.
 fn shares(mode: &Option<String>) -> bool {
     mode.as_deref() == Some("host")
@@ -109,7 +118,7 @@ fn linux(record: &Record, filter: Option<LinuxSeccomp>) -> Result<Linux> {
     linux.set_resources(Some(limits::resources(host)?));
     linux.set_sysctl(host.sysctls.clone().filter(|s| !s.is_empty()));
     linux.set_seccomp(filter);
-    linux.set_devices(privileged(host).then(devices::all));
+    linux.set_devices(own_nodes(record)?);
     linux.set_rootfs_propagation(None);
     let visible = privileged(host)
         || host
@@ -127,6 +136,23 @@ fn linux(record: &Record, filter: Option<LinuxSeccomp>) -> Result<Linux> {
     Ok(linux)
 }
 
+/// The nodes that the container's root can make itself: with the host's users.
+fn own_nodes(record: &Record) -> Result<Option<Vec<runtime::oci::LinuxDevice>>> {
+    if record.ids.is_some() {
+        return Ok(None);
+    }
+    let mut list = if privileged(record.host()) {
+        devices::all()
+    } else {
+        Vec::new()
+    };
+    for asked in devices::asked(record.host())? {
+        list.retain(|d| d.path() != asked.device.path());
+        list.push(asked.device);
+    }
+    Ok(Some(list).filter(|l| !l.is_empty()))
+}
+
 fn namespaces(record: &Record) -> Vec<LinuxNamespace> {
     let host = record.host();
     let asked = [
@@ -136,7 +162,7 @@ fn namespaces(record: &Record) -> Vec<LinuxNamespace> {
         (LinuxNamespaceType::Ipc, !shares(&host.ipc_mode)),
         (LinuxNamespaceType::Uts, !shares(&host.uts_mode)),
         (LinuxNamespaceType::Network, record.network() != "host"),
-        (LinuxNamespaceType::Cgroup, true),
+        (LinuxNamespaceType::Cgroup, !host_cgroups(host)),
     ];
     let namespace = |typ| {
         let mut namespace = LinuxNamespace::default();

@@ -63,12 +63,20 @@ fn system(record: &Record) -> Vec<Mount> {
             true => mount("/sys", "bind", "/sys", &format!("rbind,nosuid,noexec,nodev,{access}")),
             false => mount("/sys", "sysfs", "sysfs", &format!("nosuid,noexec,nodev,{access}")),
         },
-        mount(
-            "/sys/fs/cgroup",
-            "cgroup",
-            "cgroup",
-            &format!("nosuid,noexec,nodev,{access}"),
-        ),
+        match super::host_cgroups(host) {
+            true => mount(
+                "/sys/fs/cgroup",
+                "bind",
+                "/sys/fs/cgroup",
+                &format!("rbind,nosuid,noexec,nodev,{access}"),
+            ),
+            false => mount(
+                "/sys/fs/cgroup",
+                "cgroup",
+                "cgroup",
+                &format!("nosuid,noexec,nodev,{access}"),
+            ),
+        },
     ];
     if !foreign(shares(&host.ipc_mode)) {
         list.push(mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"));

@@ -39,6 +39,17 @@ pub(crate) fn look_up() -> Result<()> {
     Host::get().map(drop)
 }
 
+/// Whether a controller is in a version 1 hierarchy here.
+pub fn has_version_1(controller: &str) -> bool {
+    Host::get().is_ok_and(|host| host.find(controller).is_some() && !host.in_v2(controller))
+}
+
+/// Whether processors' real time can be limited: with version 1, in some kernels.
+pub fn has_realtime() -> bool {
+    let cpu = Host::get().ok().and_then(|host| host.find("cpu"));
+    cpu.is_some_and(|hierarchy| hierarchy.mount.join("cpu.rt_runtime_us").exists())
+}
+
 /// A cgroup made for a new container, and which hierarchies its processes join.
 pub(crate) struct Membership {
     pub cgroup: Cgroup,
@@ -368,7 +379,8 @@ fn meant(mut resources: LinuxResources) -> LinuxResources {
         memory.set_reservation(not_zero(memory.reservation()));
         memory.set_swap(not_zero(memory.swap()));
         let any = memory.limit().or(memory.reservation()).or(memory.swap());
-        resources.set_memory(any.map(|_| memory));
+        let more = memory.swappiness().is_some() || memory.disable_oom_killer() == Some(true);
+        resources.set_memory((any.is_some() || more).then_some(memory));
     }
     if let Some(mut cpu) = resources.cpu().clone() {
         let not_empty = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());

@@ -13,12 +13,14 @@ use super::{devices, missing, write};
 /// the container can be frozen and killed as a whole.
 pub fn needed<'a>(resources: &LinuxResources, host: &'a Host) -> Result<Vec<&'a Hierarchy>> {
     let cpu = resources.cpu().as_ref();
+    let realtime = |c: &oci_spec::runtime::LinuxCpu| c.realtime_runtime().is_some() || c.realtime_period().is_some();
     let wanted = [
         ("memory", resources.memory().is_some()),
         (
             "cpu",
-            cpu.is_some_and(|c| c.shares().is_some() || c.quota().is_some() || c.period().is_some()),
+            cpu.is_some_and(|c| c.shares().is_some() || c.quota().is_some() || c.period().is_some() || realtime(c)),
         ),
+        ("blkio", throttled(resources) && !host.in_v2("io")),
         ("cpuset", cpu.is_some_and(|c| c.cpus().is_some() || c.mems().is_some())),
         ("pids", resources.pids().is_some()),
         // Version 2 has programs for them: no process needs to be moved.
@@ -54,6 +56,7 @@ pub fn apply(hierarchy: &Hierarchy, dir: &Path, resources: &LinuxResources) -> R
                     write(&dir.join("pids.max"), &limit)?;
                 }
             }
+            "blkio" => block_io(dir, resources)?,
             "devices" => restrict_devices(dir, &devices::complete(resources.devices().as_deref()))?,
             _ => {}
         }
@@ -80,6 +83,12 @@ fn memory(dir: &Path, resources: &LinuxResources) -> Result<()> {
     if let Some(swap) = swap.filter(|_| !raised) {
         write(&swap_file, &swap)?;
     }
+    if let Some(swappiness) = memory.swappiness() {
+        write(&dir.join("memory.swappiness"), &swappiness.to_string())?;
+    }
+    if memory.disable_oom_killer() == Some(true) {
+        write(&dir.join("memory.oom_control"), "1")?;
+    }
     match memory.reservation() {
         Some(reservation) => write(&dir.join("memory.soft_limit_in_bytes"), &reservation.to_string()),
         None => Ok(()),
@@ -94,10 +103,60 @@ fn cpu(dir: &Path, resources: &LinuxResources) -> Result<()> {
     if let Some(period) = cpu.period() {
         write(&dir.join("cpu.cfs_period_us"), &period.to_string())?;
     }
+    if let Some(period) = cpu.realtime_period() {
+        write(&dir.join("cpu.rt_period_us"), &period.to_string())?;
+    }
+    if let Some(runtime) = cpu.realtime_runtime() {
+        write(&dir.join("cpu.rt_runtime_us"), &runtime.to_string())?;
+    }
     match cpu.quota() {
         Some(quota) => write(&dir.join("cpu.cfs_quota_us"), &quota.to_string()),
         None => Ok(()),
     }
+}
+
+/// Whether single devices are limited. A weight alone is worth no move into another hierarchy.
+fn throttled(resources: &LinuxResources) -> bool {
+    resources.block_io().as_ref().is_some_and(|block| {
+        [
+            block.throttle_read_bps_device(),
+            block.throttle_write_bps_device(),
+            block.throttle_read_iops_device(),
+            block.throttle_write_iops_device(),
+        ]
+        .iter()
+        .any(|list| list.as_ref().is_some_and(|l| !l.is_empty()))
+            || block.weight_device().as_ref().is_some_and(|l| !l.is_empty())
+    })
+}
+
+fn block_io(dir: &Path, resources: &LinuxResources) -> Result<()> {
+    let Some(block) = resources.block_io() else {
+        return Ok(());
+    };
+    for (file, list) in [
+        ("blkio.throttle.read_bps_device", block.throttle_read_bps_device()),
+        ("blkio.throttle.write_bps_device", block.throttle_write_bps_device()),
+        ("blkio.throttle.read_iops_device", block.throttle_read_iops_device()),
+        ("blkio.throttle.write_iops_device", block.throttle_write_iops_device()),
+    ] {
+        for limit in list.iter().flatten() {
+            write(
+                &dir.join(file),
+                &format!("{}:{} {}", limit.major(), limit.minor(), limit.rate()),
+            )?;
+        }
+    }
+    // Weights belong to schedulers, which a kernel may have or not.
+    let weights = ["blkio.weight_device", "blkio.bfq.weight_device"].map(|name| dir.join(name));
+    let Some(file) = weights.iter().find(|file| file.exists()) else {
+        return Ok(());
+    };
+    for weight in block.weight_device().iter().flatten() {
+        let value = weight.weight().unwrap_or(0);
+        write(file, &format!("{}:{} {value}", weight.major(), weight.minor()))?;
+    }
+    Ok(())
 }
 
 /// A new cpuset is empty, and no process may enter it: it starts as a copy of its parent.

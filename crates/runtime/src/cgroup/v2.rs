@@ -115,6 +115,32 @@ fn settings(resources: &LinuxResources) -> Vec<Setting> {
             false,
         );
     }
+    for (key, list) in resources.block_io().iter().flat_map(|block| {
+        [
+            ("rbps", block.throttle_read_bps_device()),
+            ("wbps", block.throttle_write_bps_device()),
+            ("riops", block.throttle_read_iops_device()),
+            ("wiops", block.throttle_write_iops_device()),
+        ]
+    }) {
+        for limit in list.iter().flatten() {
+            let value = format!("{}:{} {key}={}", limit.major(), limit.minor(), limit.rate());
+            add("io", "io.max", value, false);
+        }
+    }
+    for device in resources
+        .block_io()
+        .iter()
+        .flat_map(|b| b.weight_device().iter().flatten())
+    {
+        let weight = io_weight(device.weight().unwrap_or(100).into());
+        add(
+            "io",
+            "io.weight",
+            format!("{}:{} {weight}", device.major(), device.minor()),
+            true,
+        );
+    }
     if let Some(weight) = resources.block_io().as_ref().and_then(|b| b.weight()) {
         add("io", "io.weight", format!("default {}", io_weight(weight.into())), true);
     }

@@ -213,7 +213,7 @@ pub const COMMANDS: &[Command] = &[
         "Fetch the logs of a container",
         Words::Exactly(1),
         &[&[
-            on("details", "Show extra details provided to logs").later(),
+            on("details", "Show extra details provided to logs"),
             on("follow", "Follow log output").short('f'),
             one(
                 "since",
