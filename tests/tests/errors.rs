@@ -50,7 +50,7 @@ fn bad_requests_are_named() {
             "opening seccomp profile (/no/such) failed",
         ),
         (&["--publish", "80:x"], 125, "invalid containerPort: x"),
-        (&["--gpus", "all"], 125, "--gpus: not supported yet"),
+        (&["--gpus", "all"], 125, "could not select device driver"),
         (&["--nosuch"], 125, "unknown flag: --nosuch"),
         (&["--name", "bad/name"], 125, "Invalid container name (bad/name)"),
         (&["-e", "=x"], 125, "invalid environment variable: =x"),
