@@ -107,7 +107,8 @@ fn group(name: &str) -> bool {
 /// Prints the error; its exit code.
 fn fail(error: &Error, arguments: &[OsString]) -> u8 {
     output::complain(error);
-    let starts = ["run", "create", "exec"];
+    // Of compat 1 and 2 are answers.
+    let starts = ["run", "create", "exec", "compat"];
     let command = arguments
         .iter()
         .filter_map(|a| a.to_str())
