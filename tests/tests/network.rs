@@ -77,6 +77,8 @@ fn published_ports_are_reached_from_everywhere() {
         "hello",
         "from another container by the host's address"
     );
+    let own = berth.run(&["exec", "web", "sh", "-c", "nc -w 2 10.77.1.2 8080"]).out;
+    assert_eq!(own, "hello", "from itself by the host's address");
     let listed = berth.run(&["ps", "--format", "{{.Ports}}"]).ok();
     assert_eq!(listed, "0.0.0.0:8080->80/tcp, 127.0.0.1:8081->80/tcp");
 }
@@ -390,4 +392,24 @@ fn containers_of_a_network_find_each_other_by_name() {
     eventually("its name is gone", || look("first", "second").is_empty());
     let linked = ["run", "--rm", "--link", "alone:db", BUSYBOX, "ping", "-c1", "-W2", "db"];
     assert!(berth.run(&linked).ok().contains("1 packets received"), "by link");
+}
+
+#[test]
+fn the_documented_firewall_is_one_that_nft_reads_and_the_kernel_has() {
+    let world = World::new();
+    let berth = world.berth();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/firewall.nft");
+    let chains = |table: &str| {
+        let list = world.on(&world.host(), &format!("nft list table inet {table}")).ok();
+        list.split("\tchain ").skip(1).collect::<Vec<_>>().join("")
+    };
+    world.on(&world.host(), &format!("nft -f {golden}")).ok();
+    berth.run(&["run", "--rm", BUSYBOX, "true"]).ok();
+    let tables = world.on(&world.host(), "nft list tables").ok();
+    let own = tables
+        .lines()
+        .find_map(|l| l.strip_prefix("table inet berth-"))
+        .unwrap();
+    assert_eq!(chains(&format!("berth-{own}")), chains("berth"));
+    world.on(&world.host(), "nft delete table inet berth").ok();
 }

@@ -125,7 +125,7 @@ pub fn unguard_all(socket: &Socket, table: &str) -> Result<()> {
 /// Ports lead to these addresses from now on. What a dead container left in their place goes.
 pub fn publish(socket: &Socket, table: &str, ports: &Ports) -> Result<()> {
     const EEXIST: i32 = 17;
-    let lists: Vec<_> = ports.iter().filter_map(|(port, to)| port.elements(to)).collect();
+    let lists = ruleset::port_elements(ports);
     if lists.is_empty() {
         return Ok(());
     }
@@ -148,7 +148,7 @@ pub fn publish(socket: &Socket, table: &str, ports: &Ports) -> Result<()> {
 /// They lead nowhere any more; fine if they did not.
 pub fn unpublish(socket: &Socket, table: &str, ports: &Ports) -> Result<()> {
     const ENOENT: i32 = 2;
-    let lists: Vec<_> = ports.iter().filter_map(|(port, to)| port.elements(to)).collect();
+    let lists = ruleset::port_elements(ports);
     if lists.is_empty() {
         return Ok(());
     }

@@ -11,6 +11,8 @@
 use crate::nft::{Action, Chain, Element, Field, Hook, Rule, Set, Table, Term, Type, Value};
 use crate::{Network, Published};
 
+use std::net::IpAddr;
+
 use Field::{In, Out, Port, Protocol, Source4, Source6, Target4, Target6};
 
 /// All bridges of ours: the set that a network is in as long as it is up.
@@ -18,6 +20,9 @@ pub const BRIDGES: &str = "bridges";
 const MASQUERADED: &str = "masqueraded";
 const INTERNAL: &str = "internal";
 const WITHIN: &str = "within";
+/// Containers with published ports, each address twice: source and target.
+const OWN4: &str = "own4";
+const OWN6: &str = "own6";
 
 /// A network's places in the sets: by set, its element.
 pub fn elements(network: &Network) -> Vec<(&'static str, Element)> {
@@ -38,8 +43,27 @@ pub fn elements(network: &Network) -> Vec<(&'static str, Element)> {
     list
 }
 
+/// Ports' places in the maps, and that of whom they lead to among those who may come to their own ports.
+pub fn port_elements(published: &[(Published, Vec<IpAddr>)]) -> Vec<(&'static str, Vec<Element>)> {
+    let mut lists: Vec<_> = published.iter().filter_map(|(port, to)| port.elements(to)).collect();
+    let mut targets: Vec<IpAddr> = published.iter().flat_map(|(_, to)| to.clone()).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    for (set, ipv6) in [(OWN4, false), (OWN6, true)] {
+        let twice = |to: &IpAddr| Element {
+            key: vec![Value::Address(*to), Value::Address(*to)],
+            value: Vec::new(),
+        };
+        let own: Vec<_> = targets.iter().filter(|t| t.is_ipv6() == ipv6).map(twice).collect();
+        if !own.is_empty() {
+            lists.push((set, own));
+        }
+    }
+    lists
+}
+
 /// The table with these networks and ports; each of those with the addresses that it leads to.
-pub fn table(name: &str, networks: &[Network], published: &[(Published, Vec<std::net::IpAddr>)]) -> Table {
+pub fn table(name: &str, networks: &[Network], published: &[(Published, Vec<IpAddr>)]) -> Table {
     let mut sets = sets();
     let mut put = |set: &str, element: Element| {
         if let Some(set) = sets.iter_mut().find(|s| s.name == set) {
@@ -49,8 +73,8 @@ pub fn table(name: &str, networks: &[Network], published: &[(Published, Vec<std:
     for (set, element) in networks.iter().flat_map(elements) {
         put(set, element);
     }
-    for (map, list) in published.iter().filter_map(|(port, to)| port.elements(to)) {
-        list.into_iter().for_each(|element| put(map, element));
+    for (set, list) in port_elements(published) {
+        list.into_iter().for_each(|element| put(set, element));
     }
     Table {
         name: name.into(),
@@ -75,6 +99,8 @@ fn sets() -> Vec<Set> {
         set(MASQUERADED, INTERFACE, &[]),
         set(INTERNAL, INTERFACE, &[]),
         set(WITHIN, &[Type::Interface, Type::Interface], &[]),
+        set(OWN4, &[Type::V4, Type::V4], &[]),
+        set(OWN6, &[Type::V6, Type::V6], &[]),
         set("ports4", &[Type::Protocol, Type::Port], TO4),
         set("ports4_at", &[Type::V4, Type::Protocol, Type::Port], TO4),
         set("ports6", &[Type::Protocol, Type::Port], TO6),
@@ -163,7 +189,59 @@ fn nat_leave() -> Vec<Rule> {
             Action::Masquerade,
         ),
         Rule::new(vec![found(&[In, Out], WITHIN), Term::Translated], Action::Masquerade),
+        // A packet that only a bridge passed on (br_netfilter) does not say where it came from.
+        Rule::new(
+            vec![found(&[Source4, Target4], OWN4), Term::Translated],
+            Action::Masquerade,
+        ),
+        Rule::new(
+            vec![found(&[Source6, Target6], OWN6), Term::Translated],
+            Action::Masquerade,
+        ),
         Rule::new(to_container(Source4), Action::Masquerade),
         Rule::new(to_container(Source6), Action::Masquerade),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::{Protocol, everywhere};
+
+    /// The documentation of the firewall is what the kernel gets.
+    #[test]
+    fn the_table_is_as_documented() {
+        let network = |name: &str, interface: &str, internal: bool| Network {
+            id: name.into(),
+            name: name.into(),
+            driver: crate::Driver::Bridge {
+                interface: interface.into(),
+            },
+            gateways: Vec::new(),
+            internal,
+            masquerade: true,
+            open: true,
+            mtu: None,
+            table: "berth".into(),
+        };
+        let networks = [
+            network("bridge", "berth0", false),
+            network("closed", "berth-0123456", true),
+        ];
+        let port = |address: IpAddr, port: u16| Published {
+            protocol: Protocol::Tcp,
+            address,
+            port,
+            inner: 80,
+            count: 1,
+        };
+        let to: Vec<IpAddr> = vec!["172.17.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+        let published = [
+            (port(everywhere(false), 8080), to.clone()),
+            (port(everywhere(true), 8080), to.clone()),
+            (port("127.0.0.1".parse().unwrap(), 8081), to),
+        ];
+        let text = table("berth", &networks, &published).to_string();
+        assert_eq!(text, include_str!("../../../docs/firewall.nft"), "{text}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result, Write};
 
-use super::{Action, Chain, Element, Field, Hook, Rule, Set, Table, Term, Type, Value, family_of};
+use super::{Action, Chain, Element, Field, Hook, Rule, Set, Table, Term, Type, Value};
 
 impl Display for Table {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -109,11 +109,15 @@ impl Chain {
 
 impl Display for Rule {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        // Said where no field of that version says it.
+        if let Action::TranslateBy { fields, family, .. } = &self.action
+            && fields.iter().all(|f| f.family().is_none())
+        {
+            write!(f, "{} ", Term::Family(*family))?;
+        }
         for term in &self.terms {
             write!(f, "{term} ")?;
         }
-        // `dnat ip to` and the fields of a version say which packets are meant; nothing else has to.
-        let _ = family_of(self);
         match &self.action {
             Action::Accept => f.write_str("accept"),
             Action::Drop => f.write_str("drop"),
