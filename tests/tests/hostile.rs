@@ -287,3 +287,52 @@ fn the_own_group_stays_among_the_further_ones() {
         assert_eq!(added.ok().trim(), expected, "{user}");
     }
 }
+
+/// On a full disk the container that filled it can be removed, and then there is room again.
+#[test]
+fn who_filled_the_disk_can_be_removed() {
+    let berth = Berth::new();
+    let small = berth.path("small");
+    std::fs::create_dir(&small).unwrap();
+    let shell = |line: &str| {
+        let status = std::process::Command::new("sh").args(["-ec", line]).status().unwrap();
+        assert!(status.success(), "{line}");
+    };
+    shell(&format!("mount -t tmpfs -o size=16m x {small}"));
+    let run = |arguments: &[&str]| {
+        let mut command = berth.command(arguments);
+        let output = command.env("BERTH_DATA", format!("{small}/data")).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        berth.remember(&text);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text, err)
+    };
+    let fill = "dd if=/dev/zero of=/f bs=64k 2>/dev/null; echo full; while :; do echo xxxxxxxx > /g; sleep 0.01; done";
+    let said = [
+        run(&["import", &berth.path("busybox.tar"), BUSYBOX]),
+        run(&[
+            "run",
+            "-d",
+            "--name",
+            "big",
+            "--network",
+            "none",
+            BUSYBOX,
+            "sh",
+            "-c",
+            fill,
+        ]),
+    ];
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let full = || run(&["create", "--network", "none", BUSYBOX, "true"]).0 != Some(0);
+    while !full() && std::time::Instant::now() < deadline {}
+    let removed = run(&["rm", "-f", "big"]);
+    for id in run(&["ps", "-aq"]).1.split_whitespace() {
+        run(&["rm", "-f", id]);
+    }
+    let after = run(&["run", "--rm", "--network", "none", BUSYBOX, "echo", "room"]);
+    shell(&format!("umount -l {small}"));
+    assert!(said.iter().all(|s| s.0 == Some(0)), "{said:?}");
+    assert_eq!(removed.0, Some(0), "{removed:?}");
+    assert_eq!((after.0, after.1.as_str()), (Some(0), "room"), "{after:?}");
+}

@@ -1,5 +1,7 @@
 //! `rm`.
 
+use std::time::{Duration, Instant};
+
 use errdefs::{Error, Kind, Result, Step};
 
 use super::{lock, record::Record};
@@ -7,12 +9,20 @@ use crate::container::LiveStatus;
 use crate::link::Request;
 use crate::{Engine, Roots};
 
+/// How long a monitor may take to go that answers nobody any more.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Engine {
     /// Removes a container; `force` kills it first, `volumes` takes its anonymous volumes along.
     pub fn remove(&self, name: &str, force: bool, volumes: bool) -> Result<()> {
         let row = self.find(name)?;
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(live) = self.alive(&row.id)? {
+            let live = match self.alive(&row.id) {
+                Err(_) => return self.remove_restless(&row.id, volumes),
+                Ok(live) => live,
+            };
+            if let Some(live) = live {
                 let state = match live.status {
                     LiveStatus::Running => "running",
                     LiveStatus::Paused => "paused",
@@ -25,7 +35,16 @@ impl Engine {
                         row.name
                     )));
                 }
-                self.tell(&row.id, &Request::Stop { signal: 9, timeout: -1 })?;
+                match self.tell(&row.id, &Request::Stop { signal: 9, timeout: -1 }) {
+                    // A monitor that could not tear down closes its socket a moment before it lets go of the lock.
+                    Err(e) if e.kind() == Kind::Unavailable && Instant::now() < deadline => {
+                        std::thread::sleep(Duration::from_millis(5));
+                        continue;
+                    }
+                    // As above: it may be that nothing can be written down.
+                    Err(_) if self.alive(&row.id).is_err() => continue,
+                    told => told?,
+                }
             }
             // `None`: somebody has started it since.
             let running = || Ok(self.roots.live_state(&row.id).exists());
@@ -34,6 +53,21 @@ impl Engine {
                 return self.state.tidy();
             }
         }
+    }
+
+    /// One without a monitor that cannot be brought to rest: on a full disk to remove it may be all that helps.
+    fn remove_restless(&self, id: &str, volumes: bool) -> Result<()> {
+        let Some(_lock) = lock::take(&self.roots, id, || Ok(false))? else {
+            return Err(Error::conflict(format!("container {id} is being started")));
+        };
+        let record: Option<Record> = super::record::read_json(&self.roots.record(id)).unwrap_or(None);
+        let cgroup = record.map_or_else(|| Record::cgroup_of(None, id), |record| record.cgroup());
+        let cgroup = runtime::cgroup::Cgroup::at(&cgroup);
+        cgroup.kill()?;
+        cgroup.remove()?;
+        self.release_networks(id)?;
+        self.erase(id, volumes)?;
+        self.state.tidy()
     }
 
     /// Takes everything of a container at rest away. The caller holds its lock. The record goes first: what is
