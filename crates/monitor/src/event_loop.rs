@@ -320,7 +320,7 @@ impl Monitor {
         let health = self
             .health
             .as_ref()
-            .filter(|_| self.run.is_some())
+            .filter(|_| self.run.is_some() && !self.restart.forbidden)
             .map(|h| h.deadline());
         let deadline = [self.kill_at, self.restart_at, hung_up, health]
             .into_iter()

@@ -163,8 +163,16 @@ impl Monitor {
     /// Starts the next check when it is time, and takes in what there is of one that runs.
     pub fn mind_health(&mut self, buffer: &mut [u8]) {
         let Some(mut check) = self.health.take() else { return };
-        if self.run.is_some() {
-            self.mind(&mut check, buffer);
+        match self.run.is_some() && !self.restart.forbidden {
+            true => self.mind(&mut check, buffer),
+            // Asked to stop: a check that is killed with the rest says nothing. It is collected, for its namespace cannot
+            // end before.
+            false => {
+                let code = check.probe.as_mut().map(|probe| probe.process.code(&mut self.uname));
+                if !matches!(code, None | Some(Ok(None))) {
+                    check.probe = None;
+                }
+            }
         }
         self.health = Some(check);
     }
