@@ -413,3 +413,32 @@ fn the_documented_firewall_is_one_that_nft_reads_and_the_kernel_has() {
     assert_eq!(chains(&format!("berth-{own}")), chains("berth"));
     world.on(&world.host(), "nft delete table inet berth").ok();
 }
+
+#[test]
+fn ten_thousand_published_ports_are_elements_and_no_rules() {
+    let world = World::new();
+    let berth = world.berth();
+    berth.run(&["run", "--rm", BUSYBOX, "true"]).ok();
+    let count = |words: &str| {
+        world
+            .on(&world.host(), &format!("nft list ruleset | grep -c '{words}'"))
+            .out
+    };
+    let before = count("@");
+    let script = "ulimit -S -n 1024; exec \"$0\" \"$@\"";
+    let mut command = berth_tests::network::inside(&world.host(), "sh");
+    command.args(["-c", script]).arg(berth_tests::program());
+    command.args(["run", "-d", "--name", "many", "-p", "20000-29999:10000-19999", BUSYBOX]);
+    command.args(["nc", "-ll", "-p", "19999", "-e", "echo", "last"]);
+    command
+        .env("BERTH_DATA", berth.path("data"))
+        .env("BERTH_RUN", berth.path("run"));
+    assert!(command.status().unwrap().success());
+    assert_eq!(count("@"), before, "no rule more");
+    eventually("the last one answers", || {
+        world.ask(&world.client(), "10.77.1.2", 29_999) == "last"
+    });
+    assert_eq!(berth.run(&["port", "many", "10000"]).ok(), "0.0.0.0:20000");
+    berth.run(&["rm", "-f", "many"]).ok();
+    eventually("all are gone", || count("tcp . 2") == "0");
+}

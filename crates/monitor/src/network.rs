@@ -4,8 +4,9 @@ use std::os::fd::AsFd;
 
 use engine::Engine;
 use engine::container::LiveStatus;
-use errdefs::{Error, Result};
+use errdefs::{ErrnoStep, Error, Result};
 use network::{Attachment, attach as wire};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::event_loop::Monitor;
 
@@ -18,6 +19,21 @@ pub fn attach(pid: i32, networks: &[Attachment]) -> Result<()> {
     wire::attach(namespace.as_fd(), networks, FIRST)
 }
 
+/// So many descriptors more than a process usually has. The container's own limit is said in its document.
+fn allow_descriptors(more: u64) -> Result<()> {
+    const USUAL: u64 = 512;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = more + USUAL;
+    if limit.current.is_none_or(|now| now >= wanted) {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: limit.maximum.map(|most| most.max(wanted)),
+    };
+    setrlimit(Resource::Nofile, raised).errno_step("allow a descriptor for every published port")
+}
+
 impl Monitor {
     /// Keeps the host's own programs off the published ports, from before the first run until the end.
     pub fn reserve_ports(&mut self) -> Result<()> {
@@ -26,6 +42,13 @@ impl Monitor {
                 let words = "failed to set up container networking: driver failed programming external connectivity on endpoint";
                 Error::caused(format!("{words} {} ({})", self.record.name, self.record.id), e)
             };
+            let count: u64 = self
+                .networks
+                .iter()
+                .flat_map(|a| &a.published)
+                .map(|p| u64::from(p.count))
+                .sum();
+            allow_descriptors(count)?;
             self.reserved = wire::reserve(&self.networks).map_err(refused)?;
         }
         Ok(())
