@@ -168,7 +168,11 @@ impl Monitor {
             // Asked to stop: a check that is killed with the rest says nothing. It is collected, for its namespace cannot
             // end before.
             false => {
-                let code = check.probe.as_mut().map(|probe| probe.process.code(&mut self.uname));
+                let code = check.probe.as_mut().map(|probe| {
+                    // Unread, it would wake us without end.
+                    probe.read(buffer);
+                    probe.process.code(&mut self.uname)
+                });
                 if !matches!(code, None | Some(Ok(None))) {
                     check.probe = None;
                 }
