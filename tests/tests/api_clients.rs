@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use berth_tests::api::Api;
-use berth_tests::network::World;
+use berth_tests::network::{World, inside};
 use berth_tests::{BUSYBOX, eventually, fixtures};
 
 fn clients() -> PathBuf {
@@ -132,4 +132,42 @@ fn compose_runs_an_application() {
     ] {
         assert_eq!(api.docker(listed).ok(), "", "{listed:?}");
     }
+}
+
+/// A script of a stranger's client, in the network namespace of an engine of its own.
+fn script(program: PathBuf, name: &str) {
+    let world = World::new();
+    let api = Api::with(world.berth(), &[]);
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients").join(name);
+    let mut command = inside(&world.host(), &program.display().to_string());
+    command
+        .arg(file)
+        .env("DOCKER_HOST", api.host())
+        .env("HOME", api.berth.dir.path());
+    command.env("NODE_PATH", clients().join("node/node_modules"));
+    command
+        .env("TESTCONTAINERS_RYUK_DISABLED", "true")
+        .env_remove("DOCKER_CONFIG");
+    let output = command.output().expect("run the client");
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(out.trim_end().ends_with("well"), "{out}\n{err}");
+    assert_eq!(api.docker(&["ps", "-aq"]).ok(), "");
+}
+
+#[test]
+fn testcontainers_for_python_work() {
+    script(clients().join("python/bin/python"), "with_testcontainers.py");
+}
+
+#[test]
+fn testcontainers_for_node_work() {
+    script("node".into(), "testcontainers.js");
+}
+
+#[test]
+fn dockerode_works() {
+    script("node".into(), "dockerode.js");
 }
