@@ -1,6 +1,5 @@
 //! An OCI bundle with busybox, for `berth oci` and for the runtimes that it is compared with.
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,8 +16,6 @@ pub struct Bundle {
     pub config: Value,
     /// The runtime, and what stands before its verb.
     runtime: Vec<String>,
-    /// Another user and group than root.
-    user: Option<(u32, u32)>,
 }
 
 impl Default for Bundle {
@@ -57,18 +54,12 @@ impl Bundle {
             dir,
             config,
             runtime: runtime.iter().map(|w| (*w).to_owned()).collect(),
-            user: None,
         }
     }
 
-    /// From now on as this user, to whom everything belongs.
-    pub fn become_user(&mut self, uid: u32, gid: u32) {
-        let owned = Command::new("chown")
-            .args(["-R", &format!("{uid}:{gid}")])
-            .arg(self.dir.path())
-            .status();
-        assert!(owned.expect("start chown").success());
-        self.user = Some((uid, gid));
+    /// The directory that stands before the program's words, for a runtime that is run as another user.
+    pub fn etc(&self) -> PathBuf {
+        PathBuf::from(&self.runtime[6])
     }
 
     /// A name that no other test's container has.
@@ -109,13 +100,6 @@ impl Bundle {
             .args(arguments)
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
-        if let Some((uid, gid)) = self.user {
-            command
-                .uid(uid)
-                .gid(gid)
-                .env("HOME", self.dir.path())
-                .env("XDG_RUNTIME_DIR", self.dir.path());
-        }
         command
     }
 

@@ -1,11 +1,14 @@
 //! Filters of system calls: what runc and docker decide, Berth decides.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 
+use berth_tests::Berth;
 use berth_tests::bundle::Bundle;
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
@@ -110,6 +113,46 @@ fn calls_that_a_filter_passes_on_are_answered_by_its_listener() {
             assert_ne!(first["pid"], second["pid"], "{runtime:?}");
             bundle.do_(&["delete", "--force", &id]).ok();
         }
+    }
+}
+
+/// What each call gets, as `scripts/seccomp-table` prints it; what is not there is allowed.
+fn table(text: &str) -> BTreeMap<String, String> {
+    let verdict = |line: &str| line.find(" ERRNO ").or_else(|| line.rfind(' '));
+    text.lines()
+        .filter_map(|line| verdict(line).map(|at| (line[..at].to_owned(), line[at + 1..].to_owned())))
+        .collect()
+}
+
+/// `tests/seccomp/docker.txt` is what `scripts/seccomp-table` printed of a container of Docker 28.5 without flags, with
+/// libseccomp 2.6.
+#[test]
+fn every_call_gets_what_docker_gives_it_or_enosys_on_purpose() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let berth = Berth::new();
+    let id = berth.start(&[], &["sleep", "100"]);
+    let pid = berth.inspect(&id, "{{.State.Pid}}");
+    let ran = Command::new("python3")
+        .arg(root.join("scripts/seccomp-table"))
+        .arg(&pid)
+        .output()
+        .expect("start python");
+    assert!(ran.status.success(), "{ran:?}");
+    let ours = table(&String::from_utf8_lossy(&ran.stdout));
+    let theirs = table(&std::fs::read_to_string(root.join("tests/seccomp/docker.txt")).expect("docker's"));
+    assert!(
+        ours.len() > 600 && theirs.len() > 600,
+        "{} {}",
+        ours.len(),
+        theirs.len()
+    );
+    let of = |table: &BTreeMap<String, String>, call: &str| table.get(call).map_or("ALLOW".to_owned(), String::clone);
+    let calls: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    for call in calls {
+        let (own, docker) = (of(&ours, call), of(&theirs, call));
+        // A call that the profile does not know is one that programs have a way without. x32 is not there at all.
+        let unknown = own == "ERRNO ENOSYS" && (docker == "ERRNO EPERM" || call.starts_with("x32 "));
+        assert!(own == docker || unknown, "{call}: docker {docker}, berth {own}");
     }
 }
 

@@ -98,6 +98,7 @@ fn streams(record: &Record, uid: u32) -> Result<(Streams, Stdio)> {
             Stdio::Terminal {
                 rows: side(0),
                 cols: side(1),
+                plain: false,
             },
         ));
     }

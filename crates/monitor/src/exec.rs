@@ -99,6 +99,7 @@ impl Monitor {
             (Some(true), _) => Stdio::Terminal {
                 rows: request.size.0,
                 cols: request.size.1,
+                plain: false,
             },
             (_, Ok([stdin, stdout, stderr])) => Stdio::Files { stdin, stdout, stderr },
             _ => return Err(Error::invalid("a process without a terminal needs three descriptors")),

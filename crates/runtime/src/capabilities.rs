@@ -81,6 +81,16 @@ impl Sets {
         }
     }
 
+    /// Those that cannot be ambient, as they are not both permitted and inheritable.
+    pub fn not_ambient(&self) -> Vec<Capability> {
+        let possible = self.permitted & self.inheritable;
+        let left = |number: &usize| {
+            let one = CapabilitySet::from_bits_retain(1 << number);
+            self.ambient.contains(one) && !possible.contains(one)
+        };
+        (0..NUMBERS.len()).filter(left).map(|number| NUMBERS[number]).collect()
+    }
+
     /// What no program executed from now on can get. Before the user is changed.
     pub fn limit_bounding(&self) -> Result<()> {
         for number in 0..64 {

@@ -36,6 +36,7 @@ impl Command {
             .first()
             .cloned()
             .ok_or_else(|| Error::invalid("no command specified"))?;
+        let environment = &once(environment);
         let path = environment
             .iter()
             .find_map(|e| e.strip_prefix("PATH="))
@@ -48,6 +49,11 @@ impl Command {
             environment: c(environment)?,
             path,
         })
+    }
+
+    /// What the command's environment is.
+    pub fn environment(&self) -> &[CString] {
+        &self.environment
     }
 
     /// Says `HOME` if nobody did: the user's by the container's `/etc/passwd`, else the root. Not in the specification; engines
@@ -148,6 +154,20 @@ impl Command {
             }
         }
     }
+}
+
+/// Every variable once, with what is said last; an empty `HOME` says nothing.
+fn once(environment: &[String]) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let last = |at: usize, entry: &String| {
+        let own = name(entry);
+        !environment[at + 1..].iter().any(|e| name(e) == own)
+    };
+    let entries = environment.iter().enumerate();
+    entries
+        .filter(|(at, entry)| entry.as_str() != "HOME=" && last(*at, entry))
+        .map(|(_, entry)| entry.clone())
+        .collect()
 }
 
 /// The file is there: what is not there is what it is to be run by.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use errdefs::{ErrnoStep, Error, Result, Step};
 use linux_raw_sys::general::{CLONE_PARENT, MS_PRIVATE, MS_SLAVE};
@@ -16,7 +16,7 @@ use crate::init::Init;
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, set_limits, set_oom_score};
 use crate::sync::{DESCRIPTORS, FromInit, Socket, ToInit};
-use crate::{Attach, Create, Created, Life, Rootfs, Stdio, hooks, mounts};
+use crate::{Attach, Create, Created, Life, Rootfs, Stdio, hooks, idmap, mounts};
 
 /// Sets up a container up to, but without, executing its command. On error nothing is left behind.
 /// The caller must be single-threaded.
@@ -30,6 +30,7 @@ pub fn create(request: Create<'_>) -> Result<Created> {
     let mut rootfs = request.rootfs;
     let mut network = request.network;
     let born = request.born;
+    let place = place_of(request.spec, request.bundle, &rootfs);
     let membership = Membership::make(request.spec)?;
     let cgroup = membership.cgroup.clone();
     let parent = Parent {
@@ -38,6 +39,7 @@ pub fn create(request: Create<'_>) -> Result<Created> {
         namespaces: &namespaces,
         waits: door.is_some(),
         state: request.state,
+        warnings: plan.warnings(),
     };
     let birth = Birth {
         spec: request.spec,
@@ -50,6 +52,8 @@ pub fn create(request: Create<'_>) -> Result<Created> {
         no_pivot: request.no_pivot,
         no_new_keyring: request.no_new_keyring,
         state: request.state,
+        bundle: request.bundle,
+        place,
     };
     let result = birth.bear(&membership).and_then(|mut child| {
         match child.bring_up(&parent, &membership, &mut rootfs, &mut network, born) {
@@ -90,6 +94,8 @@ struct Birth<'a> {
     no_pivot: bool,
     no_new_keyring: bool,
     state: Option<&'a State>,
+    bundle: &'a Path,
+    place: PathBuf,
 }
 
 /// What the parent's half of the set-up needs.
@@ -100,6 +106,8 @@ struct Parent<'a> {
     /// Init waits at a door.
     waits: bool,
     state: Option<&'a State>,
+    /// What is known so far not to be as asked for.
+    warnings: Vec<String>,
 }
 
 impl Birth<'_> {
@@ -130,6 +138,8 @@ impl Birth<'_> {
                     no_pivot,
                     no_new_keyring,
                     state,
+                    bundle,
+                    place,
                 } = self;
                 Init {
                     spec,
@@ -143,6 +153,8 @@ impl Birth<'_> {
                     no_pivot,
                     no_new_keyring,
                     state,
+                    bundle,
+                    place,
                 }
                 .run()
             }
@@ -215,6 +227,9 @@ fn hint_for_clone(error: Error) -> Error {
     }
 }
 
+const EPERM: i32 = 1;
+const EACCES: i32 = 13;
+
 /// A first process that is being set up.
 struct Child {
     pid: i32,
@@ -236,6 +251,8 @@ impl Child {
     ) -> Result<(Option<OwnedFd>, Vec<String>)> {
         let spec = parent.spec;
         membership.join(self.pid, self.born_outside)?;
+        // Our own processors are no business of the container's.
+        sys::schedule::reset_affinity(self.pid).errno_step("allow all processors")?;
         if parent.namespaces.new_user() {
             self.map_ids(spec)?;
         }
@@ -245,7 +262,11 @@ impl Child {
         };
         let process = process_of(spec)?;
         set_limits(self.pid, process.rlimits().as_deref().unwrap_or_default())?;
-        set_oom_score(self.pid, process)?;
+        match set_oom_score(self.pid, process) {
+            // A user may not make its processes less likely to be killed than itself.
+            Err(error) if !is_root() && matches!(error.errno(), Some(EPERM | EACCES)) => {}
+            set => set?,
+        }
         let userns = userns.as_ref().map(|fd| fd.as_fd());
         // Init has things to do that need no files, while the files are made ready here.
         let mut told = self.socket.send(
@@ -255,18 +276,24 @@ impl Child {
             },
             &[],
         );
-        let mut warnings = Vec::new();
-        let mut descriptors = vec![match rootfs {
-            Rootfs::Document => document_root(spec, parent.bundle)?,
-            Rootfs::Detached(mount) => mount(userns)?,
-        }];
-        descriptors.extend(mounts::prepare(spec, userns, &mut warnings)?);
-        self.hooks(parent)?;
+        let mut warnings = parent.warnings.clone();
+        warnings.extend(membership.warning.clone());
+        let files = files(parent, rootfs, userns, &mut warnings)?;
         born(self.pid)?;
-        told = told.and_then(|()| self.send_descriptors(&descriptors));
+        told = told.and_then(|()| match &files {
+            Some(files) => self.send_descriptors(files),
+            None => self.socket.send(&ToInit::Prepare, &[]),
+        });
         // While init mounts.
         if let Some(attach) = network {
             attach(self.pid)?;
+        }
+        if hooks::of_the_runtime(spec, parent.state).is_some() && told.is_ok() {
+            if let Some(failed) = self.wait_for_mounts()? {
+                return Err(failed);
+            }
+            self.hooks(parent)?;
+            told = self.socket.send(&ToInit::Hooked, &[]);
         }
         membership.restrict_devices(spec.linux().as_ref().and_then(|l| l.resources().as_ref()))?;
         if !parent.waits {
@@ -276,9 +303,7 @@ impl Child {
         match (self.socket.receive()?, told) {
             (Some((FromInit::Ready, mut fds)), Ok(())) => Ok((fds.pop(), warnings)),
             (Some((FromInit::Failed(wire), _)), _) => Err(wire.into()),
-            (Some((FromInit::Born { .. } | FromInit::Listener, _)), Ok(())) => {
-                Err(Error::system("init said something out of turn"))
-            }
+            (Some(_), Ok(())) => Err(Error::system("init said something out of turn")),
             (_, Err(error)) => Err(error),
             (None, Ok(())) => Err(Error::system(
                 "the container's first process was killed while it was set up",
@@ -286,9 +311,21 @@ impl Child {
         }
     }
 
-    /// Hooks that run in the caller's namespaces, once the container's are there.
+    /// Until init has made the mounts; the reason if it could not.
+    fn wait_for_mounts(&self) -> Result<Option<Error>> {
+        match self.socket.receive()? {
+            Some((FromInit::Mounted, _)) => Ok(None),
+            Some((FromInit::Failed(wire), _)) => Ok(Some(wire.into())),
+            _ => Ok(Some(Error::system(
+                "the container's first process was killed while it was set up",
+            ))),
+        }
+    }
+
+    /// Hooks that run in the caller's namespaces, once the container's are there and its root is filled: some mount more
+    /// into it (runc).
     fn hooks(&self, parent: &Parent<'_>) -> Result<()> {
-        let (Some(all), Some(state)) = (parent.spec.hooks(), parent.state) else {
+        let Some((all, state)) = hooks::of_the_runtime(parent.spec, parent.state) else {
             return Ok(());
         };
         let mut state = state.clone();
@@ -312,13 +349,8 @@ impl Child {
             .linux()
             .as_ref()
             .ok_or_else(|| Error::invalid("the document has no linux part"))?;
-        let write = |file: &str, mappings: &Option<Vec<LinuxIdMapping>>| {
-            let line = |m: &LinuxIdMapping| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size());
-            let text: String = mappings.iter().flatten().map(line).collect();
-            std::fs::write(format!("/proc/{}/{file}", self.pid), text).step_with(|| format!("write {file}"))
-        };
-        write("uid_map", linux.uid_mappings())?;
-        write("gid_map", linux.gid_mappings())
+        let list = |mappings: &Option<Vec<LinuxIdMapping>>| mappings.clone().unwrap_or_default();
+        idmap::write(self.pid, &list(linux.uid_mappings()), &list(linux.gid_mappings()))
     }
 
     /// Kills and collects it.
@@ -328,8 +360,38 @@ impl Child {
     }
 }
 
+/// Where init attaches the root while it fills it. One of the document is where hooks look for it; one that was made for us
+/// is nobody's to find.
+fn place_of(spec: &Spec, bundle: &Path, rootfs: &Rootfs<'_>) -> PathBuf {
+    match (rootfs, spec.root()) {
+        (Rootfs::Document, Some(root)) => bundle.join(root.path()),
+        _ => "/".into(),
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The root and the bind sources, made ready here; none if we are not root: then we have no right to, and init finds them.
+fn files(
+    parent: &Parent<'_>,
+    rootfs: &mut Rootfs<'_>,
+    userns: Option<BorrowedFd<'_>>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Vec<OwnedFd>>> {
+    let root = match rootfs {
+        Rootfs::Document if !is_root() => return Ok(None),
+        Rootfs::Document => document_root(parent.spec, parent.bundle)?,
+        Rootfs::Detached(mount) => mount(userns)?,
+    };
+    let mut descriptors = vec![root];
+    descriptors.extend(mounts::prepare(parent.spec, parent.bundle, userns, warnings)?);
+    Ok(Some(descriptors))
+}
+
 /// `root.path`, as a detached mount of its own.
-fn document_root(spec: &Spec, bundle: &Path) -> Result<OwnedFd> {
+pub(crate) fn document_root(spec: &Spec, bundle: &Path) -> Result<OwnedFd> {
     let root = spec
         .root()
         .as_ref()

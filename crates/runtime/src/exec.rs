@@ -4,12 +4,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use errdefs::{ErrnoStep, Error, Result, Step};
-use linux_raw_sys::general::CLONE_NEWPID;
+use linux_raw_sys::general::{CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT};
 use rustix::process::{WaitId, WaitIdOptions};
 use sys::process::Forked;
 
 use crate::namespaces::Namespaces;
-use crate::process::{Plan, set_limits, set_oom_score, take_streams};
+use crate::process::{Plan, keep_open, set_groups, set_limits, set_oom_score, take_streams};
 use crate::schedule::Affinity;
 use crate::sync::{FromInit, Socket, ToInit};
 use crate::{Exec, Execed, Stdio, TakeListener, cgroup};
@@ -35,13 +35,24 @@ pub fn begin_exec(request: Exec<'_>) -> Result<Joining> {
     let affinity = Affinity::of(request.process)?;
     let (ours, theirs) = Socket::pair()?;
     let terminal = matches!(request.stdio, Stdio::Terminal { .. });
-    let (forked, back) = in_pid_namespace(&request, &namespaces, || sys::process::clone3(0, entrance.directory()))?;
-    match forked.errno_step("make a process in the container (clone3)")? {
+    let among_others = namespaces.user() && !rustix::process::geteuid().is_root();
+    let (forked, back) = match among_others {
+        true => (bear_among_others(&request, &namespaces, &ours, &theirs)?, Ok(())),
+        false => {
+            let make = || sys::process::clone3(0, entrance.directory());
+            let (forked, back) = in_pid_namespace(&request, &namespaces, make)?;
+            (forked.errno_step(BIRTH)?, back)
+        }
+    };
+    match forked {
         Forked::Child => {
             drop(ours);
             let Err(error) = live(
                 &request.pidfd,
-                &namespaces,
+                Enter {
+                    flags: namespaces.for_join() & !if among_others { u64::from(CLONE_NEWUSER) } else { 0 },
+                    user: namespaces.user(),
+                },
                 request.stdio,
                 &mut plan,
                 &theirs,
@@ -71,6 +82,42 @@ pub fn begin_exec(request: Exec<'_>) -> Result<Joining> {
     }
 }
 
+const BIRTH: &str = "make a process in the container (clone3)";
+
+/// For a user, who has rights over the container's namespaces only within its user namespace, from which nobody comes back: a
+/// process goes there, makes the other one as our child, and ends.
+fn bear_among_others(request: &Exec<'_>, namespaces: &Namespaces, ours: &Socket, theirs: &Socket) -> Result<Forked> {
+    let flags = CLONE_NEWUSER | if namespaces.pid() { CLONE_NEWPID } else { 0 };
+    match sys::process::clone3(0, None).errno_step(BIRTH)? {
+        Forked::Child => {
+            let entered = sys::process::setns(request.pidfd, flags.into()).errno_step("enter the container's users");
+            let born = entered.and_then(|()| sys::process::clone3(CLONE_PARENT.into(), None).errno_step(BIRTH));
+            let told = match born {
+                Ok(Forked::Child) => return Ok(Forked::Child),
+                Ok(Forked::Parent { pid, pidfd }) => theirs.send(&FromInit::Born { pid }, &[pidfd.as_fd()]),
+                Err(error) => {
+                    theirs.send_failure(&error);
+                    Ok(())
+                }
+            };
+            sys::process::exit_now(told.is_err().into())
+        }
+        Forked::Parent { pidfd, .. } => {
+            rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).errno_step(BIRTH)?;
+            match ours.receive()? {
+                Some((FromInit::Born { pid }, mut fds)) => {
+                    let pidfd = fds
+                        .pop()
+                        .ok_or_else(|| Error::system("the process's pidfd did not come"))?;
+                    Ok(Forked::Parent { pid, pidfd })
+                }
+                Some((FromInit::Failed(wire), _)) => Err(wire.into()),
+                _ => Err(Error::system("the process that was to make it died")),
+            }
+        }
+    }
+}
+
 /// A process on its way into a container: it ends with this value unless it got there.
 pub struct Joining {
     /// In the caller's pid namespace.
@@ -90,7 +137,9 @@ impl Joining {
             Some((FromInit::Ready, mut fds)) => self.console = fds.pop(),
             Some((FromInit::Listener, mut fds)) => fds.pop().map_or(Ok(()), take)?,
             Some((FromInit::Failed(wire), _)) => return Err(wire.into()),
-            Some((FromInit::Born { .. }, _)) => return Err(Error::system("the process said something out of turn")),
+            Some((FromInit::Born { .. } | FromInit::Mounted, _)) => {
+                return Err(Error::system("the process said something out of turn"));
+            }
             None if self.terminal && self.console.is_none() => {
                 return Err(Error::system("the process was killed while it was set up"));
             }
@@ -124,26 +173,36 @@ impl Drop for Joining {
 }
 
 /// Children made by `make` are born in the container's pid namespace. We stay where we are; the second result says
-/// whether our later children do, too (in a child made by `make` it has no meaning).
-fn in_pid_namespace<T>(
+/// whether our later children do, too.
+fn in_pid_namespace(
     request: &Exec<'_>,
     namespaces: &Namespaces,
-    make: impl FnOnce() -> T,
-) -> Result<(T, Result<()>)> {
+    make: impl FnOnce() -> rustix::io::Result<Forked>,
+) -> Result<(rustix::io::Result<Forked>, Result<()>)> {
     if !namespaces.pid() {
         return Ok((make(), Ok(())));
     }
     let own = File::open("/proc/self/ns/pid").step("open our own pid namespace")?;
     sys::process::setns(request.pidfd, CLONE_NEWPID.into()).errno_step("enter the container's pid namespace")?;
     let made = make();
+    if matches!(made, Ok(Forked::Child)) {
+        return Ok((made, Ok(())));
+    }
     let back = sys::process::setns(own.as_fd(), CLONE_NEWPID.into()).errno_step("go back to our own pid namespace");
     Ok((made, back))
+}
+
+/// What the process is still to enter.
+struct Enter {
+    flags: u64,
+    /// The container has a user namespace, entered now or before.
+    user: bool,
 }
 
 /// The child's life.
 fn live(
     container: &impl AsFd,
-    namespaces: &Namespaces,
+    enter: Enter,
     stdio: Stdio,
     plan: &mut Plan,
     parent: &Socket,
@@ -157,10 +216,10 @@ fn live(
         _ => return Err(Error::system("the monitor said something that is no start")),
     }
     affinity.after()?;
-    sys::process::setns(container.as_fd(), namespaces.for_join()).errno_step("enter the container's namespaces")?;
-    if namespaces.user() {
+    sys::process::setns(container.as_fd(), enter.flags).errno_step("enter the container's namespaces")?;
+    if enter.user {
         let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
-        rustix::thread::set_thread_groups(&[])
+        set_groups(&[])
             .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
             .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
             .errno_step("become the container's root")?;
@@ -173,8 +232,9 @@ fn live(
     if let Some(master) = take_streams(stdio, plan.uid())? {
         parent.send(&FromInit::Ready, &[master.as_fd()])?;
     }
-    sys::process::close_on_exec_from(3 + preserved).errno_step("close descriptors")?;
+    sys::process::close_on_exec_from(3).errno_step("close descriptors")?;
     sys::signal::reset();
     plan.drop_privileges(parent)?;
+    keep_open(preserved)?;
     Err(plan.command.execute())
 }

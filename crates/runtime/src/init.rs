@@ -1,18 +1,20 @@
 //! The life of a container's first process, in order, until it is the command.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use errdefs::{ErrnoStep, Error, Result, Step};
 use linux_raw_sys::general::CLONE_NEWCGROUP;
 use oci_spec::runtime::{ContainerState, Hook, Hooks, Spec, State};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
+use crate::hooks::Setting;
 use crate::namespaces::Namespaces;
-use crate::process::{Plan, take_streams};
+use crate::process::{Plan, keep_open, take_streams};
 use crate::rootfs::Root;
 use crate::sync::{FromInit, Socket, ToInit};
-use crate::{Stdio, devices, hooks, reaper};
+use crate::{Stdio, create, devices, hooks, mounts, process, reaper};
 
 /// What init is born with: a copy of its parent's memory, and these.
 pub struct Init<'a> {
@@ -33,6 +35,10 @@ pub struct Init<'a> {
     pub no_new_keyring: bool,
     /// For hooks.
     pub state: Option<&'a State>,
+    /// Of the document.
+    pub bundle: &'a Path,
+    /// Where the root is attached while it is filled.
+    pub place: PathBuf,
 }
 
 impl Init<'_> {
@@ -63,16 +69,29 @@ impl Init<'_> {
             sys::net::loopback_up().errno_step("set up the loopback interface")?;
         }
         rustix::process::umask(Mode::from_raw_mode(0));
-        let mut descriptors = receive_descriptors(&self.parent)?;
-        let root = Root::attach(descriptors.remove(0))?;
+        let mut descriptors = match receive_descriptors(&self.parent)? {
+            Some(descriptors) => descriptors,
+            None => self.prepare()?,
+        };
+        let root = Root::attach(descriptors.remove(0), &self.place)?;
         root.mount_all(self.spec, descriptors, &joined, self.namespaces.cgroup())?;
         devices::fill(&root, self.spec, self.namespaces.user())?;
         root.link_mtab()?;
         make_cwd(&root, &self.plan.cwd)?;
-        self.hooks(pid, "createContainer", Hooks::create_container)?;
+        if hooks::of_the_runtime(self.spec, self.state).is_some() {
+            self.parent.send(&FromInit::Mounted, &[])?;
+            let (ToInit::Hooked, _) = self.parent.expect()? else {
+                return Err(out_of_turn());
+            };
+        }
+        let setting = Setting {
+            directory: Some(&root.name()),
+            ..Default::default()
+        };
+        self.hooks(setting, pid, "createContainer", Hooks::create_container)?;
         match self.no_pivot {
             false => root.pivot()?,
-            true => root.enter()?,
+            true => root.replace()?,
         }
         root.propagate(self.spec)?;
         // The descriptor is of the root's mount itself, which is the process's root now.
@@ -81,6 +100,7 @@ impl Init<'_> {
         if console.is_some() {
             devices::bind_console(&root, rustix::stdio::stdin())?;
         }
+        root.finish_dev(self.spec)?;
         root.protect(self.spec)?;
         if self.spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false) {
             root.make_read_only()?;
@@ -100,29 +120,45 @@ impl Init<'_> {
         if let Some(door) = self.door.take() {
             // Nobody knows how long it waits: nothing of the caller's stays open meanwhile.
             sys::process::close_others(3 + self.preserved, &door).errno_step("close descriptors")?;
+            wait_at(&door)?;
             let visitor = Socket::accept(&door)?;
             // Its descriptor is closed, and its number may be the visitor's now: it is not to be closed again.
             std::mem::forget(std::mem::replace(&mut self.parent, visitor));
         }
         wait_for_word(&self.parent)?;
-        self.hooks(pid, "startContainer", Hooks::start_container)?;
-        sys::process::close_on_exec_from(3 + self.preserved).errno_step("close descriptors")?;
+        sys::process::close_on_exec_from(3).errno_step("close descriptors")?;
         if self.reaper {
             reaper::split()?;
         }
         sys::signal::reset();
         self.plan.drop_privileges(&self.parent)?;
+        // The container's own programs: they may do what its command may, and no more.
+        let setting = Setting {
+            environment: self.plan.command.environment(),
+            ..Default::default()
+        };
+        self.hooks(setting, pid, "startContainer", Hooks::start_container)?;
+        keep_open(self.preserved)?;
         Err(self.plan.command.execute())
     }
 
+    /// The root and the bind sources, found by init itself. Idmapping takes rights over the file systems, which it has not:
+    /// what the caller's user namespace maps is what there is.
+    fn prepare(&self) -> Result<Vec<OwnedFd>> {
+        // Mounts that are copied here may not be told to the host's.
+        let mut list = vec![create::document_root(self.spec, self.bundle)?];
+        list.extend(mounts::prepare(self.spec, self.bundle, None, &mut Vec::new())?);
+        Ok(list)
+    }
+
     /// Hooks that run in the container's namespaces.
-    fn hooks(&self, pid: i32, kind: &str, of: fn(&Hooks) -> &Option<Vec<Hook>>) -> Result<()> {
+    fn hooks(&self, setting: Setting<'_>, pid: i32, kind: &str, of: fn(&Hooks) -> &Option<Vec<Hook>>) -> Result<()> {
         let (Some(hooks), Some(state)) = (self.spec.hooks(), self.state) else {
             return Ok(());
         };
         let mut state = state.clone();
         state.set_pid(Some(pid)).set_status(ContainerState::Creating);
-        hooks::run(kind, of(hooks).as_deref(), &state)
+        hooks::run_in(setting, kind, of(hooks).as_deref(), &state)
     }
 
     fn name_host(&self) -> Result<()> {
@@ -159,7 +195,7 @@ impl Init<'_> {
 }
 
 /// What a container may set without setting it for the host (moby `opts.ValidateSysctl`).
-fn namespaced(name: &str) -> bool {
+pub fn namespaced(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "kernel.msgmax",
         "kernel.msgmnb",
@@ -178,11 +214,13 @@ fn namespaced(name: &str) -> bool {
 }
 
 /// The root and the bind sources.
-fn receive_descriptors(parent: &Socket) -> Result<Vec<OwnedFd>> {
+fn receive_descriptors(parent: &Socket) -> Result<Option<Vec<OwnedFd>>> {
     let mut list = Vec::new();
     loop {
-        let (ToInit::Descriptors { left }, fds) = parent.expect()? else {
-            return Err(out_of_turn());
+        let (left, fds) = match parent.expect()? {
+            (ToInit::Descriptors { left }, fds) => (left, fds),
+            (ToInit::Prepare, _) => return Ok(None),
+            _ => return Err(out_of_turn()),
         };
         list.extend(fds);
         if left == 0 {
@@ -191,7 +229,7 @@ fn receive_descriptors(parent: &Socket) -> Result<Vec<OwnedFd>> {
     }
     match list.is_empty() {
         true => Err(Error::system("the root file system did not come")),
-        false => Ok(list),
+        false => Ok(Some(list)),
     }
 }
 
@@ -202,7 +240,7 @@ fn out_of_turn() -> Error {
 /// Root of the new user namespace. Until now we were nobody in it.
 fn become_root() -> Result<()> {
     let (uid, gid) = (Uid::ROOT, Gid::ROOT);
-    rustix::thread::set_thread_groups(&[]).errno_step("become the container's root")?;
+    process::set_groups(&[]).errno_step("become the container's root")?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).errno_step("become the container's root")?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).errno_step("become the container's root")
 }
@@ -228,6 +266,26 @@ fn make_cwd(root: &Root, cwd: &Path) -> Result<()> {
         // It will be named when it cannot be entered.
         Err(_) if sys::path::open(root.as_fd(), cwd, OFlags::PATH).is_ok() => Ok(()),
         Err(e) => Err(e).errno_step(format!("make the working directory {}", cwd.display())),
+    }
+}
+
+/// Until somebody knocks. The kernel keeps signals from the first process of a pid namespace unless it takes them: one that
+/// would end any other process ends this one here.
+fn wait_at(door: &OwnedFd) -> Result<()> {
+    // HUP, INT, QUIT, USR1, USR2, ALRM, TERM.
+    let signals = sys::signal::descriptor(&[1, 2, 3, 10, 12, 14, 15]).errno_step("watch for signals")?;
+    loop {
+        let mut fds = [PollFd::new(door, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e).errno_step("wait at the door"),
+        }
+        if let Ok(Some(signal)) = sys::signal::next(&signals) {
+            sys::process::exit_now(128 + signal)
+        }
+        if !fds[0].revents().is_empty() {
+            return Ok(());
+        }
     }
 }
 

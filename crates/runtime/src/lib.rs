@@ -15,6 +15,7 @@ mod create;
 mod devices;
 mod exec;
 pub mod hooks;
+mod idmap;
 mod init;
 mod mounts;
 mod namespaces;
@@ -60,6 +61,21 @@ pub fn known_mount_options() -> Vec<&'static str> {
     options::known()
 }
 
+/// Mappings of ids that are out of range, by their place in the document.
+pub fn check_mappings(place: &str, mappings: &[oci::LinuxIdMapping]) -> Result<()> {
+    idmap::check(place, mappings)
+}
+
+/// Whether `linux.rootfsPropagation` may be this.
+pub fn is_propagation(word: &str) -> bool {
+    options::propagation(word).is_some()
+}
+
+/// Whether a container may have this kernel setting of its own.
+pub fn is_namespaced(sysctl: &str) -> bool {
+    init::namespaced(sysctl)
+}
+
 /// Does what does not depend on the container, for a caller that waits to be told about it: the host's cgroups are looked
 /// up, and the filter of a container with these capabilities is compiled. What fails will fail again, and be told then.
 pub fn get_ready(capabilities: &[oci::Capability]) {
@@ -98,6 +114,8 @@ pub enum Stdio {
         rows: u16,
         /// Characters in a line.
         cols: u16,
+        /// It adds no carriage returns: for who reads what a program wrote.
+        plain: bool,
     },
 }
 

@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use errdefs::{ErrnoStep, Error, Result};
-use oci_spec::runtime::{Mount, Spec};
+use errdefs::{ErrnoStep, Error, Result, Step};
+use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
@@ -21,11 +21,17 @@ pub fn options(mount: &Mount) -> Options {
 }
 
 /// Detached copies of all bind sources, in the document's order; what could not be as asked for goes to `warnings`.
-pub fn prepare(spec: &Spec, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec<String>) -> Result<Vec<OwnedFd>> {
+/// Sources that are relative are in the bundle.
+pub fn prepare(
+    spec: &Spec,
+    bundle: &Path,
+    userns: Option<BorrowedFd<'_>>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<OwnedFd>> {
     let list = spec.mounts().as_deref().unwrap_or_default();
     list.iter()
         .filter(|m| prepared(m))
-        .map(|m| prepare_one(m, userns, warnings))
+        .map(|m| prepare_one(m, bundle, userns, warnings))
         .collect()
 }
 
@@ -45,9 +51,14 @@ pub fn finish(mount: &Mount, attached: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-fn prepare_one(mount: &Mount, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec<String>) -> Result<OwnedFd> {
+fn prepare_one(
+    mount: &Mount,
+    bundle: &Path,
+    userns: Option<BorrowedFd<'_>>,
+    warnings: &mut Vec<String>,
+) -> Result<OwnedFd> {
     let options = options(mount);
-    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+    let source = &bundle.join(mount.source().as_deref().unwrap_or(Path::new("")));
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if options.recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -60,16 +71,7 @@ fn prepare_one(mount: &Mount, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec
             _ => e,
         })?;
     let step = |what: &str| format!("{what} the bind mount of {}", source.display());
-    if let (Some(recursive), Some(userns)) = (options.idmap, userns) {
-        match sys::idmap::mount_setattr_idmap(tree.as_fd(), recursive, userns) {
-            Ok(()) => {}
-            Err(Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => warnings.push(format!(
-                "{}: its file system has no idmapped mounts; in the container its files belong to nobody",
-                source.display()
-            )),
-            Err(e) => return Err(e).errno_step(step("idmap")),
-        }
-    }
+    idmap(mount, &options, tree.as_fd(), userns, warnings).step_with(|| step("idmap"))?;
     if !sys::mount::knows_attributes() {
         // Before Linux 5.12 a mount gets its options once it is attached, and those below it get none.
         if options.set_recursive != 0 && options.recursive {
@@ -93,4 +95,42 @@ fn prepare_one(mount: &Mount, userns: Option<BorrowedFd<'_>>, warnings: &mut Vec
             .errno_step(step("set options of"))?;
     }
     Ok(tree)
+}
+
+/// By the mount's own mappings, or for the container's user namespace.
+fn idmap(
+    mount: &Mount,
+    options: &Options,
+    tree: BorrowedFd<'_>,
+    userns: Option<BorrowedFd<'_>>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let list = |mappings: &Option<Vec<LinuxIdMapping>>| mappings.clone().filter(|m| !m.is_empty());
+    let recursive = options.idmap.unwrap_or(false);
+    match (list(mount.uid_mappings()), list(mount.gid_mappings())) {
+        (Some(uids), Some(gids)) => {
+            let own = crate::idmap::user_namespace(&uids, &gids)?;
+            sys::idmap::mount_setattr_idmap(tree, recursive, own.as_fd())
+                .errno_step("mount_setattr")
+                .map_err(|e| e.hint("can its file system be idmapped, and does this kernel (5.12) do it?"))
+        }
+        (None, None) => match (options.idmap, userns) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(Error::invalid(
+                "it has no mappings, and the container no user namespace",
+            )),
+            (Some(_), Some(userns)) => match sys::idmap::mount_setattr_idmap(tree, recursive, userns) {
+                Err(Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+                    warnings.push(format!(
+                        "{}: its file system has no idmapped mounts; in the container its files belong to nobody",
+                        source.display()
+                    ));
+                    Ok(())
+                }
+                other => other.errno_step("mount_setattr"),
+            },
+        },
+        _ => Err(Error::invalid("mappings of users and of groups go together")),
+    }
 }

@@ -9,6 +9,7 @@ use linux_raw_sys::general::{
     CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, CLONE_NEWUSER, CLONE_NEWUTS,
 };
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
+use sys::process::Forked;
 
 /// Which namespaces the container has, other than its caller's.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +34,7 @@ impl Namespaces {
             if found.has(flag(typ)) {
                 return Err(Error::invalid(format!("linux.namespaces: {typ} is there twice")));
             }
-            match namespace.path() {
+            match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
                 None => found.own |= flag(typ),
                 Some(path) if typ == LinuxNamespaceType::Mount => {
                     return Err(Error::not_yet(format_args!(
@@ -106,8 +107,12 @@ impl Namespaces {
     }
 
     /// What `make` makes is born in the namespaces of others that the container joins, and in its time namespace. We come
-    /// back afterwards; whether that went well is the second result (in a child made by `make` it has no meaning).
-    pub fn enter_others<T>(&self, spec: &Spec, make: impl FnOnce() -> T) -> Result<(T, Result<()>)> {
+    /// back afterwards; whether that went well is the second result. The child stays.
+    pub fn enter_others(
+        &self,
+        spec: &Spec,
+        make: impl FnOnce() -> rustix::io::Result<Forked>,
+    ) -> Result<(rustix::io::Result<Forked>, Result<()>)> {
         let mut ways_back = Vec::new();
         let user = u64::from(CLONE_NEWUSER);
         let (users, others): (Vec<_>, Vec<_>) = self.joined.iter().partition(|(flag, _)| *flag == user);
@@ -131,6 +136,10 @@ impl Namespaces {
             ways_back.push((own, CLONE_NEWTIME.into()));
         }
         let made = make();
+        if matches!(made, Ok(Forked::Child)) {
+            // It is to stay there.
+            return Ok((made, Ok(())));
+        }
         let back = ways_back.into_iter().rev().try_for_each(|(own, flag)| {
             sys::process::setns(own.as_fd(), flag).errno_step("go back to our own namespace")
         });

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use errdefs::{ErrnoStep, Error, Result, Step};
-use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process, Spec};
+use oci_spec::runtime::{Capability, PosixRlimit, PosixRlimitType, Process, Spec};
 use rustix::fs::{Gid, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
@@ -56,6 +56,18 @@ impl Plan {
         })
     }
 
+    /// What of it cannot be as the document says.
+    pub fn warnings(&self) -> Vec<String> {
+        let name = |capability: &Capability| capability.to_string().trim_start_matches("CAP_").to_owned();
+        let words = |c: Capability| {
+            format!(
+                "can't raise ambient capability CAP_{}: operation not permitted",
+                name(&c)
+            )
+        };
+        self.sets.not_ambient().into_iter().map(words).collect()
+    }
+
     /// The user's number, for what must belong to it.
     pub fn uid(&self) -> u32 {
         self.uid
@@ -71,7 +83,7 @@ impl Plan {
         self.sets.limit_bounding()?;
         rustix::thread::set_keep_capabilities(true).errno_step("keep the capabilities")?;
         let groups: Vec<Gid> = self.groups.iter().map(|g| Gid::from_raw(*g)).collect();
-        rustix::thread::set_thread_groups(&groups).errno_step("set the groups")?;
+        set_groups(&groups).errno_step("set the groups")?;
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         rustix::thread::set_thread_res_gid(gid, gid, gid)
             .errno_step(format!("become group {}", self.gid))
@@ -145,6 +157,25 @@ fn beyond_range(error: Error, id: u32) -> Error {
     }
 }
 
+/// The supplementary groups; where a user namespace may not set any (setgroups(2) is denied in one that a user mapped alone),
+/// none is what is asked for, and they stay.
+pub fn set_groups(groups: &[Gid]) -> rustix::io::Result<()> {
+    match rustix::thread::set_thread_groups(groups) {
+        Err(Errno::PERM) if groups.is_empty() && denied() => Ok(()),
+        other => other,
+    }
+}
+
+fn denied() -> bool {
+    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
+}
+
+/// The caller's descriptors that are the command's: so many from 3 on. The last step before execve, so that nothing else that
+/// is executed has them.
+pub fn keep_open(preserved: u32) -> Result<()> {
+    sys::process::keep_open_at_exec(3, preserved).errno_step("keep the preserved descriptors open")
+}
+
 /// The streams on 0, 1 and 2. A terminal is made in the container's own devpts; its master is returned.
 pub fn take_streams(stdio: Stdio, owner: u32) -> Result<Option<OwnedFd>> {
     match stdio {
@@ -156,13 +187,23 @@ pub fn take_streams(stdio: Stdio, owner: u32) -> Result<Option<OwnedFd>> {
             put_streams(stdin.as_fd(), stdout.as_fd(), stderr.as_fd())?;
             Ok(None)
         }
-        Stdio::Terminal { rows, cols } => {
+        Stdio::Terminal { rows, cols, plain } => {
             let (master, slave) = open_terminal(rows, cols, owner)?;
+            if plain {
+                plain_lines(&slave).errno_step("set up the terminal")?;
+            }
             put_streams(slave.as_fd(), slave.as_fd(), slave.as_fd())?;
             rustix::process::ioctl_tiocsctty(&slave).errno_step("take the terminal")?;
             Ok(Some(master))
         }
     }
+}
+
+fn plain_lines(terminal: &OwnedFd) -> rustix::io::Result<()> {
+    use rustix::termios::{OptionalActions, OutputModes};
+    let mut attributes = rustix::termios::tcgetattr(terminal)?;
+    attributes.output_modes.remove(OutputModes::ONLCR);
+    rustix::termios::tcsetattr(terminal, OptionalActions::Now, &attributes)
 }
 
 /// The caller's own streams become the user's, so that `/dev/stderr` can be opened again (runc `fixStdioPermissions`).

@@ -3,11 +3,11 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use errdefs::{ErrnoStep, Error, Result, Step};
 use linux_raw_sys::general::{
-    MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_RDONLY, MS_REC,
+    MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_MOVE, MS_PRIVATE, MS_RDONLY, MS_REC,
 };
 use oci_spec::runtime::{Mount, Spec};
 use rustix::fs::OFlags;
@@ -18,18 +18,36 @@ use crate::cgroup;
 use crate::mounts::{finish, options, prepared};
 use crate::options::{Options, propagation};
 
+const DEV: &str = "/dev";
+
 /// A root that is being filled; not yet the process's own.
 pub struct Root {
     fd: OwnedFd,
+    place: PathBuf,
 }
 
 impl Root {
-    /// Takes a detached mount into this mount namespace, on top of the old root, out of everybody's sight.
-    pub fn attach(mount: OwnedFd) -> Result<Self> {
+    /// Takes a detached mount into this mount namespace, at a place of the old root, out of everybody's sight.
+    pub fn attach(mount: OwnedFd, place: &Path) -> Result<Self> {
         // Nothing that we do here shall reach the host.
         sys::mount::mount(c"", c"/", c"", u64::from(MS_REC | MS_PRIVATE), c"").errno_step("make the mounts private")?;
-        move_mount(mount.as_fd(), rustix::fs::CWD, "/").errno_step("attach the root file system")?;
-        Ok(Root { fd: mount })
+        rustix::mount::move_mount(
+            &mount,
+            "",
+            rustix::fs::CWD,
+            place,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+        .errno_step("attach the root file system")?;
+        Ok(Root {
+            fd: mount,
+            place: place.into(),
+        })
+    }
+
+    /// Its name while the old root's `/proc` is in sight.
+    pub fn name(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()
     }
 
     /// For resolving paths below it.
@@ -77,8 +95,15 @@ impl Root {
 
     /// A new file system.
     fn mount_new(&self, mount: &Mount) -> Result<()> {
-        let options = options(mount);
+        let mut options = options(mount);
         let kind = mount.typ().as_deref().unwrap_or_default();
+        if kind == "tmpfs" {
+            self.keep_mode(mount.destination(), &mut options)?;
+        }
+        if mount.destination() == Path::new(DEV) {
+            // Devices are made there first: see `finish_dev`.
+            options.flags &= !u64::from(MS_RDONLY);
+        }
         let target = self.place_of_new(kind, mount.destination())?;
         let source = mount.source().as_deref().unwrap_or(Path::new(kind));
         refuse_proc(target.as_fd(), mount.destination())?;
@@ -104,6 +129,35 @@ impl Root {
             _ => sys::mount::set_attributes_attached(after.as_fd(), MOUNT_ATTR_RDONLY.into(), 0)
                 .errno_step("make it read-only"),
         }
+    }
+
+    /// A tmpfs has the mode of what it covers, unless it is said.
+    fn keep_mode(&self, destination: &Path, options: &mut Options) -> Result<()> {
+        if options.data.split(',').any(|word| word.starts_with("mode=")) {
+            return Ok(());
+        }
+        let Some(covered) = self.existing(destination)? else {
+            return Ok(());
+        };
+        let stat = rustix::fs::fstat(&covered).errno_step("look at the mount point")?;
+        let comma = if options.data.is_empty() { "" } else { "," };
+        options
+            .data
+            .push_str(&format!("{comma}mode={:o}", stat.st_mode & 0o7777));
+        Ok(())
+    }
+
+    /// A `/dev` that is to be read-only becomes so once everything in it is made.
+    pub fn finish_dev(&self, spec: &Spec) -> Result<()> {
+        let asked = |m: &&Mount| {
+            m.destination() == Path::new(DEV) && !prepared(m) && options(m).flags & u64::from(MS_RDONLY) != 0
+        };
+        if !spec.mounts().iter().flatten().any(|m| asked(&m)) {
+            return Ok(());
+        }
+        let step = "make /dev read-only";
+        let dev = sys::path::open(self.as_fd(), Path::new(DEV), OFlags::PATH).errno_step(step)?;
+        sys::mount::set_attributes_attached(dev.as_fd(), MOUNT_ATTR_RDONLY.into(), 0).errno_step(step)
     }
 
     /// Those of the kernel's own file systems are where they seem to be: a container that shares its root with another could
@@ -182,7 +236,8 @@ impl Root {
             return Ok(());
         };
         match rustix::fs::symlinkat("/proc/mounts", &etc, "mtab") {
-            Ok(()) | Err(Errno::EXIST | Errno::NOTDIR | Errno::ROFS) => Ok(()),
+            // A root that is not ours to write to does without, too.
+            Ok(()) | Err(Errno::EXIST | Errno::NOTDIR | Errno::ROFS | Errno::ACCESS | Errno::PERM) => Ok(()),
             Err(e) => Err(e).errno_step("make /etc/mtab"),
         }
     }
@@ -195,10 +250,21 @@ impl Root {
         rustix::process::chdir("/").errno_step("enter the root file system")
     }
 
-    /// Becomes the process's root, above the old one: enough for a program that means no harm.
-    pub fn enter(&self) -> Result<()> {
-        rustix::process::fchdir(&self.fd).errno_step("enter the root file system")?;
-        rustix::process::chroot(".").errno_step("change the root (chroot)")
+    /// Becomes the process's root in the place of one that cannot be left (an initramfs). The old one is covered, and not
+    /// gone; its whole views of processes and devices are taken away, as the kernel would let the container make its own
+    /// as long as there is one (runc `msMoveRoot`).
+    pub fn replace(&self) -> Result<()> {
+        let step = "enter the root file system";
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").step("read the list of mounts")?;
+        rustix::process::fchdir(&self.fd).errno_step(step)?;
+        for view in cgroup::mounts_of(&mounts, &["proc", "sysfs"]) {
+            if !view.starts_with(&self.place) {
+                cover(&view).step_with(|| format!("take {} away", view.display()))?;
+            }
+        }
+        sys::mount::mount(c".", c"/", c"", MS_MOVE.into(), c"").errno_step("move the root file system (MS_MOVE)")?;
+        rustix::process::chroot(".").errno_step("change the root (chroot)")?;
+        rustix::process::chdir("/").errno_step(step)
     }
 
     /// `linux.rootfsPropagation`. After `pivot`.
@@ -262,6 +328,18 @@ impl Root {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(e) => Err(e).errno_step("open it"),
         }
+    }
+}
+
+/// Out of sight: unmounted, or where that is not allowed covered with nothing.
+fn cover(place: &Path) -> Result<()> {
+    use rustix::mount::{MountFlags, UnmountFlags};
+    match rustix::mount::unmount(place, UnmountFlags::DETACH) {
+        Ok(()) => Ok(()),
+        Err(Errno::INVAL | Errno::PERM) => {
+            rustix::mount::mount("tmpfs", place, "tmpfs", MountFlags::RDONLY, None).errno_step("cover it")
+        }
+        Err(e) => Err(e).errno_step("unmount it"),
     }
 }
 

@@ -38,6 +38,16 @@ impl Schedule {
                 io.priority()
             )));
         }
+        let cpus = spec
+            .linux()
+            .iter()
+            .find_map(|l| l.resources().as_ref()?.cpu().as_ref()?.cpus().clone());
+        let deadline = |s: &Scheduler| *s.policy() == LinuxSchedulerPolicy::SchedDeadline;
+        if schedule.scheduler.as_ref().is_some_and(deadline) && cpus.is_some_and(|cpus| !cpus.is_empty()) {
+            return Err(Error::invalid(
+                "process.scheduler: process scheduler can't be used together with AllowedCPUs (linux.resources.cpu.cpus)",
+            ));
+        }
         Ok(schedule)
     }
 
@@ -123,9 +133,12 @@ impl Affinity {
         set(self.initial.as_deref(), "initial")
     }
 
-    /// Once it is inside.
+    /// Once it is inside. Our own processors are no business of the container's.
     pub fn after(&self) -> Result<()> {
-        set(self.last.as_deref(), "final")
+        match (&self.initial, &self.last) {
+            (None, None) => sys::schedule::reset_affinity(0).errno_step("allow all processors"),
+            _ => set(self.last.as_deref(), "final"),
+        }
     }
 }
 

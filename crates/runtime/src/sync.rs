@@ -11,6 +11,10 @@
 //!   |  <---- end of stream: executed, or Failed   |
 //! ```
 //!
+//! A caller that is not root says `Prepare` in the place of Descriptors: init finds the files itself.
+//!
+//! Between Descriptors and Ready init says `Mounted` if there are hooks of the caller's namespaces, and waits for `Hooked`.
+//!
 //! Execute comes at once, unless there is a door: then it comes from whoever knocks, who also hears how it went.
 //!
 //! A filter that passes calls on has a listener: init sends it (`Listener`) as soon as it has one, before it goes on towards
@@ -52,6 +56,10 @@ pub enum ToInit {
         /// How many are still to come.
         left: usize,
     },
+    /// There are no descriptors: the caller has no rights over mounts, init has them in its own user namespace.
+    Prepare,
+    /// The hooks that wait for the mounts have run.
+    Hooked,
     /// Execute the command.
     Execute,
 }
@@ -64,6 +72,8 @@ pub enum FromInit {
         /// As its parent sees it.
         pid: i32,
     },
+    /// The mounts are made, and hooks wait for them.
+    Mounted,
     /// Everything is set up.
     Ready,
     /// Comes with the descriptor at which the calls that the seccomp filter passes on arrive.

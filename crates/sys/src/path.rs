@@ -11,6 +11,9 @@ use crate::Result;
 /// How the kernel resolves: `/` and `..` end at the root, `/proc`'s magic links are none.
 pub const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
+/// So many links to nothing are followed, as the kernel does.
+const LINKS: u32 = 40;
+
 /// Opens `path` below `root`.
 pub fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd> {
     open_by(root, path, flags, IN_ROOT)
@@ -38,30 +41,63 @@ pub fn make_real_dir(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
 }
 
 fn make_dir_by(root: BorrowedFd<'_>, path: &Path, way: ResolveFlags) -> Result<OwnedFd> {
+    make_dir_at_most(root, path, way, LINKS)
+}
+
+fn make_dir_at_most(root: BorrowedFd<'_>, path: &Path, way: ResolveFlags, links: u32) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     match open_by(root, path, flags, way) {
         Err(Errno::NOENT) => {}
         other => return other,
     }
-    let (parent, name) = split(path)?;
-    let parent = make_dir_by(root, parent, way)?;
+    let (above, name) = split(path)?;
+    let parent = make_dir_at_most(root, above, way, links)?;
     match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => open_by(root, path, flags, way),
+        Ok(()) => open_by(root, path, flags, way),
+        Err(Errno::EXIST) => match open_by(root, path, flags, way) {
+            // A link to nothing: what it means is made.
+            Err(Errno::NOENT) => {
+                let target = follow(&parent, above, name)?;
+                make_dir_at_most(root, &target, way, links.checked_sub(1).ok_or(Errno::LOOP)?)
+            }
+            other => other,
+        },
         Err(e) => Err(e),
     }
 }
 
+/// Where a link in a directory leads, as a path below the root.
+fn follow(parent: &OwnedFd, above: &Path, name: &std::ffi::OsStr) -> Result<std::path::PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let target = rustix::fs::readlinkat(parent, name, Vec::new()).map_err(|e| match e {
+        Errno::INVAL => Errno::NOENT,
+        e => e,
+    })?;
+    Ok(above.join(Path::new(std::ffi::OsStr::from_bytes(target.as_bytes()))))
+}
+
 /// The file at `path` below `root`, made empty where it is not there; its parents, too.
 pub fn make_file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+    make_file_at_most(root, path, LINKS)
+}
+
+fn make_file_at_most(root: BorrowedFd<'_>, path: &Path, links: u32) -> Result<OwnedFd> {
     match open(root, path, OFlags::PATH) {
         Err(Errno::NOENT) => {}
         other => return other,
     }
-    let (parent, name) = split(path)?;
-    let parent = make_dir(root, parent)?;
+    let (above, name) = split(path)?;
+    let parent = make_dir(root, above)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(parent.as_fd(), name, flags, Mode::from_raw_mode(0o644)) {
-        Ok(_) | Err(Errno::EXIST) => open(root, path, OFlags::PATH),
+        Ok(_) => open(root, path, OFlags::PATH),
+        Err(Errno::EXIST) => match open(root, path, OFlags::PATH) {
+            Err(Errno::NOENT) => {
+                let target = follow(&parent, above, name)?;
+                make_file_at_most(root, &target, links.checked_sub(1).ok_or(Errno::LOOP)?)
+            }
+            other => other,
+        },
         Err(e) => Err(e),
     }
 }
@@ -106,6 +142,14 @@ mod tests {
         }
         make_file(root.as_fd(), Path::new("/up/new/deep/file")).unwrap();
         assert!(dir.join("root/new/deep/file").is_file());
+        symlink("/new/place/file", dir.join("root/later")).unwrap();
+        make_file(root.as_fd(), Path::new("/later")).unwrap();
+        assert!(dir.join("root/new/place/file").is_file());
+        symlink("../../../there", dir.join("root/etc/dir")).unwrap();
+        make_dir(root.as_fd(), Path::new("/etc/dir/below")).unwrap();
+        assert!(dir.join("root/there/below").is_dir() && !dir.join("there").exists());
+        symlink("round", dir.join("root/round")).unwrap();
+        assert_eq!(make_dir(root.as_fd(), Path::new("/round")).unwrap_err(), Errno::LOOP);
         make_real_dir(root.as_fd(), Path::new("/real/dir")).unwrap();
         for path in ["up", "up/new", "/up/other"] {
             assert_eq!(

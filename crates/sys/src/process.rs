@@ -219,6 +219,19 @@ pub fn user_namespace(first: u32, count: u32) -> Result<OwnedFd> {
     opened
 }
 
+/// So many descriptors from `first` on stay open at execve, after all; those that are not there are left out.
+pub fn keep_open_at_exec(first: u32, count: u32) -> Result<()> {
+    const F_SETFD: u32 = 2;
+    for number in first..first.saturating_add(count) {
+        // SAFETY: no memory is passed, and nothing is opened or closed.
+        match unsafe { syscall!(Sysno::fcntl, number, F_SETFD, 0) } {
+            Ok(_) | Err(syscalls::Errno::EBADF) => {}
+            Err(e) => return Err(errno(e)),
+        }
+    }
+    Ok(())
+}
+
 /// Closes every descriptor from `first` on but one, now. For a forked process that goes on with that one alone: what else
 /// its memory knows of descriptors is a copy, which it has no use for.
 pub fn close_others(first: u32, kept: &OwnedFd) -> Result<()> {

@@ -61,6 +61,15 @@ pub fn set_affinity(processors: &[usize]) -> Result<()> {
         .map_err(errno)
 }
 
+/// Of another process, or of the caller with 0: all processors that its cpuset allows.
+pub fn reset_affinity(pid: i32) -> Result<()> {
+    let mask = [u8::MAX; PROCESSORS / 8];
+    // SAFETY: as above.
+    unsafe { syscall!(Sysno::sched_setaffinity, pid, mask.len(), mask.as_ptr()) }
+        .map(drop)
+        .map_err(errno)
+}
+
 /// personality(2), of the caller.
 pub fn set_personality(domain: u32) -> Result<()> {
     // SAFETY: a number alone.

@@ -172,7 +172,7 @@ impl<R> Command<R> {
                 wrong(format!("requires at least {n} argument{}", plural(n)))
             }
             Words::AtMost(n) if words.len() > n => wrong(format!("requires at most {n} argument{}", plural(n))),
-            Words::Command(_) if words[0].starts_with('-') && words[0] != "-" => {
+            Words::Command(_) if words.first().is_some_and(|w| w.starts_with('-') && w != "-") => {
                 let message = match words[0].strip_prefix("--") {
                     Some(_) => format!("unknown flag: {}", words[0]),
                     None => self.shorthand(&words[0]),

@@ -2,15 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use errdefs::{Error, Result, Step};
+use errdefs::{Result, Step};
 use runtime::{Create, Created, Life, Rootfs, hooks, oci};
 
 use super::state::{Saved, Status, base_state};
-use super::{Host, lifecycle, listener, streams, write_pid};
+use super::{Host, document, lifecycle, listener, streams, write_pid};
 use crate::cli::flag::Given;
-
-/// No document is larger.
-const DOCUMENT_LIMIT: u64 = 16 << 20;
 
 /// Sets a container up; its init waits at the door.
 pub fn create(host: &Host, given: &Given) -> Result<u8> {
@@ -52,7 +49,11 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
     let id = &given.words[0];
     let bundle = std::path::absolute(given.one("bundle").unwrap_or(".")).step("find the bundle")?;
     let preserved = streams::preserved(given)?;
-    let mut spec = document(&bundle)?;
+    let document::Read {
+        document: mut spec,
+        warnings,
+    } = document::config(&bundle)?;
+    warnings.iter().for_each(|warning| host.warn(warning));
     let terminal = spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
     let console = streams::Console::new(given, terminal, detached)?;
     place_cgroup(&mut spec, id);
@@ -79,6 +80,7 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
             born: &mut |_| Ok(()),
             state: Some(&state),
         })?;
+        created.warnings.iter().for_each(|warning| host.warn(warning));
         let saved = Saved::new(id, &bundle, created.pid, created.cgroup.clone(), spec);
         let kept = host
             .save(&saved)
@@ -97,76 +99,6 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
         // Best effort: the error that is told is the first one.
         let _ = std::fs::remove_dir_all(&dir);
     })
-}
-
-/// The bundle's config.json, checked for what the kernel would not refuse by itself.
-fn document(bundle: &Path) -> Result<oci::Spec> {
-    let path = bundle.join("config.json");
-    let size = std::fs::metadata(&path).map_or(0, |m| m.len());
-    if size > DOCUMENT_LIMIT {
-        return Err(Error::invalid(format!(
-            "{} is larger than {DOCUMENT_LIMIT} bytes",
-            path.display()
-        )));
-    }
-    let text = std::fs::read(&path).step_with(|| format!("read {}", path.display()))?;
-    let spec: oci::Spec = serde_json::from_slice(&text).map_err(|e| {
-        Error::invalid(format!("{}: {e}", path.display())).hint("the runtime specification says what may stand there")
-    })?;
-    if !spec.version().starts_with("1.") {
-        return Err(Error::invalid(format!(
-            "ociVersion: {:?} is not supported: 1.x is",
-            spec.version()
-        )));
-    }
-    let Some(root) = spec.root() else {
-        return Err(Error::invalid("root: a container needs a root file system"));
-    };
-    let rootfs = bundle.join(root.path());
-    if !rootfs.is_dir() {
-        return Err(Error::not_found(format!(
-            "root.path: no such directory: {}",
-            rootfs.display()
-        )));
-    }
-    let process = spec
-        .process()
-        .as_ref()
-        .ok_or_else(|| Error::invalid("process: a container needs one"))?;
-    if !process.cwd().is_absolute() {
-        return Err(Error::invalid(format!(
-            "process.cwd: {:?} is not an absolute path",
-            process.cwd()
-        )));
-    }
-    listener::check(&spec)?;
-    refuse_unsupported(&spec)?;
-    Ok(spec)
-}
-
-/// What would be ignored is refused, by its place in the document.
-fn refuse_unsupported(spec: &oci::Spec) -> Result<()> {
-    let linux = spec.linux().as_ref();
-    let process = spec.process().as_ref();
-    let asked = [
-        ("linux.intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
-        (
-            "linux.mountLabel",
-            linux.is_some_and(|l| l.mount_label().as_deref().is_some_and(|t| !t.is_empty())),
-        ),
-        (
-            "process.selinuxLabel",
-            process.is_some_and(|p| p.selinux_label().as_deref().is_some_and(|t| !t.is_empty())),
-        ),
-        (
-            "process.apparmorProfile",
-            process.is_some_and(|p| p.apparmor_profile().as_deref().is_some_and(|t| !t.is_empty())),
-        ),
-    ];
-    match asked.iter().find(|(_, asked)| *asked) {
-        Some((what, _)) => Err(Error::not_yet(what)),
-        None => Ok(()),
-    }
 }
 
 /// A container that names no cgroup gets one of its own name.

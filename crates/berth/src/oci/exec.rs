@@ -1,12 +1,12 @@
 //! `exec`: one more process in a container.
 
-use errdefs::{ErrnoStep, Error, Result, Step};
+use errdefs::{ErrnoStep, Error, Result};
 use runtime::cgroup::Below;
 use runtime::{Exec, oci};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::state::{Saved, Status, wrong_state};
-use super::{Host, listener, streams, write_pid};
+use super::{Host, document, listener, streams, write_pid};
 use crate::cli::flag::Given;
 
 /// Starts it; its exit code, unless detached.
@@ -22,7 +22,7 @@ pub fn exec(host: &Host, given: &Given) -> Result<u8> {
         }
         Status::Stopped => return Err(wrong_state("cannot exec in a stopped container")),
     }
-    let process = process(given, &saved)?;
+    let process = process(host, given, &saved)?;
     let detached = given.on("detach");
     let signals = if detached { None } else { Some(streams::signals()?) };
     let console = streams::Console::new(given, process.terminal().unwrap_or(false), detached)?;
@@ -61,10 +61,11 @@ pub fn exec(host: &Host, given: &Given) -> Result<u8> {
 }
 
 /// That of the file, or the container's own with what the flags say.
-fn process(given: &Given, saved: &Saved) -> Result<oci::Process> {
+fn process(host: &Host, given: &Given, saved: &Saved) -> Result<oci::Process> {
     if let Some(path) = given.one("process") {
-        let text = std::fs::read(path).step_with(|| format!("read {path}"))?;
-        return serde_json::from_slice(&text).step_with(|| format!("read the process from {path}"));
+        let read = document::process(path)?;
+        read.warnings.iter().for_each(|warning| host.warn(warning));
+        return Ok(read.document);
     }
     let arguments = &given.words[1..];
     if arguments.is_empty() {

@@ -91,18 +91,35 @@ pub fn ps(host: &Host, given: &Given) -> Result<u8> {
     let pids = saved.cgroup.pids()?;
     match given.one("format").unwrap_or("table") {
         "json" => output::say(&format!("{}\n", json!(pids))),
-        "table" => {
-            let top = engine::container::top::processes(&pids, &given.words[1..])?;
-            let rows: Vec<Vec<String>> = top
-                .titles
-                .into_iter()
-                .chain(top.processes.unwrap_or_default())
-                .collect();
-            output::say(&output::table(&rows));
-        }
+        "table" => output::say(&processes(&pids, &given.words[1..])?),
         other => return Err(Error::invalid(format!("invalid format option: {other}"))),
     }
     Ok(0)
+}
+
+/// What the host's `ps` says of these processes, in its own words.
+fn processes(pids: &[i32], arguments: &[String]) -> Result<String> {
+    let usual = ["-ef".to_owned()];
+    let arguments = if arguments.is_empty() { &usual[..] } else { arguments };
+    let ran = std::process::Command::new("ps")
+        .args(arguments)
+        .output()
+        .step("run ps on the host")?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if !ran.status.success() {
+        return Err(Error::invalid(format!("ps: {}", text(&ran.stderr).trim())));
+    }
+    let table = text(&ran.stdout);
+    let mut lines = table.lines();
+    let titles = lines.next().unwrap_or_default();
+    let column = titles.split_whitespace().position(|title| title == "PID");
+    let column = column.ok_or_else(|| Error::invalid("Couldn't find PID field in ps output"))?;
+    let own = |line: &&str| {
+        let pid = line.split_whitespace().nth(column).and_then(|word| word.parse().ok());
+        pid.is_some_and(|pid: i32| pids.contains(&pid))
+    };
+    let kept: Vec<&str> = std::iter::once(titles).chain(lines.filter(own)).collect();
+    Ok(kept.join("\n") + "\n")
 }
 
 /// What this runtime can (runtime specification, "Features").

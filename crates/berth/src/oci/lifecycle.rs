@@ -1,10 +1,9 @@
 //! `start`, `kill`, `pause`, `resume`, `update`, `delete`.
 
-use std::io::Read;
 use std::time::{Duration, Instant};
 
-use errdefs::{Error, Result, Step};
-use runtime::{hooks, oci};
+use errdefs::{Result, Step};
+use runtime::hooks;
 
 use super::create::poststart;
 use super::state::{Saved, Status, wrong_state};
@@ -41,7 +40,12 @@ pub fn kill(host: &Host, given: &Given) -> Result<u8> {
         name => engine::signal::parse(name)?,
     };
     if given.on("all") {
-        for pid in saved.cgroup.pids()? {
+        let pids = saved.cgroup.pids()?;
+        if pids.is_empty() && saved.alive() {
+            // Without a cgroup: its pid namespace goes with it.
+            sys::process::kill(saved.pid, signal).step("send the signal")?;
+        }
+        for pid in pids {
             // It may have ended meanwhile.
             let _ = sys::process::kill(pid, signal);
         }
@@ -76,72 +80,6 @@ fn freeze(host: &Host, given: &Given, frozen: bool) -> Result<u8> {
         (_, false) => return Err(wrong_state("container not paused")),
     }
     Ok(0)
-}
-
-/// Changes limits.
-pub fn update(host: &Host, given: &Given) -> Result<u8> {
-    let saved = host.load(&given.words[0])?;
-    if host.status(&saved)? == Status::Stopped {
-        return Err(wrong_state("container not running"));
-    }
-    let mut resources = match given.one("resources") {
-        Some(path) => read_resources(path)?,
-        None => oci::LinuxResources::default(),
-    };
-    let mut memory = resources.memory().unwrap_or_default();
-    if let Some(bytes) = given.number("memory")? {
-        memory.set_limit(Some(bytes));
-    }
-    if let Some(bytes) = given.number("memory-reservation")? {
-        memory.set_reservation(Some(bytes));
-    }
-    if let Some(bytes) = given.number("memory-swap")? {
-        memory.set_swap(Some(bytes));
-    }
-    if memory != oci::LinuxMemory::default() {
-        resources.set_memory(Some(memory));
-    }
-    let mut cpu = resources.cpu().clone().unwrap_or_default();
-    let positive = |name: &str| -> Result<Option<u64>> {
-        let number = given.number(name)?;
-        let bad = || Error::invalid(format!("--{name}: a number that is not negative is needed"));
-        number.map(|n| u64::try_from(n).map_err(|_| bad())).transpose()
-    };
-    if let Some(period) = positive("cpu-period")? {
-        cpu.set_period(Some(period));
-    }
-    if let Some(quota) = given.number("cpu-quota")? {
-        cpu.set_quota(Some(quota));
-    }
-    if let Some(shares) = positive("cpu-share")? {
-        cpu.set_shares(Some(shares));
-    }
-    if let Some(cpus) = given.one("cpuset-cpus") {
-        cpu.set_cpus(Some(cpus.into()));
-    }
-    if let Some(nodes) = given.one("cpuset-mems") {
-        cpu.set_mems(Some(nodes.into()));
-    }
-    if cpu != oci::LinuxCpu::default() {
-        resources.set_cpu(Some(cpu));
-    }
-    if let Some(limit) = given.number("pids-limit")? {
-        let mut pids = oci::LinuxPids::default();
-        pids.set_limit(limit);
-        resources.set_pids(Some(pids));
-    }
-    saved.cgroup.apply(&resources)?;
-    Ok(0)
-}
-
-fn read_resources(path: &str) -> Result<oci::LinuxResources> {
-    let mut text = Vec::new();
-    match path {
-        "-" => std::io::stdin().read_to_end(&mut text).map(drop),
-        path => std::fs::read(path).map(|bytes| text = bytes),
-    }
-    .step_with(|| format!("read the resources from {path}"))?;
-    serde_json::from_slice(&text).step_with(|| format!("read the resources from {path}"))
 }
 
 /// Takes everything of a container away.

@@ -51,7 +51,7 @@ pub fn hand_over(saved: &Saved, pid: i32, status: Status, listener: OwnedFd) -> 
     let text = serde_json::to_vec(&state).step("describe the process for linux.seccomp.listenerPath")?;
     let step = || {
         format!(
-            "send the seccomp listener to linux.seccomp.listenerPath {}",
+            "failed to connect with seccomp agent at linux.seccomp.listenerPath {}",
             path.display()
         )
     };

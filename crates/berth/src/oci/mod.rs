@@ -4,13 +4,15 @@
 //! ```text
 //! create ---> ROOT/ID/{state.json, door}, init waits at the door          create.rs
 //! start  ---> knocks at the door                                          lifecycle.rs
-//! kill, pause, resume, delete, update                                     lifecycle.rs
+//! kill, pause, resume, delete                                             lifecycle.rs
+//! update                                                                  update.rs
 //! exec   ---> one more process                                            exec.rs
 //! state, list, ps, features, spec                                         inform.rs
 //! events                                                                  events.rs
 //! ```
 
 mod create;
+mod document;
 mod events;
 mod exec;
 mod inform;
@@ -19,6 +21,8 @@ mod listener;
 mod state;
 mod streams;
 mod table;
+mod update;
+mod validate;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -37,6 +41,7 @@ pub struct Host {
     pub root: PathBuf,
     log: Option<PathBuf>,
     json: bool,
+    debug: bool,
 }
 
 /// Does what the arguments after `oci` say; the exit code.
@@ -47,6 +52,10 @@ pub fn run(arguments: &[OsString]) -> u8 {
             output::say(&table::help());
             return 0;
         }
+        Err(_) if arguments.first().is_some_and(|word| word == "-h") => {
+            output::say(&table::help());
+            return 0;
+        }
         Err(error) => {
             output::complain(&error);
             return 1;
@@ -54,24 +63,22 @@ pub fn run(arguments: &[OsString]) -> u8 {
     };
     if given.on("version") || given.words.is_empty() {
         output::say(&match given.on("version") {
-            true => format!(
-                "berth version {}\nspec: {}\n",
-                env!("CARGO_PKG_VERSION"),
-                state::SPECIFICATION
-            ),
+            true => table::version(),
             false => table::help(),
         });
         return 0;
     }
+    // Nothing that we were born with is for a hook or a container, unless it is asked for.
+    let _ = sys::process::close_on_exec_from(3);
     let host = Host {
-        root: given
-            .one("root")
-            .map_or_else(|| settings::roots().run.join("oci"), PathBuf::from),
+        root: given.one("root").map_or_else(default_root, PathBuf::from),
         log: given.one("log").filter(|path| !path.is_empty()).map(PathBuf::from),
         json: given.one("log-format") == Some("json"),
+        debug: given.on("debug"),
     };
+    host.debug(&format!("berth {} {:?}", env!("CARGO_PKG_VERSION"), given.words));
     dispatch(&host, &given).unwrap_or_else(|error| {
-        output::complain(&error);
+        complain(&error);
         host.log(&error);
         // Another code than most commands end with.
         if given.words[0] == "exec" { 255 } else { 1 }
@@ -83,35 +90,93 @@ fn dispatch(host: &Host, given: &Given) -> Result<u8> {
     if !["text", "json"].contains(&format) {
         return Err(Error::invalid(format!("invalid log-format: {format}")));
     }
+    // It is always found out: a user that has no cgroup does without.
+    if let Some(other) = given
+        .one("rootless")
+        .filter(|word| !["auto", "true", "false"].contains(word))
+    {
+        return Err(Error::invalid(format!(
+            "--rootless: {other:?} is none of auto, true, false"
+        )));
+    }
     let (name, rest) = (&given.words[0], &given.words[1..]);
+    let help = rest.iter().any(|word| word == "-h" || word == "--help");
     let Some(verb) = VERBS.iter().find(|verb| verb.command.name == name) else {
         return Err(match LATER.contains(&name.as_str()) {
             true => Error::not_yet(name),
+            false if help => Error::invalid(format!("No help topic for '{name}'")),
             false => Error::invalid(format!("unknown command: {name}")).hint("see 'berth oci --help'"),
         });
     };
     let rest: Vec<OsString> = rest.iter().map(OsString::from).collect();
+    if rest.first().is_some_and(|word| word == "-h") {
+        output::say(&table::help_of(verb));
+        return Ok(0);
+    }
     match verb.command.parse(&rest)? {
-        Parsed::Help(text) => {
-            output::say(&text);
+        Parsed::Help(_) => {
+            output::say(&table::help_of(verb));
             Ok(0)
         }
         Parsed::Given(given) => (verb.run)(host, &given),
     }
 }
 
+/// A user's containers are in its own directory.
+fn default_root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match own.filter(|_| !rustix::process::geteuid().is_root()) {
+        Some(dir) => PathBuf::from(dir).join("berth/oci"),
+        None => settings::roots().run.join("oci"),
+    }
+}
+
+/// One line, which is what engines show; the hint is for people.
+fn complain(error: &Error) {
+    match std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        true => output::complain(error),
+        false => output::note(&error.to_string()),
+    }
+}
+
 impl Host {
+    /// `--debug`: to the log, or where there is none to standard error.
+    pub fn debug(&self, message: &str) {
+        match (self.debug, &self.log) {
+            (false, _) => {}
+            (true, Some(_)) => self.write_log("debug", message),
+            (true, None) => output::note(&self.line("debug", message)),
+        }
+    }
+
     /// Errors go to the file of `--log`, too: that is where engines look for them. What cannot be written there was said on
     /// standard error.
     fn log(&self, error: &Error) {
+        self.write_log("error", &error.to_string());
+    }
+
+    /// What is not as asked for, and not worth failing for.
+    pub fn warn(&self, message: &str) {
+        output::note(&format!("berth: warning: {message}"));
+        self.write_log("warning", message);
+    }
+
+    fn write_log(&self, level: &str, message: &str) {
         let Some(path) = &self.log else { return };
-        let time = engine::container::record::now();
-        let line = match self.json {
-            true => serde_json::json!({ "level": "error", "msg": error.to_string(), "time": time }).to_string(),
-            false => format!("time=\"{time}\" level=error msg={:?}", error.to_string()),
-        };
+        let line = self.line(level, message);
         let file = std::fs::File::options().append(true).create(true).open(path);
         let _ = file.and_then(|mut file| writeln!(file, "{line}"));
+    }
+}
+
+impl Host {
+    /// As runc's.
+    fn line(&self, level: &str, message: &str) -> String {
+        let time = engine::container::record::now();
+        match self.json {
+            true => serde_json::json!({ "level": level, "msg": message, "time": time }).to_string(),
+            false => format!("time=\"{time}\" level={level} msg={message:?}"),
+        }
     }
 }
 

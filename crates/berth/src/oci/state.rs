@@ -195,6 +195,7 @@ mod tests {
             root: "/r".into(),
             log: None,
             json: false,
+            debug: false,
         };
         for bad in ["", ".", "..", "a/b", "../x", "a b", "a\0", "ü", &"x".repeat(1025)] {
             assert!(host.dir(bad).is_err(), "{bad:?}");

@@ -58,7 +58,9 @@ impl Console {
             None if self.socket.is_none() => terminal::size(),
             None => (0, 0),
         };
-        Stdio::Terminal { rows, cols }
+        // Without a socket what is printed comes out of our own output: only a terminal there wants carriage returns.
+        let plain = self.socket.is_none() && !std::io::IsTerminal::is_terminal(&std::io::stdout());
+        Stdio::Terminal { rows, cols, plain }
     }
 
     /// Sends the master to the socket, if there is one.

@@ -1,6 +1,6 @@
 //! runc's verbs and their flags.
 
-use super::{Host, create, events, exec, inform, lifecycle};
+use super::{Host, create, events, exec, inform, lifecycle, update};
 use crate::cli::flag::{Flag, Given, many, on, one};
 use crate::cli::{Command, Words};
 use errdefs::Result;
@@ -25,7 +25,7 @@ pub const GLOBAL: Command<()> = Command {
         on("version", "Print the version").short('v'),
         on("debug", "Say more"),
         on("systemd-cgroup", "Let systemd make cgroups").later(),
-        one("rootless", "Ignore cgroup permission errors").later(),
+        one("rootless", "auto: a user without a cgroup does without"),
         one("criu", "Path of criu").later(),
     ]],
     run: (),
@@ -148,17 +148,17 @@ pub const VERBS: &[Verb] = &[
             one("cpuset-cpus", "Processors"),
             one("cpuset-mems", "Memory nodes"),
             one("pids-limit", "Number of processes"),
-            one("blkio-weight", "Relative weight").later(),
-            one("cpu-burst", "Microseconds").later(),
-            one("cpu-idle", "Idle scheduling").later(),
-            one("cpu-rt-period", "Microseconds").later(),
-            one("cpu-rt-runtime", "Microseconds").later(),
+            one("blkio-weight", "Relative weight"),
+            one("cpu-burst", "Microseconds"),
+            one("cpu-idle", "Idle scheduling"),
+            one("cpu-rt-period", "Microseconds"),
+            one("cpu-rt-runtime", "Microseconds"),
             one("kernel-memory", "Obsolete").later(),
             one("kernel-memory-tcp", "Obsolete").later(),
             one("l3-cache-schema", "Intel RDT").later(),
             one("mem-bw-schema", "Intel RDT").later(),
         ]],
-        lifecycle::update,
+        update::update,
     ),
     verb(
         "exec",
@@ -237,11 +237,44 @@ pub const VERBS: &[Verb] = &[
     ),
 ];
 
-/// `--help`.
+/// `--help`, in runc's form.
 pub fn help() -> String {
-    let mut text = format!("Usage:  berth oci {}\n\n{}\n\nCommands:\n", GLOBAL.usage, GLOBAL.about);
+    let mut text = format!(
+        "NAME:\n   runc - Open Container Initiative runtime, by berth\n\nUSAGE:\n   runc {}\n\nCOMMANDS:\n",
+        GLOBAL.usage
+    );
     for verb in VERBS {
-        text.push_str(&format!("  {:<10} {}\n", verb.command.name, verb.command.about));
+        text.push_str(&format!("   {:<10} {}\n", verb.command.name, verb.command.about));
     }
+    text.push_str("\nGLOBAL OPTIONS:\n");
+    options(&mut text, GLOBAL.flags);
     text
+}
+
+/// Of a verb.
+pub fn help_of(verb: &Verb) -> String {
+    let Command {
+        name,
+        usage,
+        about,
+        flags,
+        ..
+    } = verb.command;
+    let mut text = format!("NAME:\n   runc {name} - {about}\n\nUSAGE:\n   runc {name} {usage}\n\nOPTIONS:\n");
+    options(&mut text, flags);
+    text
+}
+
+fn options(text: &mut String, flags: &[&[Flag]]) {
+    for flag in flags.iter().copied().flatten() {
+        let short = flag.short.map(|letter| format!(", -{letter}")).unwrap_or_default();
+        text.push_str(&format!("   {:<26} {}\n", format!("--{}{short}", flag.long), flag.help));
+    }
+}
+
+/// `--version`, as programs that ask runc read it.
+pub fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let specification = super::state::SPECIFICATION;
+    format!("runc version {version}\ncommit: berth-{version}\nspec: {specification}\n")
 }

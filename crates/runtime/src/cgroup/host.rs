@@ -1,5 +1,7 @@
 //! Which cgroup hierarchies this host has.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -84,9 +86,67 @@ fn parse(mountinfo: &str) -> Host {
     host
 }
 
+/// Where file systems of these kinds are mounted, in the words of proc_pid_mountinfo(5).
+pub fn mounts_of(mountinfo: &str, kinds: &[&str]) -> Vec<PathBuf> {
+    let place = |line: &str| {
+        let (left, right) = line.split_once(" - ")?;
+        let kind = right.split(' ').next()?;
+        let mount = left.split(' ').nth(4)?;
+        kinds.contains(&kind).then(|| unescape(mount).into())
+    };
+    mountinfo.lines().filter_map(place).collect()
+}
+
+/// `\040` is a space: the kernel writes what would end a word as three octal digits.
+fn unescape(word: &str) -> OsString {
+    let (bytes, mut out) = (word.as_bytes(), Vec::with_capacity(word.len()));
+    let mut at = 0;
+    while at < bytes.len() {
+        let digits = bytes.get(at + 1..at + 4).and_then(|d| std::str::from_utf8(d).ok());
+        match digits
+            .and_then(|d| u8::from_str_radix(d, 8).ok())
+            .filter(|_| bytes[at] == b'\\')
+        {
+            Some(byte) => {
+                out.push(byte);
+                at += 4;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    OsString::from_vec(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The kernel's own words, cut and changed at every place: nothing is assumed of them.
+    #[test]
+    fn no_list_of_mounts_is_too_strange() {
+        let text = b"31 30 0:27 / /sys/fs/cgroup/uni\\040fied rw shared:3 - cgroup2 cgroup2 rw\n32 30 0:28 / /c rw - cgroup x rw,cpu\n";
+        for at in 0..text.len() {
+            for byte in [0, b' ', b'\n', b'\\', b'-', 0xff] {
+                let mut changed = text.to_vec();
+                changed[at] = byte;
+                for part in [&changed[..], &changed[..at], &changed[at..]] {
+                    let part = String::from_utf8_lossy(part);
+                    let _ = (parse(&part), mounts_of(&part, &["cgroup2", "cgroup"]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_with_spaces_are_read() {
+        let text =
+            "36 35 98:0 / /mnt\\040 a\\134 rw - proc proc rw\n36 35 98:0 / /mnt\\040a\\134 rw - proc proc rw\n\\";
+        assert_eq!(mounts_of(text, &["proc"])[1], PathBuf::from("/mnt a\\"));
+        assert!(mounts_of("\\\\04 - x", &["proc"]).is_empty());
+    }
 
     #[test]
     fn all_three_layouts_are_told_apart() {

@@ -15,9 +15,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use errdefs::{Error, Result, Step};
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
+use errdefs::{Error, Kind, Result, Step};
+use oci_spec::runtime::{LinuxBlockIo, LinuxDeviceCgroup, LinuxRdma, LinuxResources, Spec};
 
+pub(crate) use host::mounts_of;
 use host::{Hierarchy, Host};
 pub use stats::{DeviceIo, Stats};
 
@@ -56,6 +57,8 @@ pub(crate) struct Membership {
     v2: Option<File>,
     /// Version 1 hierarchies, by the names of their controllers.
     v1: Vec<(String, PathBuf)>,
+    /// Why there is none.
+    pub warning: Option<String>,
 }
 
 impl Membership {
@@ -67,7 +70,21 @@ impl Membership {
             .ok_or_else(|| Error::invalid("the document names no cgroup"))?;
         let cgroup = Cgroup::at(&path.to_string_lossy());
         let made = Self::fill(&cgroup, linux.and_then(|l| l.resources().as_ref()));
-        made.inspect_err(|_| drop(cgroup.remove()))
+        match made {
+            // A user to whom no cgroup was handed down does without, as long as nothing is to be limited.
+            Err(error) if not_ours(&error) && !limits(linux.and_then(|l| l.resources().as_ref())) => Ok(Membership {
+                cgroup: Cgroup::none(),
+                v2: None,
+                v1: Vec::new(),
+                warning: Some(format!("the container has no cgroup of its own: {error}")),
+            }),
+            made => made.inspect_err(|error| {
+                // Another's is left alone.
+                if error.kind() != Kind::Conflict {
+                    let _ = cgroup.remove();
+                }
+            }),
+        }
     }
 
     fn fill(cgroup: &Cgroup, resources: Option<&LinuxResources>) -> Result<Self> {
@@ -77,16 +94,17 @@ impl Membership {
             cgroup: cgroup.clone(),
             v2: None,
             v1: Vec::new(),
+            warning: None,
         };
         if let Some(root) = &host.v2 {
             let dir = cgroup.below(root);
-            make(&dir)?;
+            make_new(&dir)?;
             v2::apply(root, &dir, resources, host)?;
             membership.v2 = Some(File::open(&dir).step("open the cgroup")?);
         }
         for hierarchy in v1::needed(resources, host)? {
             let dir = cgroup.below(&hierarchy.mount);
-            make(&dir)?;
+            make_new(&dir)?;
             v1::apply(hierarchy, &dir, resources)?;
             membership.v1.push((hierarchy.controllers.join(","), dir));
         }
@@ -113,7 +131,14 @@ impl Membership {
     /// to do meanwhile, and runs nothing of the container's before.
     pub fn restrict_devices(&self, resources: Option<&LinuxResources>) -> Result<()> {
         match &self.v2 {
-            Some(cgroup) => restrict_devices(cgroup, resources.and_then(|r| r.devices().as_deref()), true),
+            Some(cgroup) => {
+                let restricted = restrict_devices(cgroup, resources.and_then(|r| r.devices().as_deref()), true);
+                match restricted {
+                    // A user may not; and can make no device either.
+                    Err(error) if not_ours(&error) => Ok(()),
+                    restricted => restricted,
+                }
+            }
             None => Ok(()),
         }
     }
@@ -167,6 +192,13 @@ pub(crate) struct Entrance {
 impl Entrance {
     /// Of all hierarchies in which the container is, or into cgroups below.
     pub fn open(cgroup: &Cgroup, below: &[Below]) -> Result<Self> {
+        if cgroup.is_none() && below.is_empty() {
+            return Ok(Entrance {
+                v2: None,
+                v1: Vec::new(),
+            });
+        }
+        cgroup.there()?;
         let host = Host::get()?;
         for name in below.iter().flat_map(|b| &b.controllers) {
             host.find(name)
@@ -218,12 +250,32 @@ impl Cgroup {
         }
     }
 
+    /// For a container that has none.
+    fn none() -> Self {
+        Cgroup::at("")
+    }
+
+    fn is_none(&self) -> bool {
+        self.path.is_empty()
+    }
+
     fn below(&self, mount: &Path) -> PathBuf {
         mount.join(self.path.trim_start_matches('/'))
     }
 
+    fn there(&self) -> Result<()> {
+        match self.is_none() {
+            true => Err(Error::invalid("the container has no cgroup of its own")
+                .hint("a user needs one that was handed down: see linux.cgroupsPath")),
+            false => Ok(()),
+        }
+    }
+
     /// All directories of it that exist.
     fn directories(&self) -> Result<Vec<PathBuf>> {
+        if self.is_none() {
+            return Ok(Vec::new());
+        }
         if let Some(made) = &self.made {
             return Ok(made.clone());
         }
@@ -237,6 +289,9 @@ impl Cgroup {
 
     /// The directory that all of its processes are in: version 2, or the version 1 hierarchy that every container joins.
     fn main(&self) -> Result<Option<PathBuf>> {
+        if self.is_none() {
+            return Ok(None);
+        }
         let host = Host::get()?;
         let mount = host.v2.as_ref().or(host.find("freezer").map(|h| &h.mount));
         Ok(mount
@@ -246,6 +301,7 @@ impl Cgroup {
 
     /// Applies changed limits (docker update).
     pub fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        self.there()?;
         let resources = &meant(resources.clone());
         let host = Host::get()?;
         if let Some(root) = &host.v2 {
@@ -308,6 +364,7 @@ impl Cgroup {
 
     /// Freezes or thaws it; returns once it is done.
     pub fn freeze(&self, frozen: bool) -> Result<()> {
+        self.there()?;
         let host = Host::get()?;
         if let Some(root) = &host.v2 {
             return v2::freeze(&self.below(root), frozen);
@@ -320,6 +377,9 @@ impl Cgroup {
 
     /// Whether its processes are frozen.
     pub fn frozen(&self) -> bool {
+        if self.is_none() {
+            return false;
+        }
         let Ok(host) = Host::get() else { return false };
         let (mount, file, wanted) = match (&host.v2, host.find("freezer")) {
             (Some(root), _) => (root, "cgroup.freeze", "1"),
@@ -371,6 +431,24 @@ impl Cgroup {
     }
 }
 
+fn not_ours(error: &Error) -> bool {
+    const REFUSED: &[i32] = &[1, 13, 30];
+    !rustix::process::geteuid().is_root() && error.errno().is_some_and(|errno| REFUSED.contains(&errno))
+}
+
+/// Whether anything but the devices is to be limited: those a user namespace keeps closed by itself.
+fn limits(resources: Option<&LinuxResources>) -> bool {
+    let mut rest = meant(resources.cloned().unwrap_or_default());
+    rest.set_devices(None);
+    rest.cpu().as_ref().is_some_and(|cpu| *cpu != Default::default())
+        || rest.memory().is_some()
+        || rest.pids().is_some()
+        || rest.block_io().is_some()
+        || rest.hugepage_limits().is_some()
+        || rest.rdma().is_some()
+        || rest.unified().as_ref().is_some_and(|keys| !keys.is_empty())
+}
+
 /// Without what is zero or empty: engines write that for what they leave alone.
 fn meant(mut resources: LinuxResources) -> LinuxResources {
     if let Some(mut memory) = *resources.memory() {
@@ -388,11 +466,48 @@ fn meant(mut resources: LinuxResources) -> LinuxResources {
         cpu.set_shares(cpu.shares().filter(|n| *n != 0));
         cpu.set_quota(cpu.quota().filter(|n| *n != 0));
         cpu.set_period(cpu.period().filter(|n| *n != 0));
+        cpu.set_realtime_period(cpu.realtime_period().filter(|n| *n != 0));
+        cpu.set_realtime_runtime(cpu.realtime_runtime().filter(|n| *n != 0));
         cpu.set_cpus(cpus).set_mems(mems);
         resources.set_cpu(Some(cpu));
     }
     resources.set_pids(resources.pids().filter(|pids| pids.limit() != 0));
+    let pages = resources.hugepage_limits().clone().filter(|pages| !pages.is_empty());
+    let rdma = resources.rdma().clone().filter(|devices| !devices.is_empty());
+    let block = resources.block_io().clone().filter(says_something);
+    resources.set_hugepage_limits(pages).set_rdma(rdma).set_block_io(block);
+    if let Some(mut network) = resources.network().clone() {
+        let priorities = network.priorities().clone().filter(|p| !p.is_empty());
+        network.set_class_id(network.class_id().filter(|id| *id != 0));
+        network.set_priorities(priorities);
+        resources.set_network(Some(network));
+    }
     resources
+}
+
+fn says_something(block: &LinuxBlockIo) -> bool {
+    let weights = [block.weight(), block.leaf_weight()];
+    let throttles = [
+        block.throttle_read_bps_device(),
+        block.throttle_write_bps_device(),
+        block.throttle_read_iops_device(),
+        block.throttle_write_iops_device(),
+    ];
+    weights.iter().flatten().any(|weight| *weight != 0)
+        || block.weight_device().as_ref().is_some_and(|list| !list.is_empty())
+        || throttles
+            .iter()
+            .any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
+}
+
+/// A line of `rdma.max`.
+fn rdma_line(device: &str, rdma: &LinuxRdma) -> String {
+    let number = |word: &str, n: Option<u32>| n.map(|n| format!(" {word}={n}")).unwrap_or_default();
+    format!(
+        "{device}{}{}",
+        number("hca_handle", rdma.hca_handles()),
+        number("hca_object", rdma.hca_objects())
+    )
 }
 
 /// In version 2.
@@ -417,6 +532,31 @@ pub(crate) fn place(controllers: &str, path: &Path) -> Result<PathBuf> {
 
 fn make(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).step_with(|| format!("make the cgroup {}", dir.display()))
+}
+
+/// For a new container: nobody else may be in it, or it would be killed with the container; and nothing starts in one that is
+/// frozen.
+fn make_new(dir: &Path) -> Result<()> {
+    match std::fs::create_dir(dir) {
+        Ok(()) => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return make(dir),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(e).step_with(|| format!("make the cgroup {}", dir.display())),
+    }
+    if !pids_below(dir)?.is_empty() {
+        return Err(Error::conflict(format!(
+            "container's cgroup is not empty: {}",
+            dir.display()
+        )));
+    }
+    let says = |file: &str, word: &str| std::fs::read_to_string(dir.join(file)).is_ok_and(|text| text.trim() == word);
+    match says("cgroup.freeze", "1") || says("freezer.state", "FROZEN") {
+        true => Err(Error::conflict(format!(
+            "container's cgroup unexpectedly frozen: {}",
+            dir.display()
+        ))),
+        false => Ok(()),
+    }
 }
 
 fn enter(dir: &Path, pid: i32) -> Result<()> {

@@ -62,6 +62,9 @@ impl Cgroup {
             pids_limit: u64::MAX,
             ..Default::default()
         };
+        if self.is_none() {
+            return stats;
+        }
         let Ok(host) = Host::get() else { return stats };
         if let Some(root) = &host.v2 {
             version_2(&self.below(root), &mut stats);

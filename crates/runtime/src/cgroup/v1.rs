@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use errdefs::{Error, Result, Step};
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
 use super::host::{Hierarchy, Host};
 use super::{devices, missing, write};
@@ -13,16 +13,17 @@ use super::{devices, missing, write};
 /// the container can be frozen and killed as a whole.
 pub fn needed<'a>(resources: &LinuxResources, host: &'a Host) -> Result<Vec<&'a Hierarchy>> {
     let cpu = resources.cpu().as_ref();
-    let realtime = |c: &oci_spec::runtime::LinuxCpu| c.realtime_runtime().is_some() || c.realtime_period().is_some();
+    let network = resources.network().as_ref();
     let wanted = [
         ("memory", resources.memory().is_some()),
-        (
-            "cpu",
-            cpu.is_some_and(|c| c.shares().is_some() || c.quota().is_some() || c.period().is_some() || realtime(c)),
-        ),
-        ("blkio", throttled(resources) && !host.in_v2("io")),
+        ("cpu", cpu.is_some_and(wants_cpu)),
         ("cpuset", cpu.is_some_and(|c| c.cpus().is_some() || c.mems().is_some())),
         ("pids", resources.pids().is_some()),
+        ("blkio", throttled(resources)),
+        ("hugetlb", resources.hugepage_limits().is_some()),
+        ("rdma", resources.rdma().is_some()),
+        ("net_cls", network.is_some_and(|n| n.class_id().is_some())),
+        ("net_prio", network.is_some_and(|n| n.priorities().is_some())),
         // Version 2 has programs for them: no process needs to be moved.
         (
             "devices",
@@ -30,13 +31,36 @@ pub fn needed<'a>(resources: &LinuxResources, host: &'a Host) -> Result<Vec<&'a 
         ),
         ("freezer", host.v2.is_none()),
     ];
+    let served = |name: &str| host.in_v2(name) || (name == "blkio" && host.in_v2("io"));
     let mut list: Vec<&Hierarchy> = Vec::new();
-    for (controller, _) in wanted.into_iter().filter(|(name, wanted)| *wanted && !host.in_v2(name)) {
+    for (controller, _) in wanted.into_iter().filter(|(name, wanted)| *wanted && !served(name)) {
         let hierarchy = host.find(controller);
         missing(controller, hierarchy)?;
         list.extend(hierarchy.filter(|h| !list.contains(h)));
     }
     Ok(list)
+}
+
+/// Whether single devices are limited. A weight alone is worth no move into another hierarchy.
+fn throttled(resources: &LinuxResources) -> bool {
+    resources.block_io().as_ref().is_some_and(|block| {
+        let throttles = [
+            block.throttle_read_bps_device(),
+            block.throttle_write_bps_device(),
+            block.throttle_read_iops_device(),
+            block.throttle_write_iops_device(),
+        ];
+        throttles
+            .iter()
+            .any(|list| list.as_ref().is_some_and(|l| !l.is_empty()))
+            || block.weight_device().as_ref().is_some_and(|l| !l.is_empty())
+    })
+}
+
+fn wants_cpu(cpu: &LinuxCpu) -> bool {
+    let numbers = [cpu.shares(), cpu.period(), cpu.burst(), cpu.realtime_period()];
+    let signed = [cpu.quota(), cpu.idle(), cpu.realtime_runtime()];
+    numbers.iter().any(Option::is_some) || signed.iter().any(Option::is_some)
 }
 
 /// Writes the limits of one hierarchy.
@@ -56,7 +80,11 @@ pub fn apply(hierarchy: &Hierarchy, dir: &Path, resources: &LinuxResources) -> R
                     write(&dir.join("pids.max"), &limit)?;
                 }
             }
-            "blkio" => block_io(dir, resources)?,
+            "blkio" => resources
+                .block_io()
+                .as_ref()
+                .map_or(Ok(()), |block| block_io(dir, block))?,
+            "hugetlb" | "rdma" | "net_cls" | "net_prio" => others(controller, dir, resources)?,
             "devices" => restrict_devices(dir, &devices::complete(resources.devices().as_deref()))?,
             _ => {}
         }
@@ -73,8 +101,14 @@ fn memory(dir: &Path, resources: &LinuxResources) -> Result<()> {
         dir.join("memory.memsw.limit_in_bytes"),
     );
     let limit = memory.limit().map(|n| n.to_string());
-    // Kernels may be built, or booted, without accounting of swap.
-    let swap = memory.swap().filter(|_| swap_file.exists()).map(|n| n.to_string());
+    // Without a limit there is none of swap either, unless one is said. Kernels may be built, or booted, without accounting
+    // of swap.
+    let unlimited = (memory.limit() == Some(-1)).then_some(-1);
+    let swap = memory
+        .swap()
+        .or(unlimited)
+        .filter(|_| swap_file.exists())
+        .map(|n| n.to_string());
     // The second limit may never be below the first: which one goes first depends on what is there.
     let raised = swap.as_ref().is_some_and(|swap| write(&swap_file, swap).is_ok());
     if let Some(limit) = &limit {
@@ -83,80 +117,113 @@ fn memory(dir: &Path, resources: &LinuxResources) -> Result<()> {
     if let Some(swap) = swap.filter(|_| !raised) {
         write(&swap_file, &swap)?;
     }
+    if let Some(reservation) = memory.reservation() {
+        write(&dir.join("memory.soft_limit_in_bytes"), &reservation.to_string())?;
+    }
     if let Some(swappiness) = memory.swappiness() {
         write(&dir.join("memory.swappiness"), &swappiness.to_string())?;
     }
-    if memory.disable_oom_killer() == Some(true) {
-        write(&dir.join("memory.oom_control"), "1")?;
-    }
-    match memory.reservation() {
-        Some(reservation) => write(&dir.join("memory.soft_limit_in_bytes"), &reservation.to_string()),
-        None => Ok(()),
+    match memory.disable_oom_killer() {
+        Some(true) => write(&dir.join("memory.oom_control"), "1"),
+        _ => Ok(()),
     }
 }
 
 fn cpu(dir: &Path, resources: &LinuxResources) -> Result<()> {
     let Some(cpu) = resources.cpu() else { return Ok(()) };
-    if let Some(shares) = cpu.shares() {
-        write(&dir.join("cpu.shares"), &shares.to_string())?;
-    }
-    if let Some(period) = cpu.period() {
-        write(&dir.join("cpu.cfs_period_us"), &period.to_string())?;
-    }
+    let file = |name: &str| dir.join(name);
     if let Some(period) = cpu.realtime_period() {
-        write(&dir.join("cpu.rt_period_us"), &period.to_string())?;
+        write(&file("cpu.rt_period_us"), &period.to_string())?;
     }
     if let Some(runtime) = cpu.realtime_runtime() {
-        write(&dir.join("cpu.rt_runtime_us"), &runtime.to_string())?;
+        write(&file("cpu.rt_runtime_us"), &runtime.to_string())?;
     }
-    match cpu.quota() {
-        Some(quota) => write(&dir.join("cpu.cfs_quota_us"), &quota.to_string()),
-        None => Ok(()),
+    if let Some(idle) = cpu.idle() {
+        write(&file("cpu.idle"), &idle.to_string())?;
     }
+    // An idle group has no weight.
+    if let Some(shares) = cpu.shares().filter(|_| cpu.idle() != Some(1)) {
+        write(&file("cpu.shares"), &shares.to_string())?;
+    }
+    // Each of the three must fit the others at every moment: what does not fit yet is tried again at the end.
+    let wanted = [
+        ("cpu.cfs_period_us", cpu.period().map(|n| n.to_string())),
+        ("cpu.cfs_quota_us", cpu.quota().map(|n| n.to_string())),
+        ("cpu.cfs_burst_us", cpu.burst().map(|n| n.to_string())),
+    ];
+    let refused: Vec<_> = wanted
+        .into_iter()
+        .filter_map(|(name, value)| Some((file(name), value?)))
+        .filter(|(file, value)| write(file, value).is_err())
+        .collect();
+    refused.iter().try_for_each(|(file, value)| write(file, value))
 }
 
-/// Whether single devices are limited. A weight alone is worth no move into another hierarchy.
-fn throttled(resources: &LinuxResources) -> bool {
-    resources.block_io().as_ref().is_some_and(|block| {
-        [
-            block.throttle_read_bps_device(),
-            block.throttle_write_bps_device(),
-            block.throttle_read_iops_device(),
-            block.throttle_write_iops_device(),
-        ]
-        .iter()
-        .any(|list| list.as_ref().is_some_and(|l| !l.is_empty()))
-            || block.weight_device().as_ref().is_some_and(|l| !l.is_empty())
-    })
-}
-
-fn block_io(dir: &Path, resources: &LinuxResources) -> Result<()> {
-    let Some(block) = resources.block_io() else {
-        return Ok(());
+fn block_io(dir: &Path, block: &LinuxBlockIo) -> Result<()> {
+    // Some kernels have the files of one scheduler alone.
+    let known = |names: [&str; 2]| {
+        let found = names.iter().map(|name| dir.join(name)).find(|file| file.exists());
+        found.unwrap_or_else(|| dir.join(names[0]))
     };
-    for (file, list) in [
-        ("blkio.throttle.read_bps_device", block.throttle_read_bps_device()),
-        ("blkio.throttle.write_bps_device", block.throttle_write_bps_device()),
-        ("blkio.throttle.read_iops_device", block.throttle_read_iops_device()),
-        ("blkio.throttle.write_iops_device", block.throttle_write_iops_device()),
-    ] {
-        for limit in list.iter().flatten() {
-            write(
-                &dir.join(file),
-                &format!("{}:{} {}", limit.major(), limit.minor(), limit.rate()),
-            )?;
+    let weight = known(["blkio.weight", "blkio.bfq.weight"]);
+    // Weights belong to schedulers, which a kernel may have or not.
+    if let Some(number) = block.weight().filter(|w| *w != 0 && weight.exists()) {
+        write(&weight, &number.to_string())?;
+    }
+    let leaf = dir.join("blkio.leaf_weight");
+    if let Some(number) = block.leaf_weight().filter(|w| *w != 0 && leaf.exists()) {
+        write(&leaf, &number.to_string())?;
+    }
+    for device in block.weight_device().iter().flatten() {
+        let line = |number: u16| format!("{}:{} {number}", device.major(), device.minor());
+        let file = known(["blkio.weight_device", "blkio.bfq.weight_device"]);
+        if let Some(number) = device.weight().filter(|_| file.exists()) {
+            write(&file, &line(number))?;
+        }
+        let file = dir.join("blkio.leaf_weight_device");
+        if let Some(number) = device.leaf_weight().filter(|_| file.exists()) {
+            write(&file, &line(number))?;
         }
     }
-    // Weights belong to schedulers, which a kernel may have or not.
-    let weights = ["blkio.weight_device", "blkio.bfq.weight_device"].map(|name| dir.join(name));
-    let Some(file) = weights.iter().find(|file| file.exists()) else {
-        return Ok(());
-    };
-    for weight in block.weight_device().iter().flatten() {
-        let value = weight.weight().unwrap_or(0);
-        write(file, &format!("{}:{} {value}", weight.major(), weight.minor()))?;
+    let throttles = [
+        ("read_bps", block.throttle_read_bps_device()),
+        ("write_bps", block.throttle_write_bps_device()),
+        ("read_iops", block.throttle_read_iops_device()),
+        ("write_iops", block.throttle_write_iops_device()),
+    ];
+    for (word, devices) in throttles {
+        for device in devices.iter().flatten() {
+            let line = format!("{}:{} {}", device.major(), device.minor(), device.rate());
+            write(&dir.join(format!("blkio.throttle.{word}_device")), &line)?;
+        }
     }
     Ok(())
+}
+
+fn others(controller: &str, dir: &Path, resources: &LinuxResources) -> Result<()> {
+    let network = resources.network().as_ref();
+    match controller {
+        "hugetlb" => resources.hugepage_limits().iter().flatten().try_for_each(|page| {
+            let file = dir.join(format!("hugetlb.{}.limit_in_bytes", page.page_size()));
+            write(&file, &page.limit().to_string())
+        }),
+        "rdma" => resources
+            .rdma()
+            .iter()
+            .flatten()
+            .try_for_each(|(device, rdma)| write(&dir.join("rdma.max"), &super::rdma_line(device, rdma))),
+        "net_cls" => match network.and_then(|n| n.class_id()) {
+            Some(id) => write(&dir.join("net_cls.classid"), &id.to_string()),
+            None => Ok(()),
+        },
+        _ => network
+            .iter()
+            .flat_map(|n| n.priorities().iter().flatten())
+            .try_for_each(|p| {
+                let line = format!("{} {}", p.name(), p.priority());
+                write(&dir.join("net_prio.ifpriomap"), &line)
+            }),
+    }
 }
 
 /// A new cpuset is empty, and no process may enter it: it starts as a copy of its parent.

@@ -82,7 +82,7 @@ const FORBIDDEN: &str = "
     add_key afs_syscall create_module get_kernel_syms getpmsg io_uring_enter io_uring_register io_uring_setup kexec_file_load
     kexec_load keyctl migrate_pages move_pages nfsservctl pivot_root putpmsg query_module request_key security swapoff
     swapon sysfs _sysctl tuxcall uselib userfaultfd ustat vserver lsm_get_self_attr lsm_set_self_attr lsm_list_modules
-    open_tree_attr file_getattr file_setattr bdflush break ftty gtty idle lock mpx nice oldfstat oldlstat oldolduname
+    bdflush break ftty gtty idle lock mpx nice oldfstat oldlstat oldolduname
     oldstat olduname prof profil readdir sgetmask sigaction signal sigpending sigsuspend ssetmask stty ulimit vm86 vm86old";
 
 /// Execution domains that change nothing dangerous: Linux, 32-bit, uname 2.6, both, and "tell me".

@@ -108,6 +108,11 @@ pub fn compile_ahead(filter: LinuxSeccomp) -> Result<()> {
     Ok(())
 }
 
+/// How long the program for a filter is; what is wrong with the filter if there is none. For whoever checks it alone.
+pub fn length_of(filter: &LinuxSeccomp) -> Result<usize> {
+    compile_now(filter).map(|(program, _)| program.len())
+}
+
 /// The program for a document's filter.
 pub fn compile(filter: &LinuxSeccomp) -> Result<Compiled> {
     match AHEAD.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -199,7 +204,11 @@ fn flags(filter: &LinuxSeccomp) -> u32 {
         LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => flag::SPEC_ALLOW,
         LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => flag::WAIT_KILLABLE_RECV,
     };
-    let all = filter.flags().iter().flatten().map(bit).fold(0, |all, bit| all | bit);
+    let all = match filter.flags() {
+        Some(flags) => flags.iter().map(bit).fold(0, |all, bit| all | bit),
+        // As runc: the barriers cost much and keep out little.
+        None => flag::SPEC_ALLOW,
+    };
     match filter.syscalls().iter().flatten().any(notifies) {
         true => all | flag::NEW_LISTENER,
         // Only a filter that passes calls on may have it.
@@ -221,11 +230,18 @@ fn verdicts(filter: &LinuxSeccomp, table: Table) -> Result<BTreeMap<u32, Verdict
             let verdict = verdicts.entry(number).or_default();
             match rule.args().as_deref().unwrap_or_default() {
                 [] => drop(verdict.otherwise.get_or_insert(action)),
+                // Two conditions on one argument: each is a rule of its own (runc's reading of the specification).
+                args if repeats(args) => verdict.conditional.extend(args.iter().map(|a| (vec![*a], action))),
                 args => verdict.conditional.push((args.to_vec(), action)),
             }
         }
     }
     Ok(verdicts)
+}
+
+fn repeats(args: &[LinuxSeccompArg]) -> bool {
+    let again = |(at, arg): (usize, &LinuxSeccompArg)| args[..at].iter().any(|a| a.index() == arg.index());
+    args.iter().enumerate().any(again)
 }
 
 fn action_of(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
