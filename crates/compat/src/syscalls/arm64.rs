@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use super::graph::{ARGUMENTS, Call, Function, Graph, To, Value, through};
 use super::module::Module;
 
-/// Bytes that are decoded of one function.
-const LONGEST: usize = 1 << 20;
 const LABELS: usize = 4096;
 /// The register of the number, and of the address in stubs.
 const NUMBER: usize = 8;
@@ -16,24 +14,10 @@ const CHANGED: usize = 19;
 /// The graph of a file.
 pub fn graph(module: &Module<'_>) -> Graph {
     let (mut functions, mut stubs) = (Vec::new(), HashMap::new());
-    for segment in module.elf.segments.iter().filter(|s| s.executable()) {
-        let Some(code) = module.elf.bytes(segment.offset, segment.size) else {
-            continue;
-        };
-        let end = segment.address + segment.size;
-        let from = module.starts.partition_point(|s| *s < segment.address);
-        let to = module.starts.partition_point(|s| *s < end);
-        let mut starts = module.starts[from..to].to_vec();
-        if starts.first() != Some(&segment.address) {
-            starts.insert(0, segment.address);
-        }
-        for (index, start) in starts.iter().enumerate() {
-            let next = starts.get(index + 1).copied().unwrap_or(end);
-            let bytes = &code[(start - segment.address) as usize..(next - segment.address) as usize];
-            let mut reader = Reader::new(module, *start, next);
-            reader.read(&bytes[..bytes.len().min(LONGEST)], &mut stubs);
-            functions.push(reader.function);
-        }
+    for (start, next, bytes) in module.functions() {
+        let mut reader = Reader::new(module, start, next);
+        reader.read(bytes, &mut stubs);
+        functions.push(reader.function);
     }
     functions.sort_by_key(|f| f.start);
     Graph::new(module, functions, &stubs)

@@ -27,6 +27,9 @@ pub enum Put {
     Resolved(u64),
 }
 
+/// Bytes that are decoded of one function.
+const LONGEST: usize = 1 << 20;
+
 /// A file, its tables read.
 pub struct Module<'a> {
     /// Its headers.
@@ -95,6 +98,30 @@ impl<'a> Module<'a> {
         };
         let bytes = self.elf.at(at).unwrap_or_default();
         &bytes[..bytes.len().min(usize::try_from(size).unwrap_or(0))]
+    }
+
+    /// Where each function begins and the next one does, and its bytes. What lies before the first of a segment counts as
+    /// one: stubs of calls to other files.
+    pub fn functions(&self) -> Vec<(u64, u64, &'a [u8])> {
+        let mut found = Vec::new();
+        for segment in self.elf.segments.iter().filter(|s| s.executable()) {
+            let Some(code) = self.elf.bytes(segment.offset, segment.size) else {
+                continue;
+            };
+            let end = segment.address + segment.size;
+            let from = self.starts.partition_point(|s| *s < segment.address);
+            let to = self.starts.partition_point(|s| *s < end);
+            let mut starts = self.starts[from..to].to_vec();
+            if starts.first() != Some(&segment.address) {
+                starts.insert(0, segment.address);
+            }
+            for (index, start) in starts.iter().enumerate() {
+                let next = starts.get(index + 1).copied().unwrap_or(end);
+                let bytes = &code[(start - segment.address) as usize..(next - segment.address) as usize];
+                found.push((*start, next, &bytes[..bytes.len().min(LONGEST)]));
+            }
+        }
+        found
     }
 
     fn dynamic_symbols(&mut self, starts: &mut BTreeSet<u64>) {

@@ -8,8 +8,6 @@ use object::elf as raw;
 use super::graph::{ARGUMENTS, Call, Function, Graph, To, Value, through};
 use super::module::Module;
 
-/// Bytes that are decoded of one function.
-const LONGEST: u64 = 1 << 20;
 /// Bytes of a function that may begin a byte later.
 const SHORT: usize = 32;
 /// Labels whose registers are remembered, in one function.
@@ -29,31 +27,15 @@ pub fn graph(module: &Module<'_>) -> Graph {
     let tracks = tracks(module, wide);
     let mut stubs = HashMap::new();
     let mut functions = Vec::new();
-    for segment in module.elf.segments.iter().filter(|s| s.executable()) {
-        let Some(code) = module.elf.bytes(segment.offset, segment.size) else {
-            continue;
-        };
-        let end = segment.address + segment.size;
-        let from = module.starts.partition_point(|s| *s < segment.address);
-        let to = module.starts.partition_point(|s| *s < end);
-        let mut starts = module.starts[from..to].to_vec();
-        // What lies before the first: stubs of calls to other files.
-        if starts.first() != Some(&segment.address) {
-            starts.insert(0, segment.address);
+    for (start, next, bytes) in module.functions() {
+        let mut reader = Reader::new(module, wide, tracks, start, next);
+        reader.read(bytes, start, &mut stubs);
+        // The C library's way back from signal handlers is said to begin a byte before it does.
+        if bytes.len() <= SHORT && reader.function.unknown > 0 {
+            reader.function.unknown = 0;
+            reader.read(&bytes[1..], start + 1, &mut stubs);
         }
-        for (index, start) in starts.iter().enumerate() {
-            let next = starts.get(index + 1).copied().unwrap_or(end);
-            let bytes = &code[(start - segment.address) as usize..(next - segment.address) as usize];
-            let bytes = &bytes[..bytes.len().min(LONGEST as usize)];
-            let mut reader = Reader::new(module, wide, tracks, *start, next);
-            reader.read(bytes, *start, &mut stubs);
-            // The C library's way back from signal handlers is said to begin a byte before it does.
-            if bytes.len() <= SHORT && reader.function.unknown > 0 {
-                reader.function.unknown = 0;
-                reader.read(&bytes[1..], start + 1, &mut stubs);
-            }
-            functions.push(reader.function);
-        }
+        functions.push(reader.function);
     }
     functions.sort_by_key(|f| f.start);
     Graph::new(module, functions, &stubs)
