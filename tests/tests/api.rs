@@ -366,3 +366,25 @@ fn the_socket_is_closed_to_others_and_taken_away() {
         .fails(1, "not absolute");
     assert_eq!(api.request("GET", "/_ping", "").status, 200);
 }
+
+/// Clients wait for the end, remove the container, and read only then what they asked for while it ran.
+#[test]
+fn a_log_that_is_followed_outlives_its_container() {
+    let api = Api::new();
+    for wait in ["0", "0.1"] {
+        let id = api.start(&[], &["sh", "-c", &format!("sleep {wait}; seq 1 5000")]);
+        let mut stream = api.connect();
+        let request =
+            format!("GET /containers/{id}/logs?stdout=1&follow=1 HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut first = [0; 1];
+        stream.read_exact(&mut first).unwrap();
+        assert_eq!(
+            api.request("POST", &format!("/containers/{id}/wait"), "").json()["StatusCode"],
+            0
+        );
+        assert_eq!(api.request("DELETE", &format!("/containers/{id}"), "").status, 204);
+        let answer = read_answer(&mut BufReader::new(first.as_slice().chain(stream)));
+        assert!(answer.text().ends_with("5000"), "{}", answer.body.len());
+    }
+}

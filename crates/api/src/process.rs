@@ -4,10 +4,11 @@ use std::os::fd::AsFd;
 
 use engine::container::Execed;
 use errdefs::{Result, Step};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::watch;
 use tokio::time::Duration;
 
 use crate::frames::{self, Keys, header};
@@ -87,29 +88,17 @@ async fn terminal(console: (pipe::Receiver, pipe::Sender), ended: UnixStream, cl
     let (mut keys, framed) = how;
     let (mut from, mut to) = console;
     let Client { mut reader, mut writer } = client;
+    let end = End::of(ended);
     let output = async {
-        let end = wait_for_end(ended);
-        tokio::pin!(end);
-        let (mut buffer, mut over) = (vec![0; BUFFER], false);
-        loop {
-            let read = tokio::select! {
-                read = from.read(&mut buffer) => read,
-                () = &mut end, if !over => {
-                    over = true;
-                    continue;
-                }
-                () = tokio::time::sleep(LAST_WORDS), if over => Ok(0),
-            };
-            match read {
-                Ok(read @ 1..) if writer.write_all(&piece(1, &buffer[..read], framed)).await.is_ok() => {}
-                // The other side is closed: EIO.
-                _ => break,
+        let mut buffer = vec![0; BUFFER];
+        // When the other side is closed: EIO.
+        while let read @ 1.. = end.read(&mut from, &mut buffer).await {
+            if writer.write_all(&piece(1, &buffer[..read], framed)).await.is_err() {
+                break;
             }
         }
         // Whoever sees our end asks for the code.
-        if !over {
-            end.await;
-        }
+        end.wait().await;
         let _ = writer.shutdown().await;
     };
     let input = async {
@@ -137,33 +126,20 @@ async fn pipes(
 ) {
     let Client { mut reader, mut writer } = client;
     let (sender, mut pieces) = channel::<Vec<u8>>(2);
+    let end = End::of(ended);
     let readers: Vec<_> = outputs
         .into_iter()
-        .map(|(number, output)| tokio::spawn(read_pieces(number, output, framed, sender.clone())))
+        .map(|(number, output)| tokio::spawn(read_pieces(number, output, framed, end.clone(), sender.clone())))
         .collect();
     drop(sender);
     let output = async {
-        let end = wait_for_end(ended);
-        tokio::pin!(end);
-        let mut over = false;
-        loop {
-            let piece = tokio::select! {
-                piece = pieces.recv() => piece,
-                () = &mut end, if !over => {
-                    over = true;
-                    continue;
-                }
-                () = tokio::time::sleep(LAST_WORDS), if over => None,
-            };
-            match piece {
-                Some(piece) if writer.write_all(&piece).await.is_ok() => {}
-                _ => break,
+        while let Some(piece) = pieces.recv().await {
+            if writer.write_all(&piece).await.is_err() {
+                break;
             }
         }
         // All output may be closed long before the end.
-        if !over {
-            end.await;
-        }
+        end.wait().await;
         let _ = writer.shutdown().await;
     };
     let input = async {
@@ -186,18 +162,51 @@ async fn pipes(
     readers.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-async fn read_pieces(number: u8, mut output: impl AsyncRead + Unpin, framed: bool, sender: Sender<Vec<u8>>) {
+async fn read_pieces(number: u8, mut output: pipe::Receiver, framed: bool, end: End, sender: Sender<Vec<u8>>) {
     let mut buffer = vec![0; BUFFER];
-    while let Ok(read @ 1..) = output.read(&mut buffer).await {
+    while let read @ 1.. = end.read(&mut output, &mut buffer).await {
         if sender.send(piece(number, &buffer[..read], framed)).await.is_err() {
             return;
         }
     }
 }
 
-/// The monitor says so, or is gone.
-async fn wait_for_end(mut ended: UnixStream) {
-    let _ = frames::message(&mut ended).await;
+/// The end of a process, for several that wait for it.
+#[derive(Clone)]
+struct End(watch::Receiver<bool>);
+
+impl End {
+    /// The monitor says so, or is gone.
+    fn of(mut ended: UnixStream) -> Self {
+        let (sender, receiver) = watch::channel(false);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = frames::message(&mut ended) => {}
+                () = sender.closed() => return,
+            }
+            sender.send_replace(true);
+        });
+        End(receiver)
+    }
+
+    async fn wait(&self) {
+        // Who would say so is gone only with the runtime.
+        let _ = self.0.clone().wait_for(|over| *over).await;
+    }
+
+    /// What the process wrote, 0 when that is all of it: until it is closed, or until the process has ended and nothing is left.
+    async fn read(&self, output: &mut pipe::Receiver, buffer: &mut [u8]) -> usize {
+        tokio::select! {
+            biased;
+            read = output.read(buffer) => return read.unwrap_or(0),
+            () = self.wait() => {}
+        }
+        match tokio::time::timeout(LAST_WORDS, output.read(buffer)).await {
+            Ok(read) => read.unwrap_or(0),
+            // A busy machine may not have told us of what is there: the descriptor itself knows.
+            Err(_) => rustix::io::read(&*output, buffer).unwrap_or(0),
+        }
+    }
 }
 
 fn piece(number: u8, bytes: &[u8], framed: bool) -> Vec<u8> {

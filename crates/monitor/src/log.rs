@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use engine::container::Record;
-use engine::container::logs::{LogLine, rotated};
+use engine::container::logs::{LogLine, MODE, rotated};
 use engine::container::record::now;
 use engine::link::FrameKind;
 
@@ -129,11 +129,7 @@ impl Log {
 
     /// Goes on with the file that is there.
     fn open(&mut self) {
-        let opened = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(&self.path);
+        let opened = OpenOptions::new().append(true).create(true).mode(MODE).open(&self.path);
         self.file = opened.ok();
         self.size = self
             .file

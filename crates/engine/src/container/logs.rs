@@ -1,9 +1,9 @@
 //! `logs`: reading what a monitor wrote (Docker's `json-file` format: one JSON object a line; `.1` is older than none).
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ use crate::{Engine, Roots};
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// No line that a monitor writes is longer: 16 KiB, each byte escaped, and the frame around.
 const LINE_LIMIT: u64 = 16 * 1024 * 6 + 256;
+
+/// Of the files, whoever makes them.
+pub const MODE: u32 = 0o640;
 
 /// What to read.
 #[derive(Clone, Debug, Default)]
@@ -80,8 +83,9 @@ impl Engine {
                 "configured logging driver does not support reading",
             ));
         }
+        let expected = options.follow && alive(&self.roots, &record.id)?;
         Ok(LogStream {
-            reader: LogReader::open(&self.roots.log(&record.id), options.tail)?,
+            reader: LogReader::open(&self.roots.log(&record.id), options.tail, expected)?,
             roots: self.roots.clone(),
             id: record.id,
             options: options.clone(),
@@ -111,7 +115,7 @@ impl LogStream {
     pub fn read(&mut self, sink: &mut dyn FnMut(LogEntry) -> bool) -> Result<bool> {
         let options = &self.options;
         // Looked at before reading: what is written after that is read, or there is another round.
-        let alive = options.follow && matches!(status(&self.roots, &self.id)?, Status::Alive(_) | Status::Changing);
+        let more = options.follow && alive(&self.roots, &self.id)?;
         while let Some(entry) = self.reader.next()? {
             if options.until.is_some_and(|until| nanoseconds(&entry.time) > until) {
                 return Ok(false);
@@ -120,8 +124,13 @@ impl LogStream {
                 return Ok(false);
             }
         }
-        Ok(alive)
+        Ok(more)
     }
+}
+
+/// Whether there may be more.
+fn alive(roots: &Roots, id: &str) -> Result<bool> {
+    Ok(matches!(status(roots, id)?, Status::Alive(_) | Status::Changing))
 }
 
 impl LogOptions {
@@ -135,71 +144,55 @@ fn nanoseconds(time: &str) -> i64 {
     time.parse::<jiff::Timestamp>().map_or(0, |t| t.as_nanosecond() as i64)
 }
 
-/// Reads a log across its rotations.
+/// Reads a log across its rotations. What there is at the beginning is opened then: it can be read when the container
+/// has been removed meanwhile, as who waits for its end and removes it may be faster than who reads.
 struct LogReader {
     path: PathBuf,
-    /// Older files first; the last one is the present.
-    files: Vec<PathBuf>,
+    /// Those after the current one, the newest first.
+    files: Vec<File>,
     current: Option<BufReader<File>>,
     /// A line whose end is not written yet.
     partial: Vec<u8>,
 }
 
 impl LogReader {
-    fn open(path: &Path, tail: Option<u64>) -> Result<Self> {
-        let mut files = vec![path.to_owned()];
-        for number in 1.. {
-            let older = rotated(path, number);
-            if !older.exists() {
-                break;
+    /// `expected`: what is not there yet will be.
+    fn open(path: &Path, tail: Option<u64>, expected: bool) -> Result<Self> {
+        if expected {
+            let made = OpenOptions::new().append(true).create(true).mode(MODE).open(path);
+            match made {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).step("read the container's log")?,
+                _ => {}
             }
-            files.push(older);
         }
-        let mut reader = LogReader {
+        let mut files = newest_first(path)?;
+        if let Some(lines) = tail {
+            seek(&mut files, lines).step("read the container's log")?;
+        }
+        Ok(LogReader {
             path: path.to_owned(),
-            files: Vec::new(),
+            files,
             current: None,
             partial: Vec::new(),
-        };
-        if let Some(lines) = tail {
-            reader.seek(&files, lines)?;
-        } else {
-            reader.files = files;
-        }
-        Ok(reader)
-    }
-
-    /// Stands so that `lines` lines follow.
-    fn seek(&mut self, newest_first: &[PathBuf], lines: u64) -> Result<()> {
-        let mut missing = lines;
-        for path in newest_first {
-            let Ok(mut file) = File::open(path) else { continue };
-            let start = start_of_tail(&mut file, &mut missing).step("read the container's log")?;
-            if missing == 0 {
-                file.seek(SeekFrom::Start(start)).step("read the container's log")?;
-                self.current = Some(BufReader::new(file));
-                return Ok(());
-            }
-            self.files.push(path.clone());
-        }
-        Ok(())
+        })
     }
 
     fn next(&mut self) -> Result<Option<LogEntry>> {
         loop {
-            if self.current.is_none() && !self.advance()? {
-                return Ok(None);
-            }
-            let Some(file) = &mut self.current else { return Ok(None) };
-            let mut limited = file.take(LINE_LIMIT);
-            let read = limited
-                .read_until(b'\n', &mut self.partial)
-                .step("read the container's log")?;
-            if read == 0 {
-                if !self.rotated_away() {
+            let read = match &mut self.current {
+                Some(file) => file.take(LINE_LIMIT).read_until(b'\n', &mut self.partial),
+                None => Ok(0),
+            };
+            if read.step("read the container's log")? == 0 {
+                if let Some(file) = self.files.pop() {
+                    self.current = Some(BufReader::with_capacity(64 << 10, file));
+                    continue;
+                }
+                self.files = self.newer()?;
+                if self.files.is_empty() {
                     return Ok(None);
                 }
-                self.current = None;
+                // What was written before the turn is read first.
                 continue;
             }
             if !self.partial.ends_with(b"\n") && (self.partial.len() as u64) < LINE_LIMIT {
@@ -219,28 +212,61 @@ impl LogReader {
         }
     }
 
-    /// Goes on to the next file; false when there is none.
-    fn advance(&mut self) -> Result<bool> {
-        let path = self.files.pop().unwrap_or_else(|| self.path.clone());
-        match File::open(&path) {
-            Ok(file) => {
-                self.current = Some(BufReader::with_capacity(64 << 10, file));
-                Ok(true)
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(e).step("read the container's log"),
-        }
-    }
-
-    /// Whether the file that was read to its end is not the present one any more.
-    fn rotated_away(&self) -> bool {
+    /// The files after the current one, the newest first.
+    fn newer(&self) -> Result<Vec<File>> {
+        let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
         let ours = self.current.as_ref().and_then(|f| f.get_ref().metadata().ok());
-        let present = std::fs::metadata(&self.path).ok();
-        match (ours, present) {
-            (Some(ours), Some(present)) => (ours.dev(), ours.ino()) != (present.dev(), present.ino()),
-            _ => false,
+        let ours = ours.map(identity);
+        // The log of a container that was removed is at its end.
+        let present = std::fs::metadata(&self.path).ok().map(identity);
+        if present.is_none() || present == ours {
+            return Ok(Vec::new());
+        }
+        let mut files = newest_first(&self.path)?;
+        let same = |f: &File| f.metadata().ok().map(identity) == ours;
+        if let Some(position) = files.iter().position(same).filter(|_| ours.is_some()) {
+            files.truncate(position);
+        }
+        Ok(files)
+    }
+}
+
+/// What there is of a log. Files are renamed meanwhile, from newer to older names: none is missed, and one may come twice.
+fn newest_first(path: &Path) -> Result<Vec<File>> {
+    let (mut files, mut last) = (Vec::new(), None);
+    for number in 0.. {
+        let name = match number {
+            0 => path.to_owned(),
+            number => rotated(path, number),
+        };
+        let file = match File::open(&name) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && number == 0 => continue,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => break,
+            file => file.step("read the container's log")?,
+        };
+        let meta = file.metadata().step("read the container's log")?;
+        let identity = Some((meta.dev(), meta.ino()));
+        if identity != last {
+            files.push(file);
+        }
+        last = identity;
+    }
+    Ok(files)
+}
+
+/// Leaves those in which the last `lines` lines are, and the oldest of them where these begin.
+fn seek(newest_first: &mut Vec<File>, lines: u64) -> std::io::Result<()> {
+    let mut missing = lines;
+    for index in 0..newest_first.len() {
+        let file = &mut newest_first[index];
+        let start = start_of_tail(file, &mut missing)?;
+        file.seek(SeekFrom::Start(start))?;
+        if missing == 0 {
+            newest_first.truncate(index + 1);
+            break;
         }
     }
+    Ok(())
 }
 
 /// The name of a rotated log.
@@ -289,9 +315,20 @@ fn start_of_tail(file: &mut File, missing: &mut u64) -> std::io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+
+    fn line(word: &str) -> String {
+        let line = LogLine {
+            log: format!("{word}\n").into(),
+            attrs: BTreeMap::new(),
+            stream: "stdout".into(),
+            time: "t".into(),
+        };
+        serde_json::to_string(&line).unwrap() + "\n"
+    }
 
     fn lines(dir: &Path, tail: Option<u64>) -> Vec<String> {
-        let mut reader = LogReader::open(&dir.join("x.log"), tail).unwrap();
+        let mut reader = LogReader::open(&dir.join("x.log"), tail, false).unwrap();
         let mut list = Vec::new();
         while let Some(entry) = reader.next().unwrap() {
             list.push(String::from_utf8(entry.bytes).unwrap().trim_end().to_owned());
@@ -304,16 +341,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("berth-logs-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let put = |name: &str, words: &[&str]| {
-            let line = |w: &&str| {
-                let line = LogLine {
-                    log: format!("{w}\n").into(),
-                    attrs: BTreeMap::new(),
-                    stream: "stdout".into(),
-                    time: "t".into(),
-                };
-                serde_json::to_string(&line).unwrap() + "\n"
-            };
-            std::fs::write(dir.join(name), words.iter().map(line).collect::<String>()).unwrap();
+            std::fs::write(dir.join(name), words.iter().map(|w| line(w)).collect::<String>()).unwrap();
         };
         put("x.log.2", &["a"]);
         put("x.log.1", &["b", "c"]);
@@ -325,5 +353,41 @@ mod tests {
             assert_eq!(got.first().map_or("", |s| s), first, "{tail}");
         }
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn what_was_opened_is_read_though_it_is_turned_over_and_removed() {
+        let dir = std::env::temp_dir().join(format!("berth-logs-turned-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("x.log");
+        let write = |word: &str| {
+            let mut file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+            file.write_all(line(word).as_bytes()).unwrap();
+        };
+        let turn = || {
+            let _ = std::fs::rename(rotated(&path, 1), rotated(&path, 2));
+            std::fs::rename(&path, rotated(&path, 1)).unwrap();
+        };
+        let mut reader = LogReader::open(&path, None, true).unwrap();
+        let mut words = || {
+            let mut words = Vec::new();
+            while let Some(entry) = reader.next().unwrap() {
+                words.push(String::from_utf8(entry.bytes).unwrap().trim_end().to_owned());
+            }
+            words
+        };
+        write("a");
+        assert_eq!(words(), ["a"]);
+        // Twice between two looks, and something before each.
+        write("b");
+        turn();
+        write("c");
+        turn();
+        write("d");
+        assert_eq!(words(), ["b", "c", "d"]);
+        write("e");
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(words(), ["e"]);
+        assert!(words().is_empty());
     }
 }
