@@ -74,6 +74,10 @@ impl Roots {
     pub fn events(&self) -> PathBuf {
         self.data.join("events")
     }
+    /// Lists of manifests that are being put together.
+    pub fn manifest_lists(&self) -> PathBuf {
+        self.data.join("manifest-lists")
+    }
     /// What has come of layers whose download broke off.
     pub fn parts(&self) -> PathBuf {
         self.spool().join("parts")

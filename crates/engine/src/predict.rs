@@ -101,7 +101,7 @@ impl Engine {
         })?;
         let shown = path.display().to_string();
         let mut cases = Vec::new();
-        for name in inner.load_path(path, None)? {
+        for name in inner.load_path(path, &[])? {
             let image = inner.image(&name)?;
             let scans = inner.all_facts(&image.layers)?;
             let named = if name.starts_with("sha256:") {

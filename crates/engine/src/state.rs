@@ -69,7 +69,17 @@ const SCHEMA: &str = "
         PRIMARY KEY (protocol, address, first)
     ) WITHOUT ROWID;
     CREATE INDEX port_container ON port(container);
-    PRAGMA user_version = 1;
+";
+
+/// Of names that stand for an index: the images of it that are here, one a platform. What [`SCHEMA`] had first is older.
+const VARIANTS: &str = "
+    CREATE TABLE variant (
+        name TEXT NOT NULL REFERENCES reference(name) ON DELETE CASCADE,
+        image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,
+        platform TEXT NOT NULL, manifest TEXT NOT NULL, whole TEXT NOT NULL, PRIMARY KEY (name, image)
+    ) WITHOUT ROWID;
+    CREATE INDEX variant_image ON variant(image);
+    PRAGMA user_version = 2;
 ";
 
 /// The database, opened.
@@ -129,7 +139,8 @@ impl State {
             .map_err(database)?;
         match version {
             0 => Self::make(&mut db)?,
-            1 => {}
+            1 => Self::extend(&mut db)?,
+            2 => {}
             newer => {
                 return Err(Error::system(format!(
                     "the database is of a newer Berth (version {newer})"
@@ -157,7 +168,22 @@ impl State {
             .map_err(database)?;
         if version == 0 {
             transaction.execute_batch(SCHEMA).map_err(database)?;
+            transaction.execute_batch(VARIANTS).map_err(database)?;
             crate::network::row::add_predefined(&transaction)?;
+        }
+        transaction.commit().map_err(database)
+    }
+
+    /// What a database of the first version lacks.
+    fn extend(db: &mut Connection) -> Result<()> {
+        let transaction = db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(database)?;
+        let version: i64 = transaction
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(database)?;
+        if version == 1 {
+            transaction.execute_batch(VARIANTS).map_err(database)?;
         }
         transaction.commit().map_err(database)
     }
@@ -382,6 +408,22 @@ mod tests {
             );
         }
         assert!(state.rename_container("abd2", "web").is_err());
+    }
+
+    #[test]
+    fn a_database_of_the_first_version_is_extended() {
+        let (dir, state) = state();
+        let first = "DROP TABLE variant; PRAGMA user_version = 1;";
+        state.db.execute_batch(first).unwrap();
+        drop(state);
+        let path = dir.path().join("x.db");
+        let count = |state: &State| {
+            state
+                .db
+                .query_row("SELECT COUNT(*) FROM variant", [], |r| r.get::<_, i64>(0))
+        };
+        assert_eq!(count(&State::open(&path).unwrap()).unwrap(), 0);
+        assert_eq!(count(&State::open(&path).unwrap()).unwrap(), 0);
     }
 
     #[test]

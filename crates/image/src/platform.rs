@@ -80,6 +80,17 @@ impl Platform {
             && (self.variant.is_none() || variant.is_none() || self.variant.as_deref() == variant)
     }
 
+    /// The images of an index: not what is said about them (`unknown/unknown`: attestations).
+    pub fn images(index: &ImageIndex) -> impl Iterator<Item = &Descriptor> {
+        let image = |d: &&Descriptor| {
+            let kind = d.media_type().to_string();
+            let said = d.platform().as_ref().map(|p| p.architecture().to_string());
+            (kind.ends_with("manifest.v1+json") || kind.ends_with("manifest.v2+json"))
+                && said.as_deref() != Some("unknown")
+        };
+        index.manifests().iter().filter(image)
+    }
+
     /// The first image of an index that fits.
     pub fn select<'a>(&self, index: &'a ImageIndex, name: &str) -> Result<&'a Descriptor> {
         let fits = |descriptor: &&Descriptor| match descriptor.platform() {
@@ -90,11 +101,7 @@ impl Platform {
             ),
             None => index.manifests().len() == 1,
         };
-        let manifest = |d: &&Descriptor| {
-            let kind = d.media_type().to_string();
-            kind.ends_with("manifest.v1+json") || kind.ends_with("manifest.v2+json")
-        };
-        index.manifests().iter().filter(manifest).find(fits).ok_or_else(|| {
+        Platform::images(index).find(fits).ok_or_else(|| {
             let there = index.manifests().iter().filter_map(|d| d.platform().as_ref());
             let there: Vec<String> = there
                 .map(|p| format!("{}/{}", p.os(), p.architecture()))

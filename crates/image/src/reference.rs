@@ -68,6 +68,15 @@ impl Reference {
         })
     }
 
+    /// A repository, for all of its tags.
+    pub fn repository_of(text: &str) -> Result<Self> {
+        let tagged = text.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/'));
+        match tagged || text.contains('@') {
+            true => Err(Error::invalid("tag can't be used with --all-tags/-a")),
+            false => Reference::parse(text),
+        }
+    }
+
     /// The short repository: `debian`, `127.0.0.1:5000/app`.
     pub fn familiar_name(&self) -> String {
         match self.registry.as_str() {

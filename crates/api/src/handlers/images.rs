@@ -1,7 +1,9 @@
 //! Images: everything that is one call and one answer.
 
 use engine::Engine;
+use engine::image::Platform;
 use errdefs::{Error, Result};
+use serde::Deserialize;
 
 use crate::call::Call;
 use crate::reply::Reply;
@@ -20,12 +22,14 @@ pub fn list(engine: &Engine, call: &Call) -> Result<Reply> {
 
 /// `docker image inspect`.
 pub fn inspect(engine: &Engine, call: &Call) -> Result<Reply> {
-    Ok(Reply::json(200, &engine.inspect_image(call.name())?))
+    let platform = platforms(call, "platform")?.pop();
+    Ok(Reply::json(200, &engine.inspect_image(call.name(), platform.as_ref())?))
 }
 
 /// `docker history`.
 pub fn history(engine: &Engine, call: &Call) -> Result<Reply> {
-    Ok(Reply::json(200, &engine.history(call.name())?))
+    let platform = platforms(call, "platform")?.pop();
+    Ok(Reply::json(200, &engine.history(call.name(), platform.as_ref())?))
 }
 
 /// `docker image prune`.
@@ -54,6 +58,26 @@ pub fn name_and_tag(name: &str, tag: Option<&str>) -> String {
 
 /// `docker rmi`.
 pub fn delete(engine: &Engine, call: &Call) -> Result<Reply> {
-    let done = engine.remove_image(call.name(), call.query.on("force"))?;
+    let platforms = platforms(call, "platforms")?;
+    let done = engine.remove_image(call.name(), call.query.on("force"), &platforms)?;
     Ok(Reply::json(200, &done))
+}
+
+/// Platforms as the API has them in a query: JSON, each in a parameter of its own.
+pub fn platforms(call: &Call, parameter: &str) -> Result<Vec<Platform>> {
+    #[derive(Deserialize)]
+    struct Asked {
+        os: String,
+        architecture: String,
+        #[serde(default)]
+        variant: String,
+    }
+    let parse = |text: String| {
+        let asked: Asked =
+            serde_json::from_str(&text).map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
+        let parts = [asked.os, asked.architecture, asked.variant];
+        let named: Vec<String> = parts.into_iter().filter(|p| !p.is_empty()).collect();
+        Platform::parse(&named.join("/"))
+    };
+    call.query.all(parameter).into_iter().map(parse).collect()
 }

@@ -11,7 +11,7 @@ use hyper::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::images::name_and_tag;
+use super::images::{name_and_tag, platforms};
 use crate::call::{Call, not_yet};
 use crate::reply::Reply;
 use crate::stream::{Late, Pipe, Upload, error_line, written};
@@ -59,15 +59,24 @@ async fn import(
     tag: Option<String>,
     platform: Option<Platform>,
 ) -> Result<Reply> {
-    if source != "-" {
-        return Err(not_yet("importing from a URL"));
+    let url = (source != "-").then(|| source.to_owned());
+    if url.is_none() && body.is_none() {
+        return Err(Error::invalid("there is nothing to import"));
     }
-    let body = body.ok_or_else(|| Error::invalid("there is nothing to import"))?;
+    let client = registry::Client::new(call.server.registry.clone())?;
     let name = call.query.text("repo").map(|repo| name_and_tag(repo, tag.as_deref()));
-    let message = call.query.text("message").unwrap_or_default().to_owned();
+    let mut message = call.query.text("message").unwrap_or_default().to_owned();
+    if message.is_empty() {
+        message = format!("Imported from {source}");
+    }
     let changes = call.query.all("changes");
     written(&call.server, "application/json", Late::Say, move |engine, pipe| {
-        let id = engine.import(Box::new(body), name.as_deref(), &message, &changes, platform.as_ref())?;
+        let tar: Box<dyn Read + Send> = match (url, body) {
+            (Some(url), _) => client.download(&url)?,
+            (None, Some(body)) => Box::new(body),
+            (None, None) => Box::new(std::io::empty()),
+        };
+        let id = engine.import(tar, name.as_deref(), &message, &changes, platform.as_ref())?;
         line(pipe, &json!({"status": id}))
     })
     .await
@@ -78,9 +87,10 @@ pub async fn push(call: Call) -> Result<Reply> {
     let name = name_and_tag(call.name(), call.query.text("tag"));
     let reference = Reference::parse(&name)?;
     let client = client(&call, &reference)?;
+    let platform = platforms(&call, "platform")?.pop();
     written(&call.server, "application/json", Late::Say, move |engine, pipe| {
         let lines = Lines::new(pipe);
-        let pushed = engine.push(&name, &client, &|progress| lines.say(&progress))?;
+        let pushed = engine.push(&name, platform.as_ref(), &client, &|progress| lines.say(&progress))?;
         lines.say_json(&json!({"progressDetail": {}, "aux": {
             "Tag": reference.tag.clone().unwrap_or_default(), "Digest": pushed.digest, "Size": 0
         }}));
@@ -91,12 +101,12 @@ pub async fn push(call: Call) -> Result<Reply> {
 
 /// `docker load`.
 pub async fn load(mut call: Call) -> Result<Reply> {
-    let platform = platforms(&call)?;
+    let platforms = platforms(&call, "platform")?;
     let body = call.incoming.take().map(Upload::new);
     let mut body = body.ok_or_else(|| Error::invalid("there is nothing to load"))?;
     written(&call.server, "application/json", Late::Say, move |engine, pipe| {
         // As dockerd: the answer has begun, whatever comes of it.
-        let loaded = engine.load(&mut body, platform.as_ref());
+        let loaded = engine.load(&mut body, &platforms);
         // The rest of an archive: a client that cannot send it would take that for a failure.
         let _ = std::io::copy(&mut body.by_ref().take(1 << 30), &mut std::io::sink());
         match loaded {
@@ -123,11 +133,9 @@ pub async fn save(call: Call) -> Result<Reply> {
     if names.is_empty() {
         return Err(Error::invalid("no image is named"));
     }
-    if platforms(&call)?.is_some_and(|p| p != Platform::host()) {
-        return Err(not_yet("saving another platform than this machine's"));
-    }
+    let platforms = platforms(&call, "platform")?;
     written(&call.server, "application/x-tar", Late::Break, move |engine, pipe| {
-        engine.save(&names, pipe)
+        engine.save(&names, &platforms, pipe)
     })
     .await
 }
@@ -139,30 +147,6 @@ pub async fn export(call: Call) -> Result<Reply> {
         engine.export(&name, pipe)
     })
     .await
-}
-
-/// The `platform` parameter of load and save: JSON.
-fn platforms(call: &Call) -> Result<Option<Platform>> {
-    let Some(text) = call.query.text("platform") else {
-        return Ok(None);
-    };
-    #[derive(Deserialize)]
-    struct Asked {
-        os: String,
-        architecture: String,
-        #[serde(default)]
-        variant: String,
-    }
-    let asked: Asked =
-        serde_json::from_str(text).map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
-    let parts = [asked.os, asked.architecture, asked.variant];
-    let text = parts
-        .iter()
-        .filter(|p| !p.is_empty())
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("/");
-    Platform::parse(&text).map(Some)
 }
 
 /// A client that has the credentials of this request, for the registry that it names, and no others.

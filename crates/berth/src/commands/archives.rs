@@ -13,12 +13,12 @@ use crate::{settings, terminal};
 
 /// Takes images in from an archive, a layout directory, or standard input.
 pub fn load(given: &Given) -> Result<u8> {
-    let platform = given.one("platform").map(Platform::parse).transpose()?;
+    let platforms = platforms(given)?;
     let engine = settings::engine()?;
     let loaded = match given.one("input") {
-        Some(path) => engine.load_path(Path::new(path), platform.as_ref())?,
+        Some(path) => engine.load_path(Path::new(path), &platforms)?,
         None if terminal::stdin_is() => return Err(Error::invalid("requested load from stdin, but stdin is empty")),
-        None => engine.load(&mut std::io::stdin(), platform.as_ref())?,
+        None => engine.load(&mut std::io::stdin(), &platforms)?,
     };
     for name in loaded {
         let what = if name.starts_with("sha256:") {
@@ -33,9 +33,15 @@ pub fn load(given: &Given) -> Result<u8> {
 
 /// Writes images into an archive.
 pub fn save(given: &Given) -> Result<u8> {
-    let engine = settings::engine()?;
-    write_to(given.one("output"), |out| engine.save(&given.words, out))?;
+    let (engine, platforms) = (settings::engine()?, platforms(given)?);
+    write_to(given.one("output"), |out| engine.save(&given.words, &platforms, out))?;
     Ok(0)
+}
+
+/// Those of `--platform`, which may be given several times, or with commas.
+pub fn platforms(given: &Given) -> Result<Vec<Platform>> {
+    let all = given.many("platform");
+    all.iter().flat_map(|p| p.split(',')).map(Platform::parse).collect()
 }
 
 /// Writes an archive to standard output, or to a file that is there in whole or not at all.
@@ -74,7 +80,7 @@ pub fn import(given: &Given) -> Result<u8> {
     let (tar, default): (Box<dyn Read + Send>, String) = match source.as_str() {
         "-" => (Box::new(std::io::stdin()), "Imported from -".into()),
         url if url.starts_with("http://") || url.starts_with("https://") => {
-            return Err(Error::not_yet("import from a URL").hint("curl URL | berth import -"));
+            (settings::registry()?.download(url)?, format!("Imported from {url}"))
         }
         path => (
             Box::new(File::open(path).step_with(|| format!("open {path}"))?),

@@ -16,10 +16,8 @@ const WIDTH: usize = 45;
 pub fn history(given: &Given) -> Result<u8> {
     let engine = settings::engine()?;
     let name = &given.words[0];
-    if let Some(platform) = given.one("platform") {
-        engine.image_for(name, &Platform::parse(platform)?)?;
-    }
-    let items = engine.history(name)?;
+    let platform = given.one("platform").map(Platform::parse).transpose()?;
+    let items = engine.history(name, platform.as_ref())?;
     let (whole, human) = (given.on("no-trunc"), !given.has("human") || given.on("human"));
     let id = |id: &str| match whole {
         true => id.to_owned(),

@@ -1,6 +1,7 @@
 //! `inspect`: containers, images, volumes.
 
 use engine::Engine;
+use engine::image::Platform;
 use errdefs::{Error, Kind, Result, Step};
 use serde_json::Value;
 
@@ -20,25 +21,19 @@ pub fn container(given: &Given) -> Result<u8> {
 
 /// `image inspect`.
 pub fn image(given: &Given) -> Result<u8> {
-    if let Some(platform) = given.one("platform") {
-        let (engine, platform) = (settings::engine()?, engine::image::Platform::parse(platform)?);
-        given
-            .words
-            .iter()
-            .try_for_each(|name| engine.image_for(name, &platform).map(drop))?;
-    }
     of_type(given, "image")
 }
 
 fn of_type(given: &Given, typ: &str) -> Result<u8> {
     let engine = settings::engine()?;
+    let platform = given.one("platform").map(Platform::parse).transpose()?;
     let template = given.one("format").is_some_and(|format| format != "json");
     if !["", "container", "image", "volume"].contains(&typ) {
         return Err(Error::invalid(format!("unknown type: {typ:?}")));
     }
     let (mut documents, mut code) = (Vec::new(), 0);
     for name in &given.words {
-        match find(&engine, name, typ, given.on("size")) {
+        match find(&engine, name, typ, given.on("size"), platform.as_ref()) {
             Ok(mut document) => {
                 // No key of the JSON, but a field to templates: `{{if .State.Health}}`.
                 if template && let Some(Value::Object(state)) = document.get_mut("State") {
@@ -72,7 +67,7 @@ fn fill_unset(document: &mut Value) -> Result<()> {
     Ok(())
 }
 
-fn find(engine: &Engine, name: &str, typ: &str, size: bool) -> Result<Value> {
+fn find(engine: &Engine, name: &str, typ: &str, size: bool, platform: Option<&Platform>) -> Result<Value> {
     let json = |value: serde_json::Result<Value>| value.step("write JSON");
     let container = || {
         let mut found = engine.inspect(name)?;
@@ -91,11 +86,14 @@ fn find(engine: &Engine, name: &str, typ: &str, size: bool) -> Result<Value> {
     };
     let attempts: [(&str, &dyn Fn() -> Result<Value>); 3] = [
         ("container", &container),
-        ("image", &|| json(serde_json::to_value(engine.inspect_image(name)?))),
+        ("image", &|| {
+            json(serde_json::to_value(engine.inspect_image(name, platform)?))
+        }),
         ("volume", &|| json(serde_json::to_value(engine.volume(name)?))),
     ];
     for (kind, attempt) in attempts.iter().filter(|(kind, _)| typ.is_empty() || typ == *kind) {
         match attempt() {
+            Err(e) if platform.is_some() => return Err(e),
             Err(e) if typ.is_empty() && matches!(e.kind(), Kind::NotFound | Kind::Invalid) => {}
             Err(e) if e.kind() == Kind::NotFound => return Err(Error::not_found(format!("No such {kind}: {name}"))),
             other => return other,

@@ -18,6 +18,7 @@ pub mod lifecycle;
 pub mod listing;
 pub mod login;
 pub mod logs;
+pub mod manifest;
 pub mod mount;
 pub mod network;
 pub mod ports;

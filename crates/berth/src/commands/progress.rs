@@ -89,26 +89,43 @@ impl Display {
 
 /// Pulls, and shows it; `aside` for a pull that is not what was asked for itself.
 pub fn pull(engine: &Engine, reference: &str, platform: Option<&Platform>, aside: bool, quiet: bool) -> Result<Pulled> {
-    let (registry, bounds) = (settings::registry()?, settings::bounds()?);
-    if quiet {
-        let pulled = engine.pull(reference, platform, &registry, &|_| {})?;
-        return engine.collect_images(bounds).map(|_| pulled);
-    }
-    let display = Display::new(aside);
-    let parsed = engine::image::Reference::parse(reference)?;
-    if !aside && parsed.tag.as_deref() == Some("latest") && !reference.ends_with(":latest") {
-        display.line("Using default tag: latest");
-    }
-    let pulled = engine.pull(reference, platform, &registry, &|p| display.show(p))?;
-    engine.collect_images(bounds).map(|_| pulled)
+    let registry = settings::registry()?;
+    let pulled = shown(aside, quiet, |display| {
+        let parsed = engine::image::Reference::parse(reference)?;
+        if !aside && parsed.tag.as_deref() == Some("latest") && !reference.ends_with(":latest") {
+            display.iter().for_each(|d| d.line("Using default tag: latest"));
+        }
+        engine.pull(reference, platform, &registry, &|p| {
+            display.iter().for_each(|d| d.show(p.clone()))
+        })
+    })?;
+    engine.collect_images(settings::bounds()?).map(|_| pulled)
 }
 
-/// Pushes, and shows it.
-pub fn push(engine: &Engine, reference: &str, quiet: bool) -> Result<Pulled> {
+/// All tags of a repository.
+pub fn pull_all(engine: &Engine, repository: &str, platform: Option<&Platform>, quiet: bool) -> Result<()> {
     let registry = settings::registry()?;
-    if quiet {
-        return engine.push(reference, &registry, &|_| {});
-    }
-    let display = Display::new(false);
-    engine.push(reference, &registry, &|p| display.show(p))
+    shown(false, quiet, |display| {
+        engine.pull_all(repository, platform, &registry, &|p| {
+            display.iter().for_each(|d| d.show(p.clone()))
+        })
+    })?;
+    engine.collect_images(settings::bounds()?).map(drop)
+}
+
+/// Pushes, and shows it: one name, or with `all` every tag of a repository.
+pub fn push(engine: &Engine, name: &str, platform: Option<&Platform>, all: bool, quiet: bool) -> Result<Vec<Pulled>> {
+    let registry = settings::registry()?;
+    shown(false, quiet, |display| {
+        let show = |p: Progress| display.iter().for_each(|d| d.show(p.clone()));
+        match all {
+            true => engine.push_all(name, &registry, &show),
+            false => Ok(vec![engine.push(name, platform, &registry, &show)?]),
+        }
+    })
+}
+
+/// With something that shows what happens, unless nobody wants to see it.
+fn shown<T>(aside: bool, quiet: bool, work: impl FnOnce(Option<&Display>) -> Result<T>) -> Result<T> {
+    work((!quiet).then(|| Display::new(aside)).as_ref())
 }

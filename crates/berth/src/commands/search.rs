@@ -1,12 +1,10 @@
-//! `search` and `manifest inspect`: what a registry has.
+//! `search`: what a registry has.
 
-use engine::image::Reference;
-use errdefs::{Error, Result, Step};
+use errdefs::{Error, Result};
 use serde_json::{Value, json};
 
 use super::listing;
 use crate::cli::flag::Given;
-use crate::output::say;
 use crate::settings;
 
 /// So much of a description is shown.
@@ -64,18 +62,4 @@ fn shown(text: &str, whole: bool) -> String {
         true => line,
         false => line.chars().take(WIDTH - 1).chain(['…']).collect(),
     }
-}
-
-/// A manifest or an index as the registry has it.
-pub fn manifest(given: &Given) -> Result<u8> {
-    let reference = Reference::parse(&given.words[0])?;
-    let insecure = given.on("insecure").then(|| reference.registry.clone());
-    let manifest = settings::registry_with(insecure)?.manifest(&reference)?;
-    let document: Value = serde_json::from_slice(&manifest.bytes).step("read the manifest")?;
-    let mut bytes = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"   ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
-    serde::Serialize::serialize(&document, &mut serializer).step("write JSON")?;
-    say(&(String::from_utf8_lossy(&bytes).into_owned() + "\n"));
-    Ok(0)
 }

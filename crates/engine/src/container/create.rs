@@ -60,8 +60,8 @@ impl Engine {
         let name = name.map(names::check).transpose()?;
         refuse::refuse_unsupported(body)?;
         let reference = body.image.as_deref().filter(|i| !i.is_empty());
-        let image = self.image(reference.ok_or_else(|| Error::invalid("no image specified"))?)?;
-        check_platform(&image, platform, reference.unwrap_or_default())?;
+        let reference = reference.ok_or_else(|| Error::invalid("no image specified"))?;
+        let image = self.image_on(reference, platform)?;
         self.image_is_used(&image.id);
         let own_command = [&body.entrypoint, &body.cmd].into_iter().flatten().all(Vec::is_empty);
         let mut body = body.clone();
@@ -321,20 +321,6 @@ fn default_hostname(body: &ContainerCreateBody, id: &str) -> String {
         true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         false => files::short(id).to_owned(),
     }
-}
-
-/// A platform asked for is the image's, or it is no match.
-fn check_platform(image: &Image, platform: Option<&Platform>, reference: &str) -> Result<()> {
-    let Some(platform) = platform else { return Ok(()) };
-    let (os, architecture) = (image.config.os().to_string(), image.config.architecture().to_string());
-    if platform.os == os && platform.architecture == architecture {
-        return Ok(());
-    }
-    Err(Error::not_found(format!(
-        "image with reference {reference} was found but its platform ({os}/{architecture}) does not match the specified \
-         platform ({}/{})",
-        platform.os, platform.architecture
-    )))
 }
 
 /// What makes no sense is refused in Docker's words. May normalise.

@@ -99,7 +99,7 @@ impl Engine {
     }
 
     /// Diff ids of an image, as the database has them.
-    fn layer_rows(&self, id: &str) -> Result<Vec<String>> {
+    pub(super) fn layer_rows(&self, id: &str) -> Result<Vec<String>> {
         let mut statement = self
             .state
             .db

@@ -97,6 +97,7 @@ impl Engine {
             config: config.to_string().as_bytes(),
             layers: &layers,
             references: names,
+            whole: None,
         })?;
         self.tell_of(
             &record,

@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use errdefs::{Error, Kind, Result, Step};
+use oci_spec::image::Descriptor;
 use serde_json::{Value, json};
 
 use super::{Reference, registry};
@@ -32,6 +33,20 @@ impl Engine {
         }))
     }
 
+    /// What the registry has that refers to what it has under a name: signatures, bills of materials. `kind`: of this type.
+    pub fn referrers(
+        &self,
+        reference: &Reference,
+        kind: Option<&str>,
+        registry: &registry::Client,
+    ) -> Result<Vec<Descriptor>> {
+        let digest = match &reference.digest {
+            Some(digest) => digest.clone(),
+            None => registry.manifest(reference)?.descriptor.digest().clone(),
+        };
+        registry.referrers(reference, &digest, kind)
+    }
+
     /// One manifest says it in its configuration.
     fn platform_of(&self, reference: &Reference, registry: &registry::Client, manifest: &Value) -> Result<Value> {
         let config = serde_json::from_value(manifest["config"].clone()).step("read the manifest");
@@ -47,7 +62,7 @@ impl Engine {
     }
 }
 
-fn platform(from: &Value) -> Value {
+pub(super) fn platform(from: &Value) -> Value {
     let mut platform = json!({"architecture": from["architecture"], "os": from["os"]});
     for name in ["variant", "os.version"] {
         if from[name].is_string() {

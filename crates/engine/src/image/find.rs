@@ -3,7 +3,7 @@
 use errdefs::{Error, Result, Step};
 use rusqlite::{OptionalExtension, params};
 
-use super::{Digest, Image, ImageConfiguration, Platform, Reference, parse_diff_id};
+use super::{Digest, Image, ImageConfiguration, Reference, parse_diff_id};
 use crate::Engine;
 use crate::state::database;
 
@@ -46,19 +46,6 @@ impl Engine {
         self.image_of(&self.image_id(name)?)
     }
 
-    /// The same, if it is for that platform.
-    pub fn image_for(&self, name: &str, platform: &Platform) -> Result<Image> {
-        let image = self.image(name)?;
-        let (os, architecture) = (image.config.os().to_string(), image.config.architecture().to_string());
-        match platform.fits(&os, &architecture, image.config.variant().as_deref()) {
-            true => Ok(image),
-            false => Err(Error::not_found(format!(
-                "image with reference {name} was found but its platform ({os}/{architecture}) does not match the specified \
-                 platform ({platform})"
-            ))),
-        }
-    }
-
     /// The id of an image by whatever it is called.
     pub(crate) fn image_id(&self, name: &str) -> Result<String> {
         let reference = Reference::parse(name);
@@ -86,7 +73,7 @@ impl Engine {
         }
     }
 
-    fn id_by_reference(&self, reference: &Reference) -> Result<Option<String>> {
+    pub(super) fn id_by_reference(&self, reference: &Reference) -> Result<Option<String>> {
         let db = &self.state.db;
         let one = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
         let Some(digest) = &reference.digest else {
@@ -169,12 +156,14 @@ impl Engine {
     /// All names of one image.
     pub(super) fn names_of(&self, id: &str) -> Result<Vec<NameRow>> {
         self.names(
-            "SELECT name, image, manifest FROM reference WHERE image = ?1 ORDER BY name",
+            "SELECT name, image, manifest FROM reference WHERE image = ?1 UNION
+             SELECT name, variant.image, reference.manifest FROM variant JOIN reference USING (name)
+             WHERE variant.image = ?1 ORDER BY name",
             &[id],
         )
     }
 
-    /// The names of all images.
+    /// The names of all images, each with the one that it means.
     pub(super) fn all_names(&self) -> Result<Vec<NameRow>> {
         self.names("SELECT name, image, manifest FROM reference ORDER BY name", &[])
     }

@@ -2,6 +2,7 @@
 
 use errdefs::Result;
 
+use super::Platform;
 use crate::{Engine, human, models};
 
 /// What Docker shows for layers whose images were never here.
@@ -9,8 +10,8 @@ const MISSING: &str = "<missing>";
 
 impl Engine {
     /// Newest first.
-    pub fn history(&self, name: &str) -> Result<Vec<models::ImageHistoryResponseItem>> {
-        let image = self.image(name)?;
+    pub fn history(&self, name: &str, platform: Option<&Platform>) -> Result<Vec<models::ImageHistoryResponseItem>> {
+        let image = self.image_on(name, platform)?;
         let mut layers = image.layers.iter();
         let mut items = Vec::new();
         for line in image.config.history().iter().flatten() {

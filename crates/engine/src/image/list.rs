@@ -1,6 +1,6 @@
 //! `images`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use errdefs::{Error, Result};
 
@@ -26,8 +26,12 @@ impl Engine {
             names.entry(name.image.clone()).or_default().push(name);
         }
         let mut list = Vec::new();
+        let others = self.other_platforms()?;
         for mut image in self.summaries()? {
             let names = names.remove(&image.id).unwrap_or_default();
+            if names.is_empty() && others.contains(&image.id) {
+                continue;
+            }
             if let Some(tags) = self.shown(&image, &names, filters)? {
                 image.repo_tags = tags;
                 image.repo_digests = names.iter().filter_map(NameRow::digest).collect();
@@ -54,6 +58,17 @@ impl Engine {
                 ..Default::default()
             })
         });
+        rows.and_then(Iterator::collect).map_err(database)
+    }
+
+    /// Images that a name stands for, too, but does not mean: it is listed once.
+    fn other_platforms(&self) -> Result<HashSet<String>> {
+        let mut statement = self
+            .state
+            .db
+            .prepare("SELECT DISTINCT image FROM variant")
+            .map_err(database)?;
+        let rows = statement.query_map([], |row| row.get(0));
         rows.and_then(Iterator::collect).map_err(database)
     }
 

@@ -14,12 +14,14 @@ mod fetch;
 mod find;
 mod history;
 mod list;
+mod manifest_list;
 mod mount;
 mod prune;
 mod pull;
 mod push;
 mod remove;
 mod usage;
+mod variant;
 
 use std::fs::File;
 
@@ -30,10 +32,13 @@ use rustix::fs::FlockOperation;
 use crate::state::database;
 use crate::{Engine, event, human, models};
 pub use ::image::{Digest, ImageConfiguration, Platform, Reference, registry};
+pub use ::oci_spec::image::Descriptor;
 pub use check::{Finding, Outcome};
 pub use commit::Commit;
+pub use manifest_list::Annotation;
 pub use prune::Bounds;
 pub use usage::DiskUsage;
+pub use variant::Variant;
 
 /// A local image, as a container needs it.
 #[derive(Clone, Debug)]
@@ -54,6 +59,17 @@ pub struct Image {
     pub size: u64,
     /// What was said of it on this kernel, or another ([`crate::predict`]).
     pub foretold: Option<String>,
+}
+
+impl Image {
+    /// What it is for.
+    pub fn platform(&self) -> Platform {
+        Platform {
+            os: self.config.os().to_string(),
+            architecture: self.config.architecture().to_string(),
+            variant: self.config.variant().clone(),
+        }
+    }
 }
 
 /// What happens during a pull or a push; the front door shows it.
@@ -94,6 +110,8 @@ struct New<'a> {
     layers: &'a [Digest],
     /// Full names with tags (or digests), and the manifests they stand for.
     references: Vec<(String, Option<String>)>,
+    /// If these names stand for an index: which, and the image's own manifest in it.
+    whole: Option<(Digest, Digest)>,
 }
 
 impl Engine {
@@ -143,12 +161,10 @@ impl Engine {
                 .map_err(database)?;
             }
             for (name, manifest) in &new.references {
-                let row = params![name, id, manifest];
-                db.execute(
-                    "INSERT OR REPLACE INTO reference (name, image, manifest) VALUES (?1, ?2, ?3)",
-                    row,
-                )
-                .map_err(database)?;
+                match &new.whole {
+                    Some((whole, manifest)) => variant::add(db, name, &id, &config, whole, manifest)?,
+                    None => _ = variant::point(db, name, &id, manifest.as_deref())?,
+                }
             }
             Ok(())
         })?;
@@ -164,12 +180,11 @@ impl Engine {
                 "refusing to create a tag with a digest reference",
             ));
         }
-        let row = params![target.canonical(), image.id];
-        let tagged = self
-            .state
-            .db
-            .execute("INSERT OR REPLACE INTO reference (name, image) VALUES (?1, ?2)", row);
-        tagged.map_err(database)?;
+        self.state.transact(|db| {
+            let variants = self.variants_of_name(source)?;
+            variant::point(db, &target.canonical(), &image.id, None)?;
+            variants.iter().try_for_each(|v| v.under(db, &target.canonical()))
+        })?;
         let name = target.familiar();
         self.tell_event(event::Type::IMAGE, "tag", &image.id, &[("name", &name)]);
         Ok(())
@@ -198,12 +213,13 @@ impl Engine {
             config: &bytes,
             layers: &layers,
             references: vec![(reference.canonical(), None)],
+            whole: None,
         })
     }
 
-    /// Everything about an image, in Docker's form.
-    pub fn inspect_image(&self, name: &str) -> Result<models::ImageInspect> {
-        let image = self.image(name)?;
+    /// Everything about an image, in Docker's form; of a name for several platforms, about the one for that platform.
+    pub fn inspect_image(&self, name: &str, platform: Option<&Platform>) -> Result<models::ImageInspect> {
+        let image = self.image_on(name, platform)?;
         let digest: Digest = image.id.parse().step("read the image's id")?;
         let raw: serde_json::Value =
             serde_json::from_slice(&self.content.get(&digest)?).step("read the image's configuration")?;

@@ -4,9 +4,11 @@ use std::io::Read;
 
 use errdefs::{Error, Kind, Result, Step};
 use oci_spec::image::{ImageIndex, ImageManifest};
+use rusqlite::OptionalExtension;
 
 use super::fetch::{Fetch, Job};
 use super::{Digest, ImageConfiguration, New, Platform, Progress, Pulled, Reference, diff_ids, registry};
+use crate::state::database;
 use crate::{Engine, event};
 
 /// What shows what happens.
@@ -28,14 +30,87 @@ impl Engine {
             .or(reference.digest.as_ref().map(|d| d.to_string()))
             .unwrap_or_default();
         let platform = platform.cloned().unwrap_or_else(Platform::host);
-        let (top, bytes, manifest) = resolve(registry, &reference, &platform)?;
+        let top = registry.manifest(&reference)?;
         registry.check_trust(&reference, &top)?;
         progress(Progress::Message(format!(
             "{label}: Pulling from {}",
             shown_repository(&reference)
         )));
-        check_layers(&reference, &manifest)?;
-        let (config_bytes, config) = fetch_config(registry, &reference, &manifest)?;
+        let (id, up_to_date) = match self.known(&reference, top.descriptor.digest(), &platform)? {
+            Some(id) => (id, true),
+            None => self.pull_new(&reference, &top, &platform, registry, progress)?,
+        };
+        let pulled = Pulled {
+            reference: reference.familiar(),
+            up_to_date,
+            id,
+            digest: top.descriptor.digest().to_string(),
+        };
+        let name = reference.familiar_name();
+        self.tell_event(event::Type::IMAGE, "pull", &pulled.reference, &[("name", &name)]);
+        progress(Progress::Message(format!("Digest: {}", pulled.digest)));
+        let status = if pulled.up_to_date {
+            "Image is up to date for"
+        } else {
+            "Downloaded newer image for"
+        };
+        progress(Progress::Message(format!("Status: {status} {}", pulled.reference)));
+        Ok(pulled)
+    }
+
+    /// All images of a repository, by their tags.
+    pub fn pull_all(
+        &self,
+        repository: &str,
+        platform: Option<&Platform>,
+        registry: &registry::Client,
+        progress: &Show<'_>,
+    ) -> Result<Vec<Pulled>> {
+        let reference = Reference::repository_of(repository)?;
+        let tags = registry.tags(&reference)?;
+        let one = |tag: String| {
+            let reference = Reference {
+                tag: Some(tag),
+                ..reference.clone()
+            };
+            self.pull(&reference.familiar(), platform, registry, progress)
+        };
+        tags.into_iter().map(one).collect()
+    }
+
+    /// The image that a name stands for, if that is this manifest or index and nothing of it is missing.
+    fn known(&self, reference: &Reference, top: &Digest, platform: &Platform) -> Result<Option<String>> {
+        let query = "SELECT image FROM reference WHERE name = ?1 AND manifest = ?2";
+        let name = name_to_keep(reference);
+        let row = self.state.db.query_row(query, [&name, top.as_ref()], |row| row.get(0));
+        let Some(meant) = row.optional().map_err(database)? else {
+            return Ok(None);
+        };
+        let variants = self.variants_of_name(&name)?;
+        let id: String = match variants.iter().find(|v| v.is_for(platform)) {
+            Some(variant) => variant.image.clone(),
+            None if variants.is_empty() => meant,
+            None => return Ok(None),
+        };
+        let there = |layer: &String| layer.parse().is_ok_and(|layer| self.layers.has(&layer));
+        let whole = id.parse().is_ok_and(|id| self.content.has(&id)) && self.layer_rows(&id)?.iter().all(there);
+        Ok(whole.then_some(id))
+    }
+
+    /// Pulls what a name stands for. The image's id, and whether the name meant it before.
+    fn pull_new(
+        &self,
+        reference: &Reference,
+        top: &registry::Manifest,
+        platform: &Platform,
+        registry: &registry::Client,
+        progress: &Show<'_>,
+    ) -> Result<(String, bool)> {
+        let chosen = choose(registry, reference, top, platform)?;
+        let own = chosen.as_ref().unwrap_or(top);
+        let manifest: ImageManifest = parse(&own.bytes, reference)?;
+        check_layers(reference, &manifest)?;
+        let (config_bytes, config) = fetch_config(registry, reference, &manifest)?;
         let layers = diff_ids(&config)?;
         if layers.len() != manifest.layers().len() {
             return Err(Error::invalid(format!(
@@ -54,37 +129,32 @@ impl Engine {
                 diff_id: l.clone(),
             })
             .collect();
-        self.fetch(registry, &reference, progress).all(&jobs)?;
-        self.content.put(&bytes)?;
-        let before = self.image_id(&reference.familiar()).ok();
-        let names = vec![(name_to_keep(&reference), Some(top.to_string()))];
+        self.fetch(registry, reference, progress).all(&jobs)?;
+        let top_digest = top.descriptor.digest();
+        let whole = match &chosen {
+            Some(own) => {
+                self.content.put(&top.bytes)?;
+                Some((top_digest.clone(), own.descriptor.digest().clone()))
+            }
+            None => None,
+        };
+        self.content.put(&own.bytes)?;
+        let name = name_to_keep(reference);
+        let before = self.image_id(&name).ok();
         let id = self.commit_image(New {
             config: &config_bytes,
             layers: &layers,
-            references: names,
+            references: vec![(name, Some(top_digest.to_string()))],
+            whole,
         })?;
         let blobs = layers.iter().cloned().zip(manifest.layers().iter().cloned());
         let config = manifest.config().clone();
         let blobs: Vec<_> = blobs.chain([(config.digest().clone(), config)]).collect();
-        self.remember_blobs(&reference, &blobs)?;
+        self.remember_blobs(reference, &blobs)?;
         // A word on it at `run` is worth a look now, and no failure.
         let _ = self.foretell(&id);
-        let pulled = Pulled {
-            reference: reference.familiar(),
-            up_to_date: before.as_ref() == Some(&id),
-            id,
-            digest: top.to_string(),
-        };
-        let name = reference.familiar_name();
-        self.tell_event(event::Type::IMAGE, "pull", &pulled.reference, &[("name", &name)]);
-        progress(Progress::Message(format!("Digest: {}", pulled.digest)));
-        let status = if pulled.up_to_date {
-            "Image is up to date for"
-        } else {
-            "Downloaded newer image for"
-        };
-        progress(Progress::Message(format!("Status: {status} {}", pulled.reference)));
-        Ok(pulled)
+        let same = before.as_ref() == Some(&id);
+        Ok((id, same))
     }
 }
 
@@ -106,34 +176,28 @@ impl Engine {
     }
 }
 
-/// The digest that the name stands for, and the manifest for the platform.
-fn resolve(
+fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], reference: &Reference) -> Result<T> {
+    let parsed = serde_json::from_slice(bytes).step_with(|| format!("read the manifest of {}", reference.familiar()));
+    parsed.map_err(|e| e.kind_is(Kind::Invalid))
+}
+
+/// The manifest for the platform, if the name stands for an index.
+fn choose(
     registry: &registry::Client,
     reference: &Reference,
+    top: &registry::Manifest,
     platform: &Platform,
-) -> Result<(Digest, Vec<u8>, ImageManifest)> {
-    let parse = |bytes: &[u8]| -> Result<ImageManifest> {
-        let parsed =
-            serde_json::from_slice(bytes).step_with(|| format!("read the manifest of {}", reference.familiar()));
-        parsed.map_err(|e| e.kind_is(Kind::Invalid))
-    };
-    let top = registry.manifest(reference)?;
-    let digest = top.descriptor.digest().clone();
-    let kind = top.descriptor.media_type().to_string();
-    if !kind.contains("index") && !kind.contains("list") {
-        let manifest = parse(&top.bytes)?;
-        return Ok((digest, top.bytes, manifest));
+) -> Result<Option<registry::Manifest>> {
+    if !top.is_index() {
+        return Ok(None);
     }
-    let index: ImageIndex = serde_json::from_slice(&top.bytes)
-        .step_with(|| format!("read the index of {}", reference.familiar()))
-        .map_err(|e| e.kind_is(Kind::Invalid))?;
+    let index: ImageIndex = parse(&top.bytes, reference)?;
     let chosen = platform.select(&index, &reference.familiar())?.digest().clone();
     let found = registry.manifest(&Reference {
         digest: Some(chosen),
         ..reference.clone()
     })?;
-    let manifest = parse(&found.bytes)?;
-    Ok((digest, found.bytes, manifest))
+    Ok(Some(found))
 }
 
 /// overlayfs stacks no more (`OVL_MAX_STACK`), the mount points' own layer among them.
@@ -213,7 +277,7 @@ fn foreign(error: Error) -> Error {
 }
 
 /// The tag, or the digest where there is no tag.
-fn name_to_keep(reference: &Reference) -> String {
+pub(super) fn name_to_keep(reference: &Reference) -> String {
     match reference.tag {
         Some(_) => Reference {
             digest: None,

@@ -7,12 +7,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use errdefs::{Error, Kind, Result, Step};
-use oci_spec::image::{Descriptor, MediaType};
-use serde_json::json;
+use oci_spec::image::{Descriptor, ImageManifest, MediaType};
+use serde_json::{Value, json};
 
 use super::blobs::Blob;
 use super::pull::Show;
-use super::{Digest, Progress, Pulled, Reference, registry, short};
+use super::variant::{self, Variant};
+use super::{Digest, Image, Platform, Progress, Pulled, Reference, registry, short};
+use crate::state::database;
 use crate::{Engine, event};
 
 /// Layers that go out side by side.
@@ -35,9 +37,23 @@ struct Push<'a> {
     progress: &'a Show<'a>,
 }
 
+/// A manifest that the registry has now.
+struct Sent {
+    digest: Digest,
+    size: u64,
+    kind: MediaType,
+}
+
 impl Engine {
-    /// Pushes the image of that name to where its name says.
-    pub fn push(&self, reference: &str, registry: &registry::Client, progress: &Show<'_>) -> Result<Pulled> {
+    /// Pushes what a name stands for to where the name says: the image, or the whole index if all of its images are here.
+    /// `platform`: the image for that alone.
+    pub fn push(
+        &self,
+        reference: &str,
+        platform: Option<&Platform>,
+        registry: &registry::Client,
+        progress: &Show<'_>,
+    ) -> Result<Pulled> {
         let reference = Reference::parse(reference)?;
         let missing = || {
             Error::not_found(format!(
@@ -45,11 +61,79 @@ impl Engine {
                 reference.familiar_name()
             ))
         };
-        let image = self.image(&reference.familiar()).map_err(|_| missing())?;
+        let name = reference.familiar();
+        self.image_id(&name).map_err(|_| missing())?;
+        let image = self.image_on(&name, platform)?;
         progress(Progress::Message(format!(
             "The push refers to repository [{}/{}]",
             reference.registry, reference.repository
         )));
+        let push = Push {
+            layers: &self.layers,
+            registry,
+            reference: &reference,
+            progress,
+        };
+        let variants = self.variants_of_name(&name)?;
+        let sent = match self.whole(&variants)? {
+            Some((index, true)) if platform.is_none() => self.push_index(&push, &variants, &index)?,
+            found => {
+                if found.is_some_and(|(_, all)| !all) && platform.is_none() {
+                    progress(Progress::Message(
+                        "Not all multiplatform-content is present and only the available single-platform image was pushed"
+                            .into(),
+                    ));
+                }
+                let sent = self.push_image(&push, &image, true)?;
+                if variants.is_empty() {
+                    let row = [reference.canonical(), sent.digest.to_string()];
+                    let known = self
+                        .state
+                        .db
+                        .execute("UPDATE reference SET manifest = ?2 WHERE name = ?1", row);
+                    known.map_err(database)?;
+                }
+                sent
+            }
+        };
+        let tag = reference.tag.clone().unwrap_or_default();
+        progress(Progress::Message(format!(
+            "{tag}: digest: {} size: {}",
+            sent.digest, sent.size
+        )));
+        let repository = reference.familiar_name();
+        self.tell_event(event::Type::IMAGE, "push", &name, &[("name", &repository)]);
+        Ok(Pulled {
+            reference: name,
+            id: image.id,
+            digest: sent.digest.to_string(),
+            up_to_date: false,
+        })
+    }
+
+    /// Pushes all tags of a repository that are here.
+    pub fn push_all(&self, repository: &str, registry: &registry::Client, progress: &Show<'_>) -> Result<Vec<Pulled>> {
+        let repository = Reference::repository_of(repository)?;
+        let tags: Vec<Reference> = self
+            .all_names()?
+            .iter()
+            .filter_map(|row| Reference::parse(&row.name).ok())
+            .filter(|r| {
+                r.digest.is_none() && r.registry == repository.registry && r.repository == repository.repository
+            })
+            .collect();
+        if tags.is_empty() {
+            return Err(Error::not_found(format!(
+                "An image does not exist locally with the tag: {}",
+                repository.familiar_name()
+            )));
+        }
+        let push = |tag: &Reference| self.push(&tag.familiar(), None, registry, progress);
+        tags.iter().map(push).collect()
+    }
+
+    /// Layers, configuration and manifest; under the tag, or by its digest alone.
+    fn push_image(&self, push: &Push<'_>, image: &Image, tagged: bool) -> Result<Sent> {
         let job = |diff_id: &Digest| {
             Ok(Job {
                 diff_id: diff_id.clone(),
@@ -58,39 +142,105 @@ impl Engine {
             })
         };
         let jobs: Vec<Job> = image.layers.iter().map(job).collect::<Result<_>>()?;
-        let push = Push {
-            layers: &self.layers,
-            registry,
-            reference: &reference,
-            progress,
-        };
         let layers = push.all(&jobs)?;
         let digest: Digest = image.id.parse().step("read the image's id")?;
         let config = self.content.get(&digest)?;
         let descriptor = Descriptor::new(MediaType::ImageConfig, config.len() as u64, digest.clone());
-        if !registry.has_blob(&reference, &digest)? {
-            registry.push_blob(&reference, &descriptor, &mut config.as_slice())?;
+        if !push.registry.has_blob(push.reference, &digest)? {
+            push.registry
+                .push_blob(push.reference, &descriptor, &mut config.as_slice())?;
+        }
+        let (kind, bytes) = self.manifest_for(&image.id, descriptor.clone(), &layers)?;
+        let mut blobs: Vec<(Digest, Descriptor)> = image.layers.iter().cloned().zip(layers).collect();
+        blobs.push((digest, descriptor));
+        self.remember_blobs(push.reference, &blobs)?;
+        self.send(push, kind, bytes, tagged)
+    }
+
+    /// The manifest that the image came with, where it is still true of these layers; else a new one.
+    fn manifest_for(&self, id: &str, config: Descriptor, layers: &[Descriptor]) -> Result<(MediaType, Vec<u8>)> {
+        for digest in self.manifests_of(id)? {
+            let Ok(bytes) = digest.parse().step("read a digest").and_then(|d| self.content.get(&d)) else {
+                continue;
+            };
+            let Ok(manifest) = serde_json::from_slice::<ImageManifest>(&bytes) else {
+                continue;
+            };
+            let its = manifest.layers().iter().map(Descriptor::digest);
+            if manifest.config().digest() == config.digest() && its.eq(layers.iter().map(Descriptor::digest)) {
+                let kind = manifest.media_type().clone().unwrap_or(MediaType::ImageManifest);
+                return Ok((kind, bytes));
+            }
         }
         let manifest = json!({
-            "schemaVersion": 2, "mediaType": MediaType::ImageManifest.to_string(), "config": descriptor, "layers": layers
+            "schemaVersion": 2, "mediaType": MediaType::ImageManifest.to_string(), "config": config, "layers": layers
         });
-        let bytes = manifest.to_string().into_bytes();
-        let pushed = registry.push_manifest(&reference, &MediaType::ImageManifest, &bytes)?;
-        let mut blobs: Vec<(Digest, Descriptor)> = image.layers.into_iter().zip(layers).collect();
-        blobs.push((digest, descriptor));
-        self.remember_blobs(&reference, &blobs)?;
-        let tag = reference.tag.clone().unwrap_or_default();
-        progress(Progress::Message(format!(
-            "{tag}: digest: {pushed} size: {}",
-            bytes.len()
-        )));
-        let name = reference.familiar_name();
-        self.tell_event(event::Type::IMAGE, "push", &reference.familiar(), &[("name", &name)]);
-        Ok(Pulled {
-            reference: reference.familiar(),
-            id: image.id,
-            digest: pushed.to_string(),
-            up_to_date: false,
+        Ok((MediaType::ImageManifest, manifest.to_string().into_bytes()))
+    }
+
+    /// All images of an index, and the index.
+    fn push_index(&self, push: &Push<'_>, variants: &[Variant], index: &[u8]) -> Result<Sent> {
+        let mut sent = Vec::new();
+        for variant in variants {
+            sent.push(self.push_image(push, &self.image_of(&variant.image)?, false)?);
+        }
+        let mut document: Value = serde_json::from_slice(index).step("read the index")?;
+        let there = document["manifests"].as_array().cloned().unwrap_or_default();
+        let mut entries = Vec::new();
+        for mut entry in there.iter().cloned() {
+            // What is said about images is not here, and is left out.
+            let Some(at) = variants.iter().position(|v| entry["digest"] == v.manifest.as_str()) else {
+                continue;
+            };
+            if entry["digest"] != sent[at].digest.to_string() {
+                entry["digest"] = sent[at].digest.to_string().into();
+                entry["size"] = sent[at].size.into();
+                entry["mediaType"] = sent[at].kind.to_string().into();
+            }
+            entries.push(entry);
+        }
+        let same = entries == there;
+        document["manifests"] = entries.into();
+        let bytes = if same {
+            index.to_vec()
+        } else {
+            document.to_string().into_bytes()
+        };
+        let kind = document["mediaType"]
+            .as_str()
+            .map_or(MediaType::ImageIndex, MediaType::from);
+        let whole = self.send(push, kind, bytes, true)?;
+        let name = push.reference.canonical();
+        self.state.transact(|db| {
+            variant::point(db, &name, &self.image_id(&name)?, Some(whole.digest.as_ref()))?;
+            for (variant, sent) in variants.iter().zip(&sent) {
+                let (manifest, whole) = (sent.digest.to_string(), whole.digest.to_string());
+                Variant {
+                    manifest,
+                    whole,
+                    ..variant.clone()
+                }
+                .under(db, &name)?;
+            }
+            Ok(())
+        })?;
+        Ok(whole)
+    }
+
+    fn send(&self, push: &Push<'_>, kind: MediaType, bytes: Vec<u8>, tagged: bool) -> Result<Sent> {
+        let place = match tagged {
+            true => push.reference.clone(),
+            false => Reference {
+                tag: None,
+                ..push.reference.clone()
+            },
+        };
+        let digest = push.registry.push_manifest(&place, &kind, &bytes)?;
+        self.content.put(&bytes)?;
+        Ok(Sent {
+            digest,
+            size: bytes.len() as u64,
+            kind,
         })
     }
 }

@@ -5,10 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use errdefs::{Error, Result};
-use rusqlite::params;
 
 use super::find::NameRow;
-use super::{Reference, short};
+use super::{Platform, Reference, short};
 use crate::container::record::read_json;
 use crate::container::{Record, files};
 use crate::state::database;
@@ -19,7 +18,16 @@ const REMOVERS: usize = 3;
 
 impl Engine {
     /// Takes a name away, and the image with its last name; what happened, in Docker's form.
-    pub fn remove_image(&self, name: &str, force: bool) -> Result<Vec<models::ImageDeleteResponseItem>> {
+    /// `platforms`: its images for these alone.
+    pub fn remove_image(
+        &self,
+        name: &str,
+        force: bool,
+        platforms: &[Platform],
+    ) -> Result<Vec<models::ImageDeleteResponseItem>> {
+        if !platforms.is_empty() {
+            return self.remove_platforms(name, force, platforms);
+        }
         self.reap_half_made(&self.state.containers()?)?;
         let id = self.image_id(name)?;
         let names = self.names_of(&id)?;
@@ -37,7 +45,7 @@ impl Engine {
             .hint("berth image unmount takes it from there"));
         }
         let going: Vec<&NameRow> = match by_name {
-            Some(one) if names.len() > 1 => return self.untag(&[one]),
+            Some(one) if names.len() > 1 => return self.untag_whole(one),
             Some(one) => {
                 if let Some((container, _)) = self.user_of(&id)? {
                     if !force {
@@ -48,21 +56,67 @@ impl Engine {
                             short(&id)
                         )));
                     }
-                    return self.untag(&[one]);
+                    return self.untag_whole(one);
                 }
-                vec![one]
+                let done = self.untag_whole(one)?;
+                return self.collected([done, self.delete_image(&id, &[])?].concat());
             }
             None => {
                 self.may_delete(&id, &names, force)?;
                 names.iter().collect()
             }
         };
-        let mut done = self.delete_image(&id, &going)?;
-        done.extend(
-            self.collect_layers()?
-                .into_iter()
-                .map(|l| deleted(l.diff_id.to_string())),
-        );
+        let done = self.delete_image(&id, &going)?;
+        self.collected(done)
+    }
+
+    /// And the layers that nobody needs any more.
+    fn collected(
+        &self,
+        mut done: Vec<models::ImageDeleteResponseItem>,
+    ) -> Result<Vec<models::ImageDeleteResponseItem>> {
+        let gone = self.collect_layers()?;
+        done.extend(gone.into_iter().map(|l| deleted(l.diff_id.to_string())));
+        Ok(done)
+    }
+
+    /// Some of the images that a name stands for.
+    fn remove_platforms(
+        &self,
+        name: &str,
+        force: bool,
+        platforms: &[Platform],
+    ) -> Result<Vec<models::ImageDeleteResponseItem>> {
+        let ids: Result<Vec<String>> = platforms.iter().map(|p| Ok(self.image_for(name, p)?.id)).collect();
+        let ids = ids?;
+        let _lock = self.lock_images(true)?;
+        let mut done = Vec::new();
+        for id in ids {
+            let names = self.names_of(&id)?;
+            self.may_delete(&id, &names, force)?;
+            done.extend(self.delete_image(&id, &names.iter().collect::<Vec<_>>())?);
+        }
+        self.collected(done)
+    }
+
+    /// Takes a name away with all that it stands for: images for other platforms go unless something else needs them.
+    fn untag_whole(&self, name: &NameRow) -> Result<Vec<models::ImageDeleteResponseItem>> {
+        let others = self.variants_of_name(&name.name)?;
+        let others: Vec<String> = others
+            .into_iter()
+            .map(|v| v.image)
+            .filter(|id| *id != name.image)
+            .collect();
+        self.state
+            .db
+            .execute("DELETE FROM variant WHERE name = ?1", [&name.name])
+            .map_err(database)?;
+        let mut done = self.untag(&[name])?;
+        for id in others {
+            if self.names_of(&id)?.is_empty() && self.user_of(&id)?.is_none() && self.image_mount(&id).is_none() {
+                done.extend(self.delete_image(&id, &[])?);
+            }
+        }
         Ok(done)
     }
 
@@ -116,13 +170,13 @@ impl Engine {
     pub(super) fn untag(&self, names: &[&NameRow]) -> Result<Vec<models::ImageDeleteResponseItem>> {
         let mut done = Vec::new();
         for name in names {
-            self.state
-                .db
-                .execute(
-                    "DELETE FROM reference WHERE name = ?1 AND image = ?2",
-                    params![name.name, name.image],
-                )
-                .map_err(database)?;
+            let gone = self
+                .state
+                .transact(|db| super::variant::leave(db, &name.name, &name.image))?;
+            if !gone {
+                // It stands for others.
+                continue;
+            }
             let untagged = |text| models::ImageDeleteResponseItem {
                 untagged: Some(text),
                 deleted: None,
@@ -169,7 +223,27 @@ impl Engine {
         for layer in &gone {
             self.forget_blobs(layer.diff_id.as_ref())?;
         }
+        self.collect_documents()?;
         Ok(gone)
+    }
+}
+
+impl Engine {
+    /// Removes manifests and indexes that no name and no image stands for.
+    fn collect_documents(&self) -> Result<()> {
+        let mut statement = self
+            .state
+            .db
+            .prepare(
+                "SELECT id FROM image UNION SELECT manifest FROM reference WHERE manifest IS NOT NULL
+                 UNION SELECT manifest FROM variant UNION SELECT whole FROM variant",
+            )
+            .map_err(database)?;
+        let used = statement.query_map([], |row| row.get::<_, String>(0));
+        let used: HashSet<String> = used.and_then(Iterator::collect).map_err(database)?;
+        let all = self.content.list()?;
+        let mut loose = all.iter().filter(|digest| !used.contains(digest.as_ref()));
+        loose.try_for_each(|digest| self.content.remove(digest))
     }
 }
 

@@ -51,6 +51,7 @@ fn image(files: &Files, item: &Item) -> Result<Found> {
         references,
         config,
         manifest: None,
+        index: None,
         layers,
     })
 }

@@ -7,16 +7,17 @@ mod write;
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use errdefs::{Error, Result};
 use oci_spec::image::Descriptor;
 
+use crate::Reference;
 use crate::verify::Verified;
-use crate::{Platform, Reference};
 use files::{Files, Section};
 
 pub use files::nameless;
-pub use write::{Saved, WriteLayer, save};
+pub use write::{Saved, SavedVariant, WriteLayer, save};
 
 /// One image found in an archive.
 pub struct Found {
@@ -26,6 +27,8 @@ pub struct Found {
     pub config: Vec<u8>,
     /// The manifest as found; `None` for docker archives (the engine writes one).
     pub manifest: Option<Vec<u8>>,
+    /// The index that the manifest stands in, where the archive has one for several platforms.
+    pub index: Option<Arc<[u8]>>,
     /// Bottom first.
     pub layers: Vec<LayerSource>,
 }
@@ -50,22 +53,23 @@ impl LayerSource {
 
 /// Opens a docker archive (old `VERSION/layer.tar` and new), an OCI archive or an OCI layout directory. A compressed
 /// archive is first unpacked into `spool`.
-pub fn open_path(path: &Path, spool: &Path, platform: &Platform) -> Result<Vec<Found>> {
-    images(&Files::open(path, spool)?, platform)
+pub fn open_path(path: &Path, spool: &Path) -> Result<Vec<Found>> {
+    images(&Files::open(path, spool)?)
 }
 
 /// The same from a stream (stdin, HTTP body), which is first put into `spool`.
-pub fn open_stream(from: &mut (dyn Read + Send), spool: &Path, platform: &Platform) -> Result<Vec<Found>> {
-    images(&Files::spool(from, spool)?, platform)
+pub fn open_stream(from: &mut (dyn Read + Send), spool: &Path) -> Result<Vec<Found>> {
+    images(&Files::spool(from, spool)?)
 }
 
-fn images(files: &Files, platform: &Platform) -> Result<Vec<Found>> {
-    // Docker from 25 on writes both: what its own older versions read comes first here, too.
-    if files.has("manifest.json") {
+fn images(files: &Files) -> Result<Vec<Found>> {
+    let (docker, oci) = (files.has("manifest.json"), files.has("index.json"));
+    // Docker from 25 on writes both: what its own older versions read comes first here, too, unless there is more.
+    if docker && !(oci && oci::has_several_platforms(files)?) {
         return docker::images(files);
     }
-    if files.has("index.json") {
-        return oci::images(files, platform);
+    if oci {
+        return oci::images(files);
     }
     Err(
         Error::invalid("this is no archive of images: it has neither manifest.json nor index.json")
@@ -98,7 +102,7 @@ mod tests {
 
     fn open(bytes: &[u8]) -> Result<Vec<Found>> {
         let dir = tempfile::tempdir().unwrap();
-        open_stream(&mut &bytes[..], dir.path(), &Platform::parse("amd64").unwrap())
+        open_stream(&mut &bytes[..], dir.path())
     }
 
     fn text(layer: &LayerSource) -> String {
@@ -152,8 +156,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
         }
-        let platform = Platform::parse("amd64").unwrap();
-        let from_dir = open_path(&dir.path().join("layout"), dir.path(), &platform).unwrap();
+        let from_dir = open_path(&dir.path().join("layout"), dir.path()).unwrap();
         for found in [open(&tar(&list, &[])).unwrap(), from_dir] {
             assert_eq!(
                 (found[0].config.as_slice(), text(&found[0].layers[0])),
@@ -162,7 +165,7 @@ mod tests {
             assert_eq!(found[0].references[0].familiar(), "example.org/a:b");
         }
         std::fs::write(dir.path().join("layout").join(blob(layer)), "lAyer").unwrap();
-        let found = open_path(&dir.path().join("layout"), dir.path(), &platform).unwrap();
+        let found = open_path(&dir.path().join("layout"), dir.path()).unwrap();
         assert!(std::io::read_to_string(found[0].layers[0].open().unwrap()).is_err());
     }
 
@@ -192,7 +195,7 @@ mod tests {
         std::fs::write(dir.path().join("manifest.json"), manifest("c", "l")).unwrap();
         std::fs::write(dir.path().join("c"), "{}").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("l")).unwrap();
-        assert!(open_path(dir.path(), dir.path(), &Platform::host()).is_err());
+        assert!(open_path(dir.path(), dir.path()).is_err());
     }
 
     #[test]
@@ -201,12 +204,15 @@ mod tests {
         let layer = digest_of(b"layer");
         let saved = Saved {
             references: vec![Reference::parse("a/b:c").unwrap()],
-            config_digest: digest_of(&config),
-            config: config.clone(),
-            layers: vec![(
-                layer.clone(),
-                Box::new(|out| errdefs::Step::step(out.write_all(b"layer"), "x")),
-            )],
+            variants: vec![SavedVariant {
+                platform: None,
+                config_digest: digest_of(&config),
+                config: config.clone(),
+                layers: vec![(
+                    layer.clone(),
+                    Box::new(|out| errdefs::Step::step(out.write_all(b"layer"), "x")),
+                )],
+            }],
         };
         let dir = tempfile::tempdir().unwrap();
         let mut bytes = Vec::new();
@@ -218,7 +224,7 @@ mod tests {
         );
         // The OCI side of the same archive.
         let files = Files::spool(&mut &bytes[..], dir.path()).unwrap();
-        let found = oci::images(&files, &Platform::host()).unwrap();
+        let found = oci::images(&files).unwrap();
         assert_eq!(
             (found[0].references[0].familiar(), text(&found[0].layers[0])),
             ("a/b:c".into(), "layer".into())

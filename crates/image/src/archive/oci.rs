@@ -1,5 +1,7 @@
 //! OCI image layouts (OCI image specification, "Image Layout").
 
+use std::sync::Arc;
+
 use errdefs::{Error, Kind, Result, Step};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
@@ -10,52 +12,66 @@ use crate::{Digest, Platform, Reference, digest_of};
 /// Where containerd and buildkit put the full name, and where the specification puts it.
 const NAMES: &[&str] = &["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
-/// The images of `index.json` that fit the platform.
-pub fn images(files: &Files, platform: &Platform) -> Result<Vec<Found>> {
+/// Bytes of all manifests and configurations of an archive.
+const DOCUMENTS: usize = 256 << 20;
+
+/// Whether an image of `index.json` is one for several platforms.
+pub fn has_several_platforms(files: &Files) -> Result<bool> {
     let index: ImageIndex = parse(&files.document("index.json")?, "index.json")?;
-    let mut list = Vec::new();
+    let several = |d: &Descriptor| {
+        let kind = d.media_type().to_string();
+        kind.contains("index") || kind.contains("manifest.list")
+    };
+    Ok(index.manifests().iter().any(several))
+}
+
+/// All images that are in the archive: what an index names need not be there.
+pub fn images(files: &Files) -> Result<Vec<Found>> {
+    let index: ImageIndex = parse(&files.document("index.json")?, "index.json")?;
+    let (mut list, mut bytes) = (Vec::new(), 0);
+    let mut add = |found: Found| {
+        bytes += found.config.len() + found.manifest.as_ref().map_or(0, Vec::len);
+        if bytes > DOCUMENTS {
+            return Err(Error::invalid("the archive has too many manifests"));
+        }
+        list.push(found);
+        Ok(())
+    };
     for descriptor in index.manifests() {
-        if let Some(found) = image(files, descriptor, platform)? {
-            list.push(found);
+        let references = references(descriptor);
+        let document = blob(files, descriptor)?;
+        let json: serde_json::Value = parse(&document, "a manifest")?;
+        if json.get("manifests").is_none() {
+            add(image(files, document, references, None)?)?;
+            continue;
+        }
+        let (index, whole) = (parse(&document, "an index")?, Arc::<[u8]>::from(document));
+        for descriptor in Platform::images(&index).filter(|d| files.has(&path(d.digest()))) {
+            let document = blob(files, descriptor)?;
+            add(image(files, document, references.clone(), Some(whole.clone()))?)?;
         }
     }
     match list.is_empty() {
-        true => Err(Error::not_found(format!("the archive has no image for {platform}"))),
+        true => Err(Error::not_found("the archive has no image")),
         false => Ok(list),
     }
 }
 
-/// `None` when it is for another platform, or no image at all.
-fn image(files: &Files, descriptor: &Descriptor, platform: &Platform) -> Result<Option<Found>> {
-    let references = references(descriptor);
-    let document = blob(files, descriptor)?;
-    let json: serde_json::Value = parse(&document, "a manifest")?;
-    if json.get("manifests").is_some() {
-        let index: ImageIndex = parse(&document, "an index")?;
-        let Ok(chosen) = platform.select(&index, "the archive") else {
-            return Ok(None);
-        };
-        let mut found = image(files, chosen, platform)?;
-        if let Some(found) = &mut found {
-            found.references.extend(references);
-        }
-        return Ok(found);
-    }
+fn image(files: &Files, document: Vec<u8>, references: Vec<Reference>, index: Option<Arc<[u8]>>) -> Result<Found> {
     let manifest: ImageManifest = parse(&document, "a manifest")?;
-    let config = blob(files, manifest.config())?;
     let layer = |d: &Descriptor| {
         Ok(LayerSource {
             descriptor: Some(d.clone()),
             section: files.section(&path(d.digest()))?,
         })
     };
-    let layers = manifest.layers().iter().map(layer).collect::<Result<_>>()?;
-    Ok(Some(Found {
+    Ok(Found {
         references,
-        config,
+        config: blob(files, manifest.config())?,
+        layers: manifest.layers().iter().map(layer).collect::<Result<_>>()?,
         manifest: Some(document),
-        layers,
-    }))
+        index,
+    })
 }
 
 /// Only full names: a bare tag names no image.

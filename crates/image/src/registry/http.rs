@@ -151,6 +151,17 @@ impl Http {
         })
     }
 
+    /// A file that is no registry's, from wherever it is.
+    pub fn download(&self, url: &str) -> Result<Answer> {
+        let agent = self.agent(host_of(url));
+        let inner = agent
+            .get(url)
+            .call()
+            .step_with(|| format!("get {url}"))
+            .map_err(|e| e.kind_is(Kind::Unavailable))?;
+        self.follow(Answer { inner }, url, &[])
+    }
+
     /// What the registry says to these credentials: status and body.
     pub fn try_credentials(&self, registry: &Reference, user: &str, secret: &str) -> Result<(u16, Vec<u8>)> {
         self.inner.auth.assume(&registry.registry, user, secret);

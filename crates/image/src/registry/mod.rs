@@ -5,7 +5,9 @@
 
 mod auth;
 mod blob;
+mod bundle;
 mod http;
+mod lists;
 mod login;
 mod part;
 mod tls;
@@ -76,6 +78,14 @@ pub struct Manifest {
     pub bytes: Vec<u8>,
 }
 
+impl Manifest {
+    /// Whether it is a list of manifests.
+    pub fn is_index(&self) -> bool {
+        let kind = self.descriptor.media_type().to_string();
+        kind.contains("index") || kind.contains("list")
+    }
+}
+
 const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
@@ -142,6 +152,22 @@ impl Client {
         let stream = self.open_blob(reference, descriptor, part.kept())?;
         let whole = part.reader(stream).step("keep what has come of a layer")?;
         Ok(verified(whole, descriptor))
+    }
+
+    /// What is at a URL, with the proxies and certificates of registries, and nobody's credentials.
+    pub fn download(&self, url: &str) -> Result<Box<dyn Read + Send>> {
+        let answer = self.http.download(url)?;
+        match answer.status() {
+            200 => Ok(answer.into_body()),
+            status => Err(Error::new(
+                if status == 404 {
+                    Kind::NotFound
+                } else {
+                    Kind::Unavailable
+                },
+                format!("get {url}: the server answered {status}"),
+            )),
+        }
     }
 
     /// From the first mirror that has it, or the registry itself: whose bytes they are, the digest tells.

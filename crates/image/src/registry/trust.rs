@@ -1,5 +1,6 @@
 //! Whose images are taken: a rule for each registry or repository, and cosign's signatures by keys that are at hand
-//! (sigstore "Cosign signature specification": simple signing, beside the image under the tag `sha256-HEX.sig`).
+//! (sigstore "Cosign signature specification": simple signing, beside the image under the tag `sha256-HEX.sig`; and
+//! sigstore's bundles, which refer to the image).
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use oci_spec::image::ImageManifest;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey};
 use serde::Deserialize;
 
-use super::{Client, read_bounded};
+use super::{Client, Manifest, bundle, read_bounded};
 use crate::{Digest, Reference};
 
 /// What holds for a registry, or a repository in it.
@@ -28,6 +29,8 @@ pub enum Rule {
 /// Rules by `REGISTRY[/PATH]`; the longest counts, then `default`.
 pub type Policy = Vec<(String, Rule)>;
 
+/// Said where there are signatures of others.
+pub(super) const NO_KEY: &str = "none of its signatures is by one of the keys";
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const PAYLOAD_LIMIT: u64 = 1 << 20;
@@ -48,8 +51,8 @@ fn rule<'a>(policy: &'a Policy, reference: &Reference) -> &'a Rule {
 }
 
 impl Client {
-    /// Whether an image may be taken by the rules: its manifest or index has this digest.
-    pub fn check_trust(&self, reference: &Reference, digest: &Digest) -> Result<()> {
+    /// Whether an image may be taken by the rules, by its manifest or index.
+    pub fn check_trust(&self, reference: &Reference, manifest: &Manifest) -> Result<()> {
         let name = reference.familiar();
         match rule(&self.policy, reference) {
             Rule::Accept => Ok(()),
@@ -58,26 +61,42 @@ impl Client {
                 format!("{name} is refused by the policy for its registry"),
             )
             .hint("see \"policy\" in registries.json")),
-            Rule::Cosign(keys) => self.signed(reference, digest, keys).map_err(|e| {
+            Rule::Cosign(keys) => self.signed(reference, manifest, keys).map_err(|e| {
                 let message = format!("{name} is not signed as the policy for its registry asks: {e}");
                 Error::new(Kind::Forbidden, message).hint("see \"policy\" in registries.json")
             }),
         }
     }
 
-    fn signed(&self, reference: &Reference, digest: &Digest, keys: &[PathBuf]) -> Result<()> {
+    /// In either of the two places where cosign puts signatures.
+    fn signed(&self, reference: &Reference, manifest: &Manifest, keys: &[PathBuf]) -> Result<()> {
         let keys: Vec<Key> = keys.iter().map(|path| Key::read(path)).collect::<Result<_>>()?;
+        let digest = manifest.descriptor.digest();
+        let beside = match self.signed_beside(reference, digest, &keys) {
+            Ok(true) => return Ok(()),
+            Ok(false) => None,
+            Err(why) => Some(why),
+        };
+        match (self.signed_in_a_bundle(reference, manifest, &keys), beside) {
+            (Ok(true), _) => Ok(()),
+            (Err(why), _) | (Ok(false), Some(why)) => Err(why),
+            (Ok(false), None) => Err(Error::not_found(format!("there is no signature of {digest}"))),
+        }
+    }
+
+    /// Under the tag `sha256-HEX.sig`; false if there is none.
+    fn signed_beside(&self, reference: &Reference, digest: &Digest, keys: &[Key]) -> Result<bool> {
         let signatures = Reference {
             tag: Some(format!("sha256-{}.sig", digest.digest())),
             digest: None,
             ..reference.clone()
         };
-        let manifest = self.manifest(&signatures).map_err(|e| match e.kind() {
-            Kind::NotFound => Error::not_found(format!("there is no signature of {digest}")),
-            _ => e,
-        })?;
+        let manifest = match self.manifest(&signatures) {
+            Err(e) if e.kind() == Kind::NotFound => return Ok(false),
+            other => other?,
+        };
         let manifest: ImageManifest = serde_json::from_slice(&manifest.bytes).step("read the signatures")?;
-        let mut why = Error::invalid("none of its signatures is by one of the keys");
+        let mut why = Error::invalid(NO_KEY);
         for layer in manifest
             .layers()
             .iter()
@@ -91,12 +110,46 @@ impl Client {
             let payload = read_bounded(self.blob(&signatures, layer)?, PAYLOAD_LIMIT, "a signature's payload")?;
             if keys.iter().any(|key| key.verifies(&payload, &signature)) {
                 match claims(&payload, reference, digest) {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return Ok(true),
                     Err(e) => why = e,
                 }
             }
         }
         Err(why)
+    }
+
+    /// In sigstore's bundles that refer to the image; false if there are none.
+    fn signed_in_a_bundle(&self, reference: &Reference, manifest: &Manifest, keys: &[Key]) -> Result<bool> {
+        let is_bundle = |kind: String| kind.starts_with(bundle::KIND);
+        let all = self.referrers(reference, manifest.descriptor.digest(), None)?;
+        let mut why = None;
+        for bundle in all
+            .iter()
+            .filter(|d| {
+                d.artifact_type()
+                    .as_ref()
+                    .is_some_and(|kind| is_bundle(kind.to_string()))
+            })
+            .take(SIGNATURES)
+        {
+            let place = Reference {
+                tag: None,
+                digest: Some(bundle.digest().clone()),
+                ..reference.clone()
+            };
+            let document = self.manifest(&place)?;
+            let document: ImageManifest = serde_json::from_slice(&document.bytes).step("read a signature")?;
+            let blob = document.layers().iter().find(|l| is_bundle(l.media_type().to_string()));
+            let Some(blob) = blob else { continue };
+            let text = read_bounded(self.blob(&place, blob)?, PAYLOAD_LIMIT, "a signature")?;
+            match bundle::signs(&text, manifest, &|text, signature| {
+                keys.iter().any(|key| key.verifies(text, signature))
+            }) {
+                Ok(()) => return Ok(true),
+                Err(e) => why = Some(e),
+            }
+        }
+        why.map_or(Ok(false), Err)
     }
 }
 

@@ -5,6 +5,8 @@ use crate::cli::flag::{many, on, one};
 use crate::cli::{Command, Words};
 use crate::commands::*;
 
+const INSECURE: &str = "Allow communication with an insecure registry";
+
 /// In the order of help.
 pub const COMMANDS: &[Command] = &[
     command!(
@@ -26,9 +28,7 @@ pub const COMMANDS: &[Command] = &[
         "Download an image from a registry",
         Words::Exactly(1),
         &[&[
-            on("all-tags", "Download all tagged images in the repository")
-                .short('a')
-                .later(),
+            on("all-tags", "Download all tagged images in the repository").short('a'),
             on("disable-content-trust", "Skip image verification"),
             one("platform", "Set platform if server is multi-platform capable"),
             on("quiet", "Suppress verbose output").short('q'),
@@ -42,11 +42,9 @@ pub const COMMANDS: &[Command] = &[
         "Upload an image to a registry",
         Words::Exactly(1),
         &[&[
-            on("all-tags", "Push all tags of an image to the repository")
-                .short('a')
-                .later(),
+            on("all-tags", "Push all tags of an image to the repository").short('a'),
             on("disable-content-trust", "Skip image signing"),
-            one("platform", "Push a platform-specific manifest").later(),
+            one("platform", "Push a platform-specific manifest"),
             on("quiet", "Suppress verbose output").short('q'),
         ]],
         images::push
@@ -62,7 +60,7 @@ pub const COMMANDS: &[Command] = &[
             &[
                 on("all", "Show all images").short('a'),
                 on("digests", "Show digests"),
-                on("tree", "List multi-platform images as a tree").later(),
+                on("tree", "List multi-platform images as a tree"),
             ]
         ],
         images::images
@@ -76,7 +74,7 @@ pub const COMMANDS: &[Command] = &[
         &[&[
             on("force", "Force removal of the image").short('f'),
             on("no-prune", "Do not delete untagged parents").later(),
-            many("platform", "Remove only the given platform variant").later(),
+            many("platform", "Remove only the given platform variant"),
         ]],
         images::rmi
     ),
@@ -92,7 +90,7 @@ pub const COMMANDS: &[Command] = &[
     command!(
         "import",
         &["image import"],
-        "[OPTIONS] file|- [REPOSITORY[:TAG]]",
+        "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
         "Import the contents from a tarball to create a filesystem image",
         Words::AtLeast(1),
         &[&[
@@ -110,7 +108,7 @@ pub const COMMANDS: &[Command] = &[
         Words::None,
         &[&[
             one("input", "Read from a tar archive file or a directory, instead of STDIN").short('i'),
-            one("platform", "Load only the given platform variant"),
+            many("platform", "Load only the given platform variant"),
             on("quiet", "Suppress the load output").short('q'),
         ]],
         archives::load
@@ -123,7 +121,7 @@ pub const COMMANDS: &[Command] = &[
         Words::AtLeast(1),
         &[&[
             one("output", "Write to a file, instead of STDOUT").short('o'),
-            many("platform", "Save only the given platform variant").later(),
+            many("platform", "Save only the given platform variant"),
         ]],
         archives::save
     ),
@@ -279,14 +277,75 @@ pub const COMMANDS: &[Command] = &[
         &[],
         "[OPTIONS] [MANIFEST_LIST] MANIFEST",
         "Display an image manifest, or manifest list",
+        Words::AtLeast(1),
+        &[&[
+            on("insecure", INSECURE),
+            on("verbose", "Output additional info including layers and platform").short('v'),
+        ]],
+        manifest::inspect
+    ),
+    command!(
+        "manifest create",
+        &[],
+        "MANIFEST_LIST MANIFEST [MANIFEST...]",
+        "Create a local manifest list for annotating and pushing to a registry",
+        Words::AtLeast(2),
+        &[&[
+            on("amend", "Amend an existing manifest list").short('a'),
+            on("insecure", INSECURE),
+        ]],
+        manifest::create
+    ),
+    command!(
+        "manifest annotate",
+        &[],
+        "[OPTIONS] MANIFEST_LIST MANIFEST",
+        "Add additional information to a local image manifest",
+        Words::Exactly(2),
+        &[&[
+            one("arch", "Set architecture"),
+            one("os", "Set operating system"),
+            many("os-features", "Set operating system feature"),
+            one("os-version", "Set operating system version"),
+            one("variant", "Set architecture variant"),
+        ]],
+        manifest::annotate
+    ),
+    command!(
+        "manifest push",
+        &[],
+        "[OPTIONS] MANIFEST_LIST",
+        "Push a manifest list to a repository",
         Words::Exactly(1),
         &[&[
-            on("insecure", "Allow communication with an insecure registry"),
-            on("verbose", "Output additional info including layers and platform")
-                .short('v')
-                .later(),
+            on("insecure", INSECURE),
+            on("purge", "Remove the local manifest list after push").short('p'),
         ]],
-        search::manifest
+        manifest::push
+    ),
+    command!(
+        "manifest rm",
+        &[],
+        "MANIFEST_LIST [MANIFEST_LIST...]",
+        "Delete one or more manifest lists from local storage",
+        Words::AtLeast(1),
+        &[],
+        manifest::remove
+    ),
+    command!(
+        "image referrers",
+        &[],
+        "[OPTIONS] NAME[:TAG|@DIGEST]",
+        "List what a registry has that refers to an image: signatures, bills of materials, attestations",
+        Words::Exactly(1),
+        &[&[
+            one("artifact-type", "List only what is of this type"),
+            one(
+                "format",
+                "Format output using a custom template: 'table', 'table TEMPLATE', 'json', 'TEMPLATE'"
+            ),
+        ]],
+        manifest::referrers
     ),
     command!(
         "system df",
