@@ -239,7 +239,7 @@ fn bad_input_is_refused_and_nothing_is_half_done() {
         ),
         (&["a"], "network with name a already exists"),
         (&["host"], "operation is not permitted on predefined host network"),
-        (&["x y"], "invalid network name"),
+        (&["x/y"], "invalid network name"),
     ] {
         berth.run(&[&["network", "create"], flags].concat()).fails(1, words);
     }

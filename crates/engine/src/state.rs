@@ -79,8 +79,18 @@ const VARIANTS: &str = "
         platform TEXT NOT NULL, manifest TEXT NOT NULL, whole TEXT NOT NULL, PRIMARY KEY (name, image)
     ) WITHOUT ROWID;
     CREATE INDEX variant_image ON variant(image);
-    PRAGMA user_version = 2;
 ";
+
+/// Who has the users of another container.
+const SHARED_IDS: &str = "
+    CREATE TABLE shared_ids (
+        container TEXT PRIMARY KEY REFERENCES container(id) ON DELETE CASCADE, ids INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX shared_ids_ids ON shared_ids(ids);
+";
+
+/// What each version of the database has more than the one before.
+const VERSIONS: &[&str] = &[SCHEMA, VARIANTS, SHARED_IDS];
 
 /// The database, opened.
 pub struct State {
@@ -94,6 +104,17 @@ pub struct IdRange {
     pub first: u32,
     /// How many.
     pub count: u32,
+}
+
+/// Whose users a container has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// The host's.
+    Hosts,
+    /// A range that nobody else has.
+    Own,
+    /// Another container's: the range stays taken until the last of them is removed.
+    Of(IdRange),
 }
 
 /// A container as the database knows it.
@@ -139,8 +160,8 @@ impl State {
             .map_err(database)?;
         match version {
             0 => Self::make(&mut db)?,
-            1 => Self::extend(&mut db)?,
-            2 => {}
+            old if (old as usize) < VERSIONS.len() => Self::extend(&mut db)?,
+            current if current as usize == VERSIONS.len() => {}
             newer => {
                 return Err(Error::system(format!(
                     "the database is of a newer Berth (version {newer})"
@@ -163,29 +184,32 @@ impl State {
         let transaction = db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(database)?;
-        let version: i64 = transaction
-            .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(database)?;
-        if version == 0 {
-            transaction.execute_batch(SCHEMA).map_err(database)?;
-            transaction.execute_batch(VARIANTS).map_err(database)?;
+        if Self::add_versions(&transaction)? == 0 {
             crate::network::row::add_predefined(&transaction)?;
         }
         transaction.commit().map_err(database)
     }
 
-    /// What a database of the first version lacks.
+    /// What a database of an older version lacks.
     fn extend(db: &mut Connection) -> Result<()> {
         let transaction = db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(database)?;
-        let version: i64 = transaction
+        Self::add_versions(&transaction)?;
+        transaction.commit().map_err(database)
+    }
+
+    /// Those that are missing; the version that was there. Two may do it at once: the later one finds nothing to do.
+    fn add_versions(db: &Connection) -> Result<usize> {
+        let version: usize = db
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .map_err(database)?;
-        if version == 1 {
-            transaction.execute_batch(VARIANTS).map_err(database)?;
+        for sql in VERSIONS.iter().skip(version) {
+            db.execute_batch(sql).map_err(database)?;
         }
-        transaction.commit().map_err(database)
+        db.execute_batch(&format!("PRAGMA user_version = {}", VERSIONS.len().max(version)))
+            .map_err(database)?;
+        Ok(version)
     }
 
     /// As [`State::transact`], and on the disk before it returns: for what refers to files that have been waited for.
@@ -212,8 +236,8 @@ impl State {
     }
 
     /// One transaction: the name is unique (`Conflict` in Docker's words), and there is a free range of host ids when
-    /// `userns` (`Exhausted` when none).
-    pub fn add_container(&self, row: &ContainerRow, userns: bool) -> Result<Option<IdRange>> {
+    /// users of its own are asked for (`Exhausted` when none).
+    pub fn add_container(&self, row: &ContainerRow, users: Users) -> Result<Option<IdRange>> {
         self.transact(|db| {
             let taken = db.query_row("SELECT id FROM container WHERE name = ?1", [&row.name], |r| r.get::<_, String>(0));
             if let Some(id) = taken.optional().map_err(database)? {
@@ -223,13 +247,16 @@ impl State {
                     row.name
                 )));
             }
-            let ids = if userns { Some(free_range(db)?) } else { None };
+            let own = if users == Users::Own { Some(free_range(db)?) } else { None };
             db.execute(
                 "INSERT INTO container (id, name, image, created, ids) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![row.id, row.name, row.image_id, row.created, ids.map(|r| r.first)],
+                params![row.id, row.name, row.image_id, row.created, own.map(|r| r.first)],
             )
             .map_err(database)?;
-            Ok(ids)
+            let Users::Of(theirs) = users else { return Ok(own) };
+            db.execute("INSERT INTO shared_ids (container, ids) VALUES (?1, ?2)", params![row.id, theirs.first])
+                .map_err(database)?;
+            Ok(Some(theirs))
         })
     }
 
@@ -354,15 +381,23 @@ impl State {
 /// The lowest range that no container has.
 fn free_range(db: &Connection) -> Result<IdRange> {
     for (first, end) in RANGES {
+        let mut from = *first;
         let query = "SELECT COALESCE(
             (SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM container WHERE ids = ?1)),
             (SELECT MIN(ids) + ?3 FROM container AS c WHERE ids >= ?1 AND ids < ?2
                 AND NOT EXISTS (SELECT 1 FROM container WHERE ids = c.ids + ?3)))";
-        let found: Option<u32> = db
-            .query_row(query, params![first, end, RANGE], |row| row.get(0))
-            .map_err(database)?;
-        if let Some(first) = found.filter(|found| found < end) {
-            return Ok(IdRange { first, count: RANGE });
+        loop {
+            let found: Option<u32> = db
+                .query_row(query, params![from, end, RANGE], |row| row.get(0))
+                .map_err(database)?;
+            let Some(first) = found.filter(|found| found < end) else {
+                break;
+            };
+            let shared = "SELECT EXISTS (SELECT 1 FROM shared_ids WHERE ids = ?1)";
+            if !db.query_row(shared, [first], |row| row.get(0)).map_err(database)? {
+                return Ok(IdRange { first, count: RANGE });
+            }
+            from = first + RANGE;
         }
     }
     Err(
@@ -393,9 +428,9 @@ mod tests {
     #[test]
     fn names_are_unique_and_ids_are_found_by_their_beginnings() {
         let (_dir, state) = state();
-        state.add_container(&row("abc1", "web"), true).unwrap();
-        state.add_container(&row("abd2", "db"), false).unwrap();
-        let error = state.add_container(&row("x", "web"), true).unwrap_err();
+        state.add_container(&row("abc1", "web"), Users::Own).unwrap();
+        state.add_container(&row("abd2", "db"), Users::Hosts).unwrap();
+        let error = state.add_container(&row("x", "web"), Users::Own).unwrap_err();
         assert_eq!(error.kind(), Kind::Conflict);
         assert!(error.to_string().contains("already in use by container \"abc1\""));
         assert_eq!(state.find_container("abc").unwrap().name, "web");
@@ -413,7 +448,7 @@ mod tests {
     #[test]
     fn a_database_of_the_first_version_is_extended() {
         let (dir, state) = state();
-        let first = "DROP TABLE variant; PRAGMA user_version = 1;";
+        let first = "DROP TABLE variant; DROP TABLE shared_ids; PRAGMA user_version = 1;";
         state.db.execute_batch(first).unwrap();
         drop(state);
         let path = dir.path().join("x.db");
@@ -429,10 +464,14 @@ mod tests {
     #[test]
     fn ranges_do_not_overlap_and_are_used_again() {
         let (_dir, state) = state();
-        let take = |id: &str| state.add_container(&row(id, id), true).unwrap().unwrap().first;
+        let take = |id: &str| state.add_container(&row(id, id), Users::Own).unwrap().unwrap().first;
         let (a, b, c) = (take("a"), take("b"), take("c"));
         assert_eq!((a, b, c), (0x7000_0000, 0x7001_0000, 0x7002_0000));
+        let theirs = IdRange { first: b, count: RANGE };
+        state.add_container(&row("s", "s"), Users::Of(theirs)).unwrap();
         state.remove_container("b").unwrap();
+        assert_ne!(take("e"), b, "somebody shares it");
+        state.remove_container("s").unwrap();
         assert_eq!(take("d"), b);
         state.remove_container("a").unwrap();
         assert_eq!(take("e"), a);
@@ -450,7 +489,7 @@ mod tests {
                 scope.spawn(move || {
                     let state = State::open(path).unwrap();
                     state
-                        .add_container(&row(&format!("{n}"), &format!("n{n}")), true)
+                        .add_container(&row(&format!("{n}"), &format!("n{n}")), Users::Own)
                         .unwrap()
                         .unwrap()
                         .first

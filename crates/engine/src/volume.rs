@@ -240,7 +240,7 @@ mod tests {
             image_id: "i".into(),
             created: 0,
         };
-        engine.state.add_container(&row, false).unwrap();
+        engine.state.add_container(&row, crate::state::Users::Hosts).unwrap();
         engine.state.use_volumes("c1", &["data".into()]).unwrap();
         let error = engine.remove_volume("data", true).unwrap_err();
         assert_eq!(error.to_string(), "remove data: volume is in use - [c1]");

@@ -6,7 +6,7 @@ use std::path::Path;
 use engine::Roots;
 use engine::container::Record;
 use engine::container::record::write_json;
-use engine::spec::{self, Built};
+use engine::spec;
 use errdefs::{ErrnoStep, Result};
 use network::Attachment;
 use runtime::{Create, Created, Life, Rootfs, Stdio, create};
@@ -39,9 +39,10 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
         let found = layers.read_file(&digests, Some(&own), path, spec::user::FILE_LIMIT)?;
         Ok(found.unwrap_or_default())
     };
-    let Built { spec, mut warnings } = spec::build(roots, record, &read)?;
+    let built = spec::build(roots, record, &read)?;
+    let (spec, mut warnings) = (&built.spec, built.warnings.clone());
     engine::container::files::settle(roots, record)?;
-    write_json(&roots.document(&record.id), &spec)?;
+    write_json(&roots.document(&record.id), spec)?;
     let owner = spec.process().as_ref().map_or(0, |p| p.user().uid());
     let (streams, stdio) = streams(record, owner)?;
     let mut view = None;
@@ -53,7 +54,7 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
     let mut attach = |pid: i32| attach(pid, networks);
     let mut created = create(Create {
         id: &record.id,
-        spec: &spec,
+        spec,
         bundle: Path::new(&roots.live(&record.id)),
         rootfs: Rootfs::Detached(&mut mount),
         network: if networks.is_empty() { None } else { Some(&mut attach) },

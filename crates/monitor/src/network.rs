@@ -10,13 +10,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::event_loop::Monitor;
 
-/// The number of a new namespace's first interface: loopback has 1.
-const FIRST: u32 = 2;
-
 /// Attaches the namespace of a process that does not execute its command yet.
 pub fn attach(pid: i32, networks: &[Attachment]) -> Result<()> {
     let namespace = wire::namespace_of(pid)?;
-    wire::attach(namespace.as_fd(), networks, FIRST)
+    wire::attach(namespace.as_fd(), networks)
 }
 
 /// So many descriptors more than a process usually has. The container's own limit is said in its document.
@@ -60,8 +57,7 @@ impl Monitor {
             return Err(Error::conflict("the container does not run"));
         };
         let namespace = wire::namespace_of(run.created.pid)?;
-        let index = wire::next_index(namespace.as_fd())?;
-        wire::attach(namespace.as_fd(), std::slice::from_ref(&attachment), index)
+        wire::attach(namespace.as_fd(), std::slice::from_ref(&attachment))
             .inspect_err(|_| _ = wire::detach(namespace.as_fd(), &attachment))?;
         self.networks.push(attachment);
         self.tell_state(self.status())

@@ -24,19 +24,15 @@ pub fn reserve(attachments: &[Attachment]) -> Result<Vec<OwnedFd>> {
     Ok(reserved)
 }
 
-/// Attaches a namespace to networks, in this order: the first interface of a new namespace has the number 2. What was done
-/// before an error goes with the namespace, but for ports: the caller takes those back with [`unpublish`].
-pub fn attach(namespace: BorrowedFd<'_>, attachments: &[Attachment], first: u32) -> Result<()> {
+/// Attaches a namespace to networks. What was done before an error goes with the namespace, but for ports: the caller takes
+/// those back with [`unpublish`].
+pub fn attach(namespace: BorrowedFd<'_>, attachments: &[Attachment]) -> Result<()> {
     let mut outside = Batch::default();
-    for (index, attachment) in (first..).zip(attachments) {
-        interface(&mut outside, namespace, attachment, index)?;
+    for attachment in attachments {
+        interface(&mut outside, namespace, attachment)?;
     }
     Socket::route()?.run(outside)?;
-    let mut inside = Batch::default();
-    for (index, attachment) in (first..).zip(attachments) {
-        configure(&mut inside, attachment, index);
-    }
-    within(namespace, Socket::route)??.run(inside)?;
+    within(namespace, || configure(attachments))??;
     publish(attachments)
 }
 
@@ -95,13 +91,6 @@ pub fn set_routes(namespace: BorrowedFd<'_>, attachments: &[Attachment]) -> Resu
     socket.run(batch)
 }
 
-/// The number that the kernel gave to an interface of the namespace's.
-pub fn next_index(namespace: BorrowedFd<'_>) -> Result<u32> {
-    let names = within(namespace, || Socket::route().and_then(|s| link::names(&s)))??;
-    let highest = within(namespace, || names.iter().filter_map(|n| link::index(n)).max())?;
-    Ok(highest.unwrap_or(1) + 1)
-}
-
 /// Runs something in another network namespace; sockets that are made there stay there.
 pub fn within<T>(namespace: BorrowedFd<'_>, run: impl FnOnce() -> T) -> Result<T> {
     let own = File::open("/proc/thread-self/ns/net").step("open our own network namespace")?;
@@ -116,7 +105,7 @@ pub fn namespace_of(pid: i32) -> Result<File> {
     File::open(format!("/proc/{pid}/ns/net")).step("open the container's network namespace")
 }
 
-fn interface(batch: &mut Batch, namespace: BorrowedFd<'_>, attachment: &Attachment, index: u32) -> Result<()> {
+fn interface(batch: &mut Batch, namespace: BorrowedFd<'_>, attachment: &Attachment) -> Result<()> {
     let network = &attachment.network;
     match &network.driver {
         Driver::Bridge { interface } => {
@@ -129,7 +118,6 @@ fn interface(batch: &mut Batch, namespace: BorrowedFd<'_>, attachment: &Attachme
                     bridge,
                     isolated: !network.open,
                     inner: &attachment.interface,
-                    inner_index: index,
                     mac: attachment.mac,
                     mtu: network.mtu,
                     namespace,
@@ -143,7 +131,6 @@ fn interface(batch: &mut Batch, namespace: BorrowedFd<'_>, attachment: &Attachme
                 batch,
                 namespace,
                 attachment,
-                index,
                 ("macvlan", parent),
                 (1, mode.to_ne_bytes().into()),
             )?;
@@ -155,7 +142,6 @@ fn interface(batch: &mut Batch, namespace: BorrowedFd<'_>, attachment: &Attachme
                 batch,
                 namespace,
                 attachment,
-                index,
                 ("ipvlan", parent),
                 (1, mode.to_ne_bytes().into()),
             )?;
@@ -168,7 +154,6 @@ fn lower(
     batch: &mut Batch,
     namespace: BorrowedFd<'_>,
     attachment: &Attachment,
-    index: u32,
     (kind, parent): (&str, &str),
     mode: (u16, Vec<u8>),
 ) -> Result<()> {
@@ -180,7 +165,6 @@ fn lower(
             parent: below,
             mode,
             inner: &attachment.interface,
-            inner_index: index,
             mac: (kind == "macvlan").then_some(attachment.mac),
             namespace,
         },
@@ -188,12 +172,23 @@ fn lower(
     Ok(())
 }
 
-fn configure(batch: &mut Batch, attachment: &Attachment, index: u32) {
-    link::set_up(batch, &attachment.interface, attachment.network.has_ipv6());
-    for address in &attachment.addresses {
-        link::add_address(batch, index, *address);
+/// Inside. The kernel chose the interfaces' numbers: one that is free in the namespace now may have been another's before,
+/// and modules of tunnels put interfaces of their own into new namespaces.
+fn configure(attachments: &[Attachment]) -> Result<()> {
+    let mut batch = Batch::default();
+    for attachment in attachments {
+        let gone = || Error::system(format!("the container's interface {} went away", attachment.interface));
+        let index = link::index(&attachment.interface).ok_or_else(gone)?;
+        for (path, value) in &attachment.sysctls {
+            link::set_kernel(path, value)?;
+        }
+        link::set_up(&mut batch, &attachment.interface, attachment.network.has_ipv6());
+        for address in attachment.addresses.iter().chain(&attachment.link_local) {
+            link::add_address(&mut batch, index, *address);
+        }
+        routes(&mut batch, attachment, index);
     }
-    routes(batch, attachment, index);
+    Socket::route()?.run(batch)
 }
 
 fn routes(batch: &mut Batch, attachment: &Attachment, index: u32) {

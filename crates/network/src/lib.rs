@@ -79,6 +79,12 @@ pub struct Attachment {
     pub mac: Mac,
     /// Its addresses, at most one of each version of IP.
     pub addresses: Vec<Subnet>,
+    /// Addresses that are valid on the link alone, which the user chose.
+    #[serde(default)]
+    pub link_local: Vec<Subnet>,
+    /// Kernel settings of the interface: paths below `/proc/sys/net`, and values.
+    #[serde(default)]
+    pub sysctls: Vec<(String, String)>,
     /// Whether the ways to everywhere go by this network: IPv4, IPv6.
     pub default_route: (bool, bool),
     /// Ports of the host that lead here.

@@ -141,10 +141,8 @@ pub struct Veth<'a> {
     pub bridge: u32,
     /// From other isolated ones at the bridge.
     pub isolated: bool,
-    /// Inside, and its number there.
+    /// Inside.
     pub inner: &'a str,
-    /// Of the inner one; 0: the kernel's choice.
-    pub inner_index: u32,
     /// Of the inner one.
     pub mac: Mac,
     /// Of both.
@@ -167,7 +165,7 @@ pub fn add_veth(batch: &mut Batch, veth: &Veth<'_>) {
     batch.nest(ifla::LINKINFO, |b| {
         b.put_text(ifla::INFO_KIND, "veth");
         b.nest(ifla::INFO_DATA, |b| {
-            b.nest_after(ifla::PEER, &link_header(veth.inner_index, false), |b| {
+            b.nest_after(ifla::PEER, &link_header(0, false), |b| {
                 b.put_text(ifla::NAME, veth.inner);
                 b.put(ifla::ADDRESS, &veth.mac);
                 b.put_u32(ifla::NET_NS_FD, veth.namespace.as_raw_fd() as u32);
@@ -190,8 +188,6 @@ pub struct Lower<'a> {
     pub mode: (u16, Vec<u8>),
     /// Inside.
     pub inner: &'a str,
-    /// There; 0: the kernel's choice.
-    pub inner_index: u32,
     /// `ipvlan` has that of the one below.
     pub mac: Option<Mac>,
     /// Where it is born.
@@ -202,9 +198,7 @@ pub struct Lower<'a> {
 pub fn add_lower(batch: &mut Batch, lower: &Lower<'_>) {
     let text = format!("make the {} interface {} of the container", lower.kind, lower.inner);
     let flags = flag::CREATE | flag::EXCLUSIVE;
-    batch.message(NEW_LINK, flags, &link_header(lower.inner_index, false), move || {
-        text.clone()
-    });
+    batch.message(NEW_LINK, flags, &link_header(0, false), move || text.clone());
     batch.put_text(ifla::NAME, lower.inner);
     batch.put_u32(ifla::LINK, lower.parent);
     batch.put_u32(ifla::NET_NS_FD, lower.namespace.as_raw_fd() as u32);

@@ -59,6 +59,7 @@ impl Engine {
     ) -> Result<ContainerCreateResponse> {
         let name = name.map(names::check).transpose()?;
         refuse::refuse_unsupported(body)?;
+        crate::network::shared::check(body)?;
         let reference = body.image.as_deref().filter(|i| !i.is_empty());
         let reference = reference.ok_or_else(|| Error::invalid("no image specified"))?;
         let image = self.image_on(reference, platform)?;
@@ -143,10 +144,11 @@ impl Engine {
             wanted,
             endpoints,
         } = made;
+        let host_users = body.host_config.as_ref().is_some_and(spec::host_users);
+        let users = self.share_network(&mut body, !host_users)?;
         if body.hostname.as_deref().is_none_or(str::is_empty) {
             body.hostname = Some(default_hostname(&body, id));
         }
-        let host_users = body.host_config.as_ref().is_some_and(spec::host_users);
         let mut undo = Undo {
             engine: self,
             id,
@@ -154,7 +156,7 @@ impl Engine {
             armed: true,
         };
         make_private(&self.roots.container(id))?;
-        let (name, ids) = self.register(id, name, &image.id, !host_users)?;
+        let (name, ids) = self.register(id, name, &image.id, users)?;
         let mut record = Record {
             id: id.into(),
             name,
@@ -194,7 +196,7 @@ impl Engine {
         id: &str,
         name: Option<&str>,
         image: &str,
-        userns: bool,
+        users: crate::state::Users,
     ) -> Result<(String, Option<crate::state::IdRange>)> {
         let created = jiff::Timestamp::now().as_nanosecond() as i64;
         let row = |name: String| ContainerRow {
@@ -204,7 +206,7 @@ impl Engine {
             created,
         };
         if let Some(name) = name {
-            let add = || self.state.add_container(&row(name.into()), userns);
+            let add = || self.state.add_container(&row(name.into()), users);
             let ids = add().or_else(|error| match error.kind() {
                 // Perhaps it was that of a container that is gone but for its row.
                 Kind::Conflict => {
@@ -217,7 +219,7 @@ impl Engine {
         }
         for attempt in 0.. {
             let name = names::generated(id, attempt);
-            match self.state.add_container(&row(name.clone()), userns) {
+            match self.state.add_container(&row(name.clone()), users) {
                 Err(e) if e.kind() == Kind::Conflict && attempt < NAME_ATTEMPTS => {}
                 other => return Ok((name, other?)),
             }

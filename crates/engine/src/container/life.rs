@@ -69,7 +69,8 @@ impl Engine {
     }
 
     fn begin_for(&self, monitor: &mut Monitor, record: &Record, attach: bool, early: &[OwnedFd]) -> Result<Attached> {
-        let networks = self.allocate(record).inspect_err(|_| {
+        let ready = self.check_owner_runs(record).and_then(|()| self.allocate(record));
+        let networks = ready.inspect_err(|_| {
             // The caller's monitor holds the lock.
             if record.auto_remove() {
                 let _ = self.erase(&record.id, true);

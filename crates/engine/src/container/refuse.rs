@@ -57,9 +57,6 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
             false => Error::invalid(format!("logger: no log driver named '{log}' is registered")),
         });
     }
-    if let Some(joined) = host.network_mode.as_deref().filter(|m| m.starts_with("container:")) {
-        return Err(Error::not_yet(format_args!("the network mode {joined:?}")));
-    }
     mode("pid mode", &host.pid_mode, &["", "private", "host"])?;
     mode(
         "ipc mode",
@@ -102,7 +99,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         let host = HostConfig {
-            network_mode: Some("container:x".into()),
+            pid_mode: Some("container:x".into()),
             ..Default::default()
         };
         let body = ContainerCreateBody {
@@ -110,7 +107,7 @@ mod tests {
             ..Default::default()
         };
         let error = refuse_unsupported(&body).unwrap_err();
-        assert_eq!(error.to_string(), "the network mode \"container:x\": not supported yet");
+        assert_eq!(error.to_string(), "the pid mode \"container:x\": not supported yet");
         assert!(refuse_unsupported(&ContainerCreateBody::default()).is_ok());
     }
 }

@@ -38,7 +38,8 @@ impl Engine {
                 self.release_in(db, &record.id)?;
                 let mut attachments = Vec::with_capacity(endpoints.len());
                 for (position, (endpoint, plan)) in endpoints.iter().zip(&plans).enumerate() {
-                    attachments.push(self.attachment(db, record, endpoint, plan, position)?);
+                    let interface = endpoint.interface().unwrap_or_else(|| format!("eth{position}"));
+                    attachments.push(self.attachment(db, record, endpoint, plan, interface)?);
                 }
                 choose_default_routes(&mut attachments, &endpoints);
                 self.publish_on(db, record, &mut attachments, &wanted, &endpoints)?;
@@ -52,7 +53,7 @@ impl Engine {
     }
 
     /// One network more, for a container that runs.
-    pub(crate) fn allocate_one(&self, record: &Record, endpoint: &Endpoint, position: usize) -> Result<Attachment> {
+    pub(crate) fn allocate_one(&self, record: &Record, endpoint: &Endpoint) -> Result<Attachment> {
         let table = self.firewall_table()?;
         let mut row = endpoint.row.clone();
         let plan = self.settled_plan(&mut row, &table)?;
@@ -60,10 +61,13 @@ impl Engine {
             row,
             settings: endpoint.settings.clone(),
         };
+        let others = self.alive(&record.id)?.map(|l| l.networks).unwrap_or_default();
+        let free = |name: &String| !others.iter().any(|o| o.interface == *name);
+        let first_free = || (0..).map(|n| format!("eth{n}")).find(free).unwrap_or_default();
+        let interface = settled.interface().unwrap_or_else(first_free);
         let mut attachment = self
             .state
-            .transact(|db| self.attachment(db, record, &settled, &plan, position))?;
-        let others = self.alive(&record.id)?.map(|l| l.networks).unwrap_or_default();
+            .transact(|db| self.attachment(db, record, &settled, &plan, interface))?;
         let taken = |ipv6: bool| {
             others
                 .iter()
@@ -89,7 +93,7 @@ impl Engine {
         record: &Record,
         endpoint: &Endpoint,
         plan: &Network,
-        position: usize,
+        interface: String,
     ) -> Result<Attachment> {
         let Endpoint { row, settings } = endpoint;
         let ipam = settings.ipam_config.clone().unwrap_or_default();
@@ -121,9 +125,11 @@ impl Engine {
         Ok(Attachment {
             network: plan.clone(),
             endpoint: own,
-            interface: format!("eth{position}"),
+            sysctls: endpoint.sysctls(&interface)?,
+            interface,
             mac,
             addresses,
+            link_local: endpoint.link_local(),
             default_route: (false, false),
             published: Vec::new(),
             names,

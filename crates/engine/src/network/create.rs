@@ -31,6 +31,9 @@ const OPTIONS: &[(&str, &str)] = &[
     ("ipvlan", row::OPTION_MTU),
 ];
 
+/// Bytes in a name.
+const LONGEST_NAME: usize = 255;
+
 impl Engine {
     /// Makes a network. Its bridge comes with the first container.
     pub fn create_network(&self, request: &NetworkCreateRequest) -> Result<NetworkCreateResponse> {
@@ -82,11 +85,17 @@ impl Engine {
         })
     }
 
-    /// IPv6 comes without being asked for where the host has it: ULA and translation need nothing from anybody.
+    /// IPv6 comes without being asked for where the host has it: ULA and translation need nothing from anybody. Who chooses
+    /// subnets gets those.
     fn wants_ipv6(&self, request: &NetworkCreateRequest) -> bool {
         let bridge = request.driver.as_deref().is_none_or(|d| d.is_empty() || d == "bridge");
         let has = || std::path::Path::new("/proc/sys/net/ipv6").exists();
-        request.enable_ipv6.unwrap_or_else(|| bridge && has())
+        let pools = request.ipam.iter().flat_map(|i| i.config.iter().flatten());
+        let chosen: Vec<&str> = pools
+            .filter_map(|c| c.subnet.as_deref().filter(|s| !s.is_empty()))
+            .collect();
+        let fits = || chosen.is_empty() || chosen.iter().any(|s| s.contains(':'));
+        request.enable_ipv6.unwrap_or_else(|| bridge && fits() && has())
     }
 
     /// Fills in the subnets that nobody chose, and writes the row down, in one transaction: nobody else chooses meanwhile.
@@ -139,14 +148,16 @@ impl Engine {
 
 fn check(request: &NetworkCreateRequest) -> Result<()> {
     let name = request.name.as_str();
-    let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-    if !good {
+    // Docker takes any other: compose and others make names of what they have.
+    if name.trim().is_empty() {
+        return Err(Error::invalid("invalid name: name is empty"));
+    }
+    if name.len() > LONGEST_NAME || name.contains(char::is_control) || name.contains('/') {
         return Err(Error::invalid(format!(
-            "invalid network name: '{name}': only [a-zA-Z0-9][a-zA-Z0-9_.-]* is allowed"
+            "invalid network name: {name:?}: up to {LONGEST_NAME} bytes, without control characters and '/'"
         )));
     }
-    if super::predefined(name) || name == "default" || name == "container" {
+    if super::predefined(name) || name == "default" || name == "container" || name.starts_with("container:") {
         return Err(Error::new(
             Kind::Forbidden,
             format!("operation is not permitted on predefined {name} network"),

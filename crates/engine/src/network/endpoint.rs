@@ -1,6 +1,7 @@
 //! Which containers are to be on which networks, and how: written down by `create` and `network connect`.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use bollard_stubs::models::{ContainerCreateBody, EndpointSettings, NetworkConnectRequest, NetworkDisconnectRequest};
 use errdefs::{Error, Kind, Result, Step};
@@ -145,17 +146,17 @@ impl Engine {
             settings: request.endpoint_config.clone().unwrap_or_default(),
         };
         check(&endpoint)?;
-        let position = present.len();
         let settings = serde_json::to_string(&endpoint.settings).step("write down the container's network")?;
         self.state
             .db
             .execute(
-                "INSERT INTO endpoint (container, network, position, settings) VALUES (?1, ?2, ?3, ?4)",
-                rusqlite::params![record.id, endpoint.row.id, position as i64, settings],
+                "INSERT INTO endpoint (container, network, position, settings) VALUES (?1, ?2,
+                    (SELECT COALESCE(MAX(position), -1) + 1 FROM endpoint WHERE container = ?1), ?3)",
+                rusqlite::params![record.id, endpoint.row.id, settings],
             )
             .map_err(database)?;
         if self.alive(&record.id)?.is_some() {
-            self.connect_live(&record, &endpoint, position)
+            self.connect_live(&record, &endpoint)
                 .inspect_err(|_| _ = self.forget_endpoint(&record.id, &endpoint.row.id))?;
         }
         self.tell_event(
@@ -171,8 +172,8 @@ impl Engine {
         Ok(())
     }
 
-    fn connect_live(&self, record: &Record, endpoint: &Endpoint, position: usize) -> Result<()> {
-        let attachment = self.allocate_one(record, endpoint, position)?;
+    fn connect_live(&self, record: &Record, endpoint: &Endpoint) -> Result<()> {
+        let attachment = self.allocate_one(record, endpoint)?;
         let given = attachment.clone();
         let request = Request::Connect {
             attachment: Box::new(attachment),
@@ -249,8 +250,11 @@ fn check(endpoint: &Endpoint) -> Result<()> {
     let user_defined = !predefined(&row.name);
     let some = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
     if let Some(ipam) = &settings.ipam_config {
-        if ipam.link_local_ips.as_ref().is_some_and(|l| !l.is_empty()) {
-            return Err(Error::not_yet("--link-local-ip"));
+        for address in ipam.link_local_ips.iter().flatten() {
+            let parsed = address.parse::<IpAddr>().ok();
+            if !parsed.is_some_and(is_link_local) {
+                return Err(Error::invalid(format!("invalid link-local IP address: {address}")));
+            }
         }
         for (address, ipv6) in [(some(&ipam.ipv4_address), false), (some(&ipam.ipv6_address), true)] {
             let Some(address) = address else { continue };
@@ -271,17 +275,96 @@ fn check(endpoint: &Endpoint) -> Result<()> {
     if let Some(mac) = some(&settings.mac_address) {
         super::show::parse_mac(&mac)?;
     }
-    if let Some((option, _)) = settings.driver_opts.iter().flatten().next() {
-        return Err(Error::not_yet(format_args!(
-            "the option {option} of a container's network"
-        )));
+    check_options(endpoint)
+}
+
+/// Docker's name of an interface inside.
+const OPTION_IFNAME: &str = "com.docker.network.endpoint.ifname";
+/// Docker's: kernel settings of an interface inside, by commas.
+const OPTION_SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
+
+/// Options that mean something are done, or refused by name. Others' are kept like labels, for who wrote them.
+fn check_options(endpoint: &Endpoint) -> Result<()> {
+    for (option, value) in endpoint.settings.driver_opts.iter().flatten() {
+        match option.as_str() {
+            OPTION_IFNAME
+                if value.is_empty()
+                    || value.len() > 15
+                    || value.contains(['/', ':'])
+                    || value.contains(char::is_whitespace) =>
+            {
+                return Err(Error::invalid(format!("invalid network interface name: {value:?}")));
+            }
+            OPTION_IFNAME | OPTION_SYSCTLS => {}
+            other if other.starts_with("com.docker.network.") => {
+                return Err(Error::not_yet(format_args!(
+                    "the option {other} of a container's network"
+                )));
+            }
+            _ => {}
+        }
     }
-    Ok(())
+    endpoint.sysctls("IFNAME").map(drop)
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+impl Endpoint {
+    fn option(&self, name: &str) -> Option<&str> {
+        let options = self.settings.driver_opts.as_ref();
+        options.and_then(|o| o.get(name)).map(String::as_str)
+    }
+
+    /// The interface's name inside, if the user chose one.
+    pub(crate) fn interface(&self) -> Option<String> {
+        self.option(OPTION_IFNAME).map(String::from)
+    }
+
+    /// The kernel settings that an interface is to have, as paths below `/proc/sys/net`. `IFNAME` stands for its name, so
+    /// that no other interface's can be meant.
+    pub(crate) fn sysctls(&self, interface: &str) -> Result<Vec<(String, String)>> {
+        let one = |text: &str| {
+            let bad = || {
+                Error::invalid(format!("invalid interface sysctl {text:?}"))
+                    .hint("they are net.ipv4.conf.IFNAME.SETTING=VALUE, or of ipv6, mpls, neigh")
+            };
+            let (name, value) = text.split_once('=').ok_or_else(bad)?;
+            match name.split('.').collect::<Vec<_>>()[..] {
+                ["net", version, group, "IFNAME", setting]
+                    if ["ipv4", "ipv6", "mpls"].contains(&version)
+                        && ["conf", "neigh"].contains(&group)
+                        && setting.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
+                {
+                    Ok((format!("{version}/{group}/{interface}/{setting}"), value.to_owned()))
+                }
+                _ => Err(bad()),
+            }
+        };
+        let text = self.option(OPTION_SYSCTLS).unwrap_or_default();
+        text.split(',').filter(|t| !t.is_empty()).map(one).collect()
+    }
+
+    /// Addresses that are valid on the link alone, which the user chose. Of Docker's lengths.
+    pub(crate) fn link_local(&self) -> Vec<Subnet> {
+        let ipam = self.settings.ipam_config.iter();
+        let asked = ipam.flat_map(|i| i.link_local_ips.iter().flatten());
+        let read = |text: &String| {
+            let address: IpAddr = text.parse().ok()?;
+            let prefix = if address.is_ipv6() { 64 } else { 16 };
+            Some(Subnet { address, prefix })
+        };
+        asked.filter_map(read).collect()
+    }
 }
 
 fn check_static(row: &Row, address: &str, ipv6: bool) -> Result<()> {
     let version = if ipv6 { "IPv6" } else { "IPv4" };
-    let parsed = address.parse::<std::net::IpAddr>().ok().filter(|a| a.is_ipv6() == ipv6);
+    let parsed = address.parse::<IpAddr>().ok().filter(|a| a.is_ipv6() == ipv6);
     let Some(parsed) = parsed else {
         return Err(Error::invalid(format!("invalid {version} address: {address}")));
     };

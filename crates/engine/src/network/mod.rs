@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod host;
 pub mod names;
 pub mod row;
+pub mod shared;
 pub mod show;
 
 use std::collections::HashMap;

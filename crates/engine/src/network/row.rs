@@ -84,7 +84,7 @@ impl Row {
             ipam: Some(Ipam {
                 driver: Some("default".into()),
                 config: Some(self.ipam.iter().map(pool).collect()),
-                options: Some(HashMap::new()),
+                options: None,
             }),
             internal: Some(self.internal),
             attachable: Some(self.attachable),

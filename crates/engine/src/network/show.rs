@@ -215,6 +215,7 @@ fn endpoint(endpoint: &Endpoint, record: &Record, live: Option<&Live>) -> Endpoi
         driver_opts: asked.driver_opts.clone(),
         gw_priority: Some(asked.gw_priority.unwrap_or(0)),
         network_id: Some(endpoint.row.id.clone()),
+        mac_address: Some(asked.mac_address.clone().unwrap_or_default()),
         ..unset()
     };
     if user_defined {

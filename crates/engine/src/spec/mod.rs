@@ -11,12 +11,16 @@ mod process;
 mod seccomp;
 pub mod user;
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use bollard_stubs::models::HostConfig;
 use errdefs::{Result, Step};
 use runtime::oci::{Linux, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Root, Spec};
 
 use crate::Roots;
 use crate::container::Record;
+use crate::network::shared::{self, Shared};
 use crate::state::IdRange;
 
 pub use capabilities::{capabilities, check as check_capabilities};
@@ -31,6 +35,8 @@ pub struct Built {
     pub spec: Spec,
     /// Things that are not as asked for, or less safe.
     pub warnings: Vec<String>,
+    /// Namespaces that the document says to join: to be held until the container is made.
+    _shared: Option<Shared>,
 }
 
 /// The document for the next run of a container. `read` reads its files, for looking up users.
@@ -55,7 +61,8 @@ pub fn build(roots: &Roots, record: &Record, read: &ReadFile<'_>) -> Result<Buil
             .filter(|d| !d.is_empty()),
     );
     spec.set_process(Some(process::process(record, read, &caps)?));
-    let mut mounts = mounts::mounts(roots, record);
+    let shared = Shared::open(roots, record)?;
+    let mut mounts = mounts::mounts(roots, record, shared.as_ref());
     mounts.extend(devices::mounts(roots, record)?);
     spec.set_mounts(Some(mounts));
     spec.set_annotations(host.annotations.clone().filter(|a| !a.is_empty()));
@@ -66,8 +73,13 @@ pub fn build(roots: &Roots, record: &Record, read: &ReadFile<'_>) -> Result<Buil
     spec.set_linux(Some(linux(
         record,
         seccomp::adapt(seccomp::filter(host, &caps)?, &crate::mend::asked(host)?),
+        shared.as_ref(),
     )?));
-    Ok(Built { spec, warnings })
+    Ok(Built {
+        spec,
+        warnings,
+        _shared: shared,
+    })
 }
 
 /// What most containers need is made ready, for a monitor that waits to begin.
@@ -97,7 +109,7 @@ fn shares(mode: &Option<String>) -> bool {
     mode.as_deref() == Some("host")
 }
 
-fn linux(record: &Record, filter: Option<LinuxSeccomp>) -> Result<Linux> {
+fn linux(record: &Record, filter: Option<LinuxSeccomp>, shared: Option<&Shared>) -> Result<Linux> {
     let host = record.host();
     let mut linux = Linux::default();
     let mapping = |range: IdRange| {
@@ -110,13 +122,14 @@ fn linux(record: &Record, filter: Option<LinuxSeccomp>) -> Result<Linux> {
             .map(|mapping| vec![mapping])
             .step("describe the user namespace")
     };
-    let ids = record.ids.map(mapping).transpose()?;
+    let own = record.ids.filter(|_| shared.is_none_or(|s| s.users_path().is_none()));
+    let ids = own.map(mapping).transpose()?;
     linux.set_uid_mappings(ids.clone());
     linux.set_gid_mappings(ids);
-    linux.set_namespaces(Some(namespaces(record)));
+    linux.set_namespaces(Some(namespaces(record, shared)));
     linux.set_cgroups_path(Some(record.cgroup().into()));
     linux.set_resources(Some(limits::resources(host)?));
-    linux.set_sysctl(host.sysctls.clone().filter(|s| !s.is_empty()));
+    linux.set_sysctl(Some(sysctls(record)).filter(|s| !s.is_empty()));
     linux.set_seccomp(filter);
     linux.set_devices(own_nodes(record)?);
     linux.set_rootfs_propagation(None);
@@ -153,7 +166,27 @@ fn own_nodes(record: &Record) -> Result<Option<Vec<runtime::oci::LinuxDevice>>> 
     Ok(Some(list).filter(|l| !l.is_empty()))
 }
 
-fn namespaces(record: &Record) -> Vec<LinuxNamespace> {
+/// Those that were asked for, and Docker's: in a network of its own everybody may use all ports, and ping.
+fn sysctls(record: &Record) -> HashMap<String, String> {
+    let mut all = record.host().sysctls.clone().unwrap_or_default();
+    let name = record.network();
+    if name == "host" || shared::owner(name).is_some() {
+        return all;
+    }
+    let groups = record.ids.map_or(i32::MAX as u32, |ids| ids.count - 1);
+    for (name, value) in [
+        ("net.ipv4.ip_unprivileged_port_start", "0".to_owned()),
+        ("net.ipv4.ping_group_range", format!("0 {groups}")),
+    ] {
+        // A kernel without has nothing to allow.
+        if Path::new("/proc/sys").join(name.replace('.', "/")).exists() {
+            all.entry(name.into()).or_insert(value);
+        }
+    }
+    all
+}
+
+fn namespaces(record: &Record, shared: Option<&Shared>) -> Vec<LinuxNamespace> {
     let host = record.host();
     let asked = [
         (LinuxNamespaceType::User, record.ids.is_some()),
@@ -167,6 +200,11 @@ fn namespaces(record: &Record) -> Vec<LinuxNamespace> {
     let namespace = |typ| {
         let mut namespace = LinuxNamespace::default();
         namespace.set_typ(typ);
+        namespace.set_path(match typ {
+            LinuxNamespaceType::Network => shared.map(Shared::network_path),
+            LinuxNamespaceType::User => shared.and_then(Shared::users_path),
+            _ => None,
+        });
         namespace
     };
     asked

@@ -8,11 +8,14 @@ use runtime::oci::Mount;
 use super::{privileged, shares};
 use crate::Roots;
 use crate::container::Record;
+use crate::network::shared::Shared;
 
 /// All, in the order in which they are mounted.
-pub fn mounts(roots: &Roots, record: &Record) -> Vec<Mount> {
-    let mut list = system(record);
-    list.extend(own_files(roots, record));
+pub fn mounts(roots: &Roots, record: &Record, shared: Option<&Shared>) -> Vec<Mount> {
+    // Of a network whose users are others.
+    let foreign = shared.is_some_and(|s| s.users_path().is_none());
+    let mut list = system(record, foreign || record.network() == "host");
+    list.extend(own_files(roots, record, shared));
     list.extend(record.mounts.iter().map(|point| asked(record, point)));
     // What the user mounts over one of the system's directories takes its place.
     let taken = |m: &Mount| {
@@ -42,7 +45,7 @@ fn mount(destination: &str, typ: &str, source: &str, options: &str) -> Mount {
 
 /// Docker's (moby `oci/defaults.go`). A user namespace may mount only what belongs to its own namespaces: of those
 /// shared with the host it gets the host's mount.
-fn system(record: &Record) -> Vec<Mount> {
+fn system(record: &Record, foreign_network: bool) -> Vec<Mount> {
     let host = record.host();
     let foreign = |shared: bool| shared && record.ids.is_some();
     let shm = host.shm_size.filter(|s| *s > 0).unwrap_or(64 << 20);
@@ -59,7 +62,7 @@ fn system(record: &Record) -> Vec<Mount> {
             "devpts",
             "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5",
         ),
-        match foreign(record.network() == "host") {
+        match foreign(foreign_network) {
             true => mount("/sys", "bind", "/sys", &format!("rbind,nosuid,noexec,nodev,{access}")),
             false => mount("/sys", "sysfs", "sysfs", &format!("nosuid,noexec,nodev,{access}")),
         },
@@ -96,9 +99,9 @@ fn system(record: &Record) -> Vec<Mount> {
     list
 }
 
-/// Name resolution: files of the container's own, so that it may change them.
-fn own_files(roots: &Roots, record: &Record) -> Vec<Mount> {
-    let dir = roots.container(&record.id);
+/// Name resolution: files of the container's own, so that it may change them, or of whose network it shares.
+fn own_files(roots: &Roots, record: &Record, shared: Option<&Shared>) -> Vec<Mount> {
+    let dir = roots.container(shared.map_or(&record.id, Shared::owner));
     let options = if record.ids.is_some() && sys::mount::knows_attributes() {
         "bind,rprivate,idmap"
     } else {

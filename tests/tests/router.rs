@@ -1,0 +1,133 @@
+//! The virtual router: shared networks, published ports, other firewalls beside ours, interfaces of the host's.
+
+use berth_tests::network::World;
+use berth_tests::{BUSYBOX, Berth, eventually};
+
+/// Starts a container that stays.
+fn start(berth: &Berth, flags: &[&str]) -> String {
+    berth
+        .run(&[&["run", "-d"], flags, &[BUSYBOX, "sleep", "1000"]].concat())
+        .ok()
+}
+
+#[test]
+fn networks_come_and_go_in_any_order() {
+    let world = World::new();
+    let berth = world.berth();
+    berth
+        .run(&["network", "create", "--subnet", "10.9.0.0/24", "one two"])
+        .ok();
+    berth.run(&["network", "create", "other"]).ok();
+    start(&berth, &["--name", "web"]);
+    let interfaces = || {
+        let script = "ls /sys/class/net | grep -v -e lo | tr '\\n' ' '";
+        berth.run(&["exec", "web", "sh", "-c", script]).ok()
+    };
+    // The numbers of interfaces that went do not come again, and names that are free do.
+    for _ in 0..3 {
+        berth.run(&["network", "connect", "one two", "web"]).ok();
+        berth.run(&["network", "connect", "other", "web"]).ok();
+        assert_eq!(interfaces(), "eth0 eth1 eth2");
+        berth.run(&["network", "disconnect", "one two", "web"]).ok();
+        assert_eq!(interfaces(), "eth0 eth2");
+        berth.run(&["network", "disconnect", "other", "web"]).ok();
+    }
+    berth.run(&["network", "disconnect", "bridge", "web"]).ok();
+    let flags = [
+        "--ip",
+        "10.9.0.24",
+        "--link-local-ip",
+        "169.254.8.8",
+        "--driver-opt",
+        "org.example.note=kept",
+        "--driver-opt",
+        "com.docker.network.endpoint.ifname=front",
+        "--driver-opt",
+        "com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1",
+    ];
+    berth
+        .run(&[&["network", "connect"], &flags[..], &["one two", "web"]].concat())
+        .ok();
+    let out = berth
+        .run(&["exec", "web", "ip", "-4", "addr", "show", "dev", "front"])
+        .ok();
+    assert!(out.contains("10.9.0.24/24") && out.contains("169.254.8.8/16"), "{out}");
+    let martians = "/proc/sys/net/ipv4/conf/front/log_martians";
+    assert_eq!(berth.run(&["exec", "web", "cat", martians]).ok(), "1");
+    for option in ["ifname=a/b", "sysctls=net.ipv4.conf.eth0.forwarding=1", "nonsense=1"] {
+        let option = format!("name=other,driver-opt=com.docker.network.endpoint.{option}");
+        let ran = berth.run(&["run", "--rm", "--network", &option, BUSYBOX, "true"]);
+        assert_eq!(ran.code, 125, "{ran:?}");
+    }
+}
+
+#[test]
+fn containers_share_the_network_of_another() {
+    let world = World::new();
+    let berth = world.berth();
+    let id = start(&berth, &["--name", "web", "-p", "8080:80", "--hostname", "front"]);
+    let mode = format!("container:{id}");
+    // A user of its own may use low ports, ping, and, asked for it, change the network that is shared.
+    let script = "hostname; ip -4 -o addr show dev eth0 | wc -l; ping -c1 -W2 10.77.0.2 | grep -c '1 packets received';
+        ip address add 10.1.2.3/32 dev lo && echo changed; nc -l -p 80 -e echo shared";
+    let flags = [
+        "run",
+        "-d",
+        "--name",
+        "side",
+        "--network",
+        "container:web",
+        "--cap-add",
+        "NET_ADMIN",
+    ];
+    berth.run(&[&flags[..], &[BUSYBOX, "sh", "-c", script]].concat()).ok();
+    assert_eq!(berth.inspect("side", "{{.HostConfig.NetworkMode}}"), mode);
+    eventually("it answers where the other one's port is published", || {
+        world.ask(&world.client(), "10.77.1.2", 8080) == "shared"
+    });
+    let log = berth.run(&["logs", "side"]).ok();
+    assert_eq!(log, "front\n1\n1\nchanged");
+    // The other one's users are its own, too.
+    let ids = |name: &str| {
+        let pid = berth.inspect(name, "{{.State.Pid}}");
+        std::fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap_or_default()
+    };
+    start(&berth, &["--name", "stays", "--network", &mode]);
+    assert_eq!(ids("stays"), ids("web"));
+    let user = ["run", "--rm", "--network", "container:web", "-u", "1000", BUSYBOX];
+    let allowed = [
+        "/proc/sys/net/ipv4/ip_unprivileged_port_start",
+        "/proc/sys/net/ipv4/ping_group_range",
+    ];
+    let out = berth.run(&[&user[..], &["cat"], &allowed[..]].concat()).ok();
+    assert_eq!(out, "0\n0\t65535", "docker's");
+    // Its host ids are nobody else's as long as somebody has them.
+    berth.run(&["rm", "-f", "web", "side"]).ok();
+    start(&berth, &["--name", "new"]);
+    assert_ne!(ids("stays"), ids("new"));
+    berth
+        .run(&["restart", "-t", "0", "stays"])
+        .fails(1, "No such container");
+    for (flags, words) in [
+        (&["-h", "x"][..], "conflicting options: hostname and the network mode"),
+        (&["--dns", "1.1.1.1"], "conflicting options: dns and the network mode"),
+        (&["-p", "80:80"], "port publishing and the container type network mode"),
+        (&["--expose", "80"], "port exposing and the container type network mode"),
+        (
+            &["--add-host", "a:1.2.3.4"],
+            "custom host-to-IP mapping and the network mode",
+        ),
+        (&["--link", "new"], "container type network can't be used with links"),
+    ] {
+        let run = ["run", "--rm", "--network", "container:new"];
+        berth
+            .run(&[&run[..], flags, &[BUSYBOX, "true"]].concat())
+            .fails(125, words);
+    }
+    let run = |mode: &str| berth.run(&["run", "--rm", "--network", mode, BUSYBOX, "true"]);
+    run("container:").fails(125, "invalid container format container:<name|id>");
+    run("container:nobody").fails(125, "joining network namespace of container: No such container: nobody");
+    berth.run(&["stop", "-t", "0", "new"]).ok();
+    run("container:new").fails(125, "cannot join network of a non running container");
+    assert_eq!(berth.run(&["ps", "-aq"]).ok().lines().count(), 2);
+}
