@@ -140,7 +140,12 @@ impl Berth {
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let ran = Ran::new(&self.command(arguments).output().expect("start berth"));
+        self.ran(self.command(arguments))
+    }
+
+    /// Runs a command, made of [`Berth::command`], to its end.
+    pub fn ran(&self, mut command: Command) -> Ran {
+        let ran = Ran::new(&command.output().expect("start berth"));
         self.remember(&ran.out);
         ran
     }

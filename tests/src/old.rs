@@ -93,3 +93,16 @@ pub fn refuses(work: &Path) -> Vec<u8> {
     compile("refuses.c", &["-static", "-no-pie"], &out);
     std::fs::read(out).expect("a program that was just made")
 }
+
+/// The program that ends in the way that its argument says.
+pub fn deaths(work: &Path) -> Vec<u8> {
+    let out = work.join("deaths");
+    let flags = ["-static", "-O1", "-o"];
+    let made = Command::new("gcc")
+        .args(flags)
+        .arg(&out)
+        .arg(source("deaths.c"))
+        .status();
+    assert!(made.expect("gcc is installed").success());
+    std::fs::read(out).expect("a program that was just made")
+}

@@ -167,9 +167,11 @@ fn calls_that_a_brought_profile_does_not_know_are_not_there() {
 fn a_supervisor_answers_what_copies_cannot_reach() {
     let berth = Berth::empty();
     let program = old::programs(berth.dir.path()).remove(0).1;
+    let mut deaths = Tar::default();
+    deaths.file("deaths", 0o755, &old::deaths(berth.dir.path()));
     let machine = Machine {
         words: "vsyscall=none",
-        files: vec![("old-static".into(), program)],
+        files: vec![("old-static".into(), program), ("deaths.tar".into(), deaths.finish())],
         ..Machine::new("trixie")
     };
     let script = r#"
@@ -183,6 +185,7 @@ run --compat=supervise busybox:test sh -c 'sh -c "kill -STOP \$\$; echo went on"
 id=$(berth run -d --network none --compat=supervise -v /files:/later:ro busybox:test sleep 100)
 berth exec $id /later/old-static; echo "added: $?"
 berth rm -f $id > /dev/null
+berth import /files/deaths.tar deaths:1 > /dev/null; run deaths:1 /deaths avx512; echo "not of this processor: $?"
 sleep 1
 ps | grep '[b]erth' | sed 's/^/left: /'
 "#;
@@ -195,6 +198,12 @@ ps | grep '[b]erth' | sed 's/^/left: /'
     said("went on\ncaught\n");
     said("own fault: 139");
     said("the time is right\nadded: 0");
+    // The emulator has no AVX-512.
+    said(
+        "deaths was killed by SIGILL: the instruction vpaddd belongs to avx512f (x86-64-v4), which this processor does not have",
+    );
+    said("in use_avx512 of /deaths");
+    said("not of this processor: 132");
     assert!(!out.contains("left: "), "{out}");
 }
 

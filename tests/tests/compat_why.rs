@@ -1,26 +1,16 @@
 //! Why containers end: the same sentence on standard error, in `why`, in `inspect` and in the event.
 
-use std::path::Path;
-use std::process::Command;
-
-use berth_tests::{Berth, Tar};
+use berth_tests::{Berth, Tar, old};
 
 /// An image with the program of `programs/deaths.c` and busybox as its shell.
 fn berth() -> Berth {
     let berth = Berth::empty();
-    let program = berth.path("deaths");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/deaths.c");
-    let made = Command::new("gcc")
-        .args(["-static", "-O1", "-o", &program])
-        .arg(source)
-        .status();
-    assert!(made.expect("gcc is installed").success());
     let read = |path: &str| std::fs::read(path).unwrap();
     let mut tar = Tar::default();
     for dir in ["bin", "etc"] {
         tar.directory(dir, 0o755);
     }
-    tar.file("bin/deaths", 0o755, &read(&program));
+    tar.file("bin/deaths", 0o755, &old::deaths(berth.dir.path()));
     tar.file("bin/sh", 0o755, &read("/bin/busybox"));
     tar.link("bin/hostname", "sh");
     tar.file("bin/lost", 0o755, b"#!/no/such/interpreter\n");
@@ -172,4 +162,63 @@ fn limits_filters_and_missing_interpreters_are_named() {
     let sentence = dies(&berth, "mode", &[], &["/bin/plain"], 126);
     assert!(sentence.contains("permission denied"), "{sentence}");
     assert!(berth.run(&["why", "mode"]).ok().contains("has no execute bit"));
+}
+
+/// Which call was refused, by whom: from its last words likely, from a tracer for sure.
+#[test]
+fn refused_calls_are_named() {
+    let berth = berth();
+    let why = |name: &str, flags: &[&str], way: &str| {
+        let base = ["run", "--name", name, "--network", "none"];
+        let ran = berth.run(&[&base[..], flags, &["deaths:1", "/bin/deaths", way]].concat());
+        assert_eq!(ran.code, 4, "{ran:?}");
+        (berth.run(&["why", name]).ok(), ran.err)
+    };
+    let (told, err) = why("said", &[], "mount");
+    assert!(
+        told.contains("most likely: it called mount, which was answered with EPERM by its seccomp profile"),
+        "{told}"
+    );
+    assert!(
+        told.contains("which allows it to who has CAP_SYS_ADMIN") && told.contains("--compat=trace"),
+        "{told}"
+    );
+    assert!(!err.contains("berth:"), "{err}");
+    // The capability without the profile: then it is the kernel.
+    let open = ["--security-opt", "seccomp=unconfined"];
+    let (told, _) = why("kernel", &open, "mount");
+    assert!(
+        told.contains("answered with EPERM by the kernel: it takes CAP_SYS_ADMIN"),
+        "{told}"
+    );
+    let (told, _) = why("quiet", &["--compat=trace"], "mount-quietly");
+    assert!(
+        told.contains("most likely: deaths called mount, which was answered with EPERM by its seccomp"),
+        "{told}"
+    );
+    let sentence = |name: &str| berth.inspect(name, "{{.State.Error}}");
+    let (_, err) = why("sure", &["--compat=trace"], "mount");
+    assert!(
+        err.contains(&sentence("sure")) && sentence("sure").starts_with("deaths called mount, which was"),
+        "{err}"
+    );
+    let (told, _) = why("enosys", &["--compat=trace"], "unknown");
+    assert!(
+        told.contains("system call 1000") && told.contains("answered with ENOSYS"),
+        "{told}"
+    );
+    // It costs time, and changes nothing: children, signals, other users, exit codes.
+    let script = "trap 'echo caught' USR1; kill -USR1 $$; (sh -c 'exit 7'; echo $?) & wait; echo hello > /x; exit 5";
+    let ran = berth.run(&[
+        "run",
+        "--rm",
+        "--compat=trace",
+        "--network",
+        "none",
+        "deaths:1",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!((ran.code, ran.out.as_str()), (5, "caught\n7"), "{ran:?}");
 }

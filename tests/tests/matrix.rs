@@ -98,6 +98,11 @@ const ROWS: &[Row] = &[
         command: "/bin/level3",
     },
     Row {
+        name: "arm64, static",
+        image: "arm64",
+        command: "/bin/busybox true",
+    },
+    Row {
         name: "Debian 11 bullseye",
         image: "bullseye",
         command: DISTRIBUTION,
@@ -179,14 +184,20 @@ fn images(work: &Path) -> Vec<(String, Vec<u8>)> {
             tar(&["bin", "lib", "lib/x86_64-linux-gnu", "lib64"], old::level3(work)),
         ),
     ];
+    let foreign = std::fs::read(fixtures().join("foreign/busybox-arm64")).expect("scripts/foreign");
+    let arm64 = ("arm64", tar(&["bin"], vec![("bin/busybox", foreign)]));
     list.into_iter()
+        .chain([arm64])
         .map(|(name, tar)| (format!("{name}.tar"), tar))
         .collect()
 }
 
 /// Imports, predicts and runs; a line for each answer.
 fn script(rows: &[&Row]) -> String {
-    let mut script = String::from("run() { berth run --rm --network none \"$@\" < /dev/null > /tmp/out 2>&1; }\n");
+    let mut script = String::from(
+        "mkdir -p /usr; ln -s /var/qemu /usr/bin\n\
+         run() { berth run --rm --network none \"$@\" < /dev/null > /tmp/out 2>&1; }\n",
+    );
     for Row { image, command, .. } in rows {
         let tar = if BIG.contains(image) { "/var/images" } else { "/files" };
         let program = command.split(' ').next().unwrap();
@@ -253,7 +264,8 @@ fn table(filled: &[BTreeMap<&'static str, Cell>]) -> String {
 
 const HEAD: &str = "# Programs on kernels\n\n\
     Written by `scripts/matrix`: each kernel was booted in an emulator, and Berth was asked there what will become of each image (`berth compat`), ran it \
-    without help (`--compat=off`) and with what it does by itself. Kernels are Debian's cloud kernels; where nothing is said they have no vsyscall page.\n\n\
+    without help (`--compat=off`) and with what it does by itself. Kernels are Debian's cloud kernels; where nothing is said they have no vsyscall page. \
+    qemu-user is installed, and nothing is registered with binfmt_misc.\n\n\
     A cell reads: `runs`; or what was predicted, the exit code that came, and whether Berth mends it. A dash was not tried.\n\n";
 
 #[test]
@@ -265,6 +277,11 @@ fn no_cell_is_predicted_wrong_and_remedies_turn_red_cells_green() {
     let files = images(work.path());
     let disk = work.path().join("disk");
     std::fs::create_dir_all(disk.join("images")).unwrap();
+    let qemu = fixtures().join("foreign/qemu");
+    std::fs::create_dir_all(disk.join("qemu")).unwrap();
+    for entry in std::fs::read_dir(qemu).expect("scripts/foreign").flatten() {
+        std::fs::copy(entry.path(), disk.join("qemu").join(entry.file_name())).unwrap();
+    }
     let used = |image: &&&str| COLUMNS.iter().any(|c| c.images.contains(image));
     for image in BIG.iter().filter(used) {
         let (from, to) = (

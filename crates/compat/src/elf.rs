@@ -359,25 +359,104 @@ impl<'a> Elf<'a> {
     }
 }
 
+/// Machines by Docker's names, or ELF's: name, `e_machine`, 64 bit, little endian.
+const MACHINES: &[(&str, u16, bool, bool)] = &[
+    ("amd64", elf::EM_X86_64, true, true),
+    ("x32", elf::EM_X86_64, false, true),
+    ("386", elf::EM_386, false, true),
+    ("arm64", elf::EM_AARCH64, true, true),
+    ("arm", elf::EM_ARM, false, true),
+    ("armeb", elf::EM_ARM, false, false),
+    ("ppc64le", elf::EM_PPC64, true, true),
+    ("ppc64", elf::EM_PPC64, true, false),
+    ("ppc", elf::EM_PPC, false, false),
+    ("s390x", elf::EM_S390, true, false),
+    ("riscv64", elf::EM_RISCV, true, true),
+    ("mips64le", elf::EM_MIPS, true, true),
+    ("mips64", elf::EM_MIPS, true, false),
+    ("mipsle", elf::EM_MIPS, false, true),
+    ("mips", elf::EM_MIPS, false, false),
+    ("loong64", 258, true, true),
+];
+
 /// A file's machine in Docker's words, or ELF's.
 pub fn machine_name(machine: u16, wide: bool, little: bool) -> String {
-    match (machine, wide, little) {
-        (elf::EM_X86_64, true, _) => "amd64".into(),
-        (elf::EM_X86_64, false, _) => "x32".into(),
-        (elf::EM_386, ..) => "386".into(),
-        (elf::EM_AARCH64, _, true) => "arm64".into(),
-        (elf::EM_ARM, _, true) => "arm".into(),
-        (elf::EM_ARM, _, false) => "armeb".into(),
-        (elf::EM_PPC64, _, true) => "ppc64le".into(),
-        (elf::EM_PPC64, _, false) => "ppc64".into(),
-        (elf::EM_PPC, ..) => "ppc".into(),
-        (elf::EM_S390, true, _) => "s390x".into(),
-        (elf::EM_RISCV, true, _) => "riscv64".into(),
-        (elf::EM_MIPS, true, true) => "mips64le".into(),
-        (elf::EM_MIPS, true, false) => "mips64".into(),
-        (elf::EM_MIPS, false, true) => "mipsle".into(),
-        (elf::EM_MIPS, false, false) => "mips".into(),
-        (258, true, _) => "loong64".into(),
-        (other, ..) => format!("machine {other}"),
+    let known = MACHINES
+        .iter()
+        .find(|row| (row.1, row.2, row.3) == (machine, wide, little));
+    known.map_or_else(|| format!("machine {machine}"), |row| row.0.to_owned())
+}
+
+/// The first bytes of a machine's programs, as binfmt_misc compares them: a magic and a mask. The padding of `e_ident`
+/// counts, and is empty in every program.
+pub fn magic(name: &str) -> Option<([u8; 20], [u8; 20])> {
+    let (_, machine, wide, little) = MACHINES.iter().find(|row| row.0 == name)?;
+    let (mut magic, mut mask) = ([0; 20], [0xff; 20]);
+    magic[..7].copy_from_slice(&[
+        0x7f,
+        b'E',
+        b'L',
+        b'F',
+        if *wide { 2 } else { 1 },
+        if *little { 1 } else { 2 },
+        1,
+    ]);
+    // System V's ABI, or GNU's.
+    mask[7] = 0xfc;
+    // ET_EXEC (2) or ET_DYN (3).
+    let low = if *little { 16 } else { 17 };
+    (magic[low], mask[low]) = (2, 0xfe);
+    let number = if *little {
+        machine.to_le_bytes()
+    } else {
+        machine.to_be_bytes()
+    };
+    magic[18..].copy_from_slice(&number);
+    Some((magic, mask))
+}
+
+/// Makes a program one that [`magic`] does not know, and kernels execute all the same: who interprets programs of its own
+/// machine would otherwise be interpreted itself, for ever.
+pub fn set_apart(program: &mut [u8]) {
+    if let Some(last) = program.get_mut(15) {
+        *last = 1;
+    }
+}
+
+/// Whether the kernel loads an interpreter for the program that begins like this; `None` if that is not in sight.
+pub fn has_interpreter(head: &[u8]) -> Option<bool> {
+    fn of<H: FileHeader<Endian = Endianness>>(head: &[u8]) -> Option<bool> {
+        let header = H::parse(head).ok()?;
+        let endian = header.endian().ok()?;
+        let programs = header.program_headers(endian, head).ok()?;
+        Some(programs.iter().any(|p| p.p_type(endian) == elf::PT_INTERP))
+    }
+    match head.get(4) {
+        Some(&elf::ELFCLASS64) => of::<elf::FileHeader64<Endianness>>(head),
+        _ => of::<elf::FileHeader32<Endianness>>(head),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_known_by_their_first_bytes() {
+        let matches = |(magic, mask): ([u8; 20], [u8; 20]), data: &[u8]| (0..20).all(|i| data[i] & mask[i] == magic[i]);
+        let mut own = std::fs::read("/proc/self/exe").unwrap();
+        let name = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
+        let foreign = if cfg!(target_arch = "x86_64") { "arm64" } else { "amd64" };
+        assert!(matches(magic(name).unwrap(), &own) && !matches(magic(foreign).unwrap(), &own));
+        set_apart(&mut own);
+        assert!(!matches(magic(name).unwrap(), &own));
+        assert!(Elf::parse(&own).is_ok());
+        // As in Debian's package qemu-user-binfmt.
+        let (magic, mask) = magic("arm64").unwrap();
+        assert_eq!(magic, *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0");
+        assert_eq!((mask[7], mask[16], mask[17]), (0xfc, 0xfe, 0xff));
+        let shell = std::fs::read("/bin/sh").unwrap();
+        assert_eq!(has_interpreter(&shell[..4096]), Some(true));
+        assert_eq!(has_interpreter(b"\x7fELF"), None);
     }
 }

@@ -131,6 +131,9 @@ pub enum Remedy {
         installed: bool,
         /// The Debian package that has it.
         package: String,
+        /// Whether Berth does it by itself: it is installed, and user namespaces have a binfmt_misc of their own.
+        #[serde(default, rename = "by-itself")]
+        by_itself: bool,
     },
     /// A lower limit of open files.
     OpenFiles {
@@ -143,8 +146,8 @@ impl Remedy {
     /// Whether it happens without being asked for, and turns failure into success.
     pub fn automatic(&self) -> bool {
         match self {
-            // qemu-user is left to the host's binfmt_misc; where that knows it there is no finding.
-            Remedy::None | Remedy::Supervise | Remedy::QemuUser { .. } => false,
+            Remedy::None | Remedy::Supervise => false,
+            Remedy::QemuUser { by_itself, .. } => *by_itself,
             _ => true,
         }
     }
@@ -160,12 +163,20 @@ impl Remedy {
             Remedy::KernelRelease { release } => format!("uname answers with release {release}"),
             Remedy::QemuUser {
                 program,
+                by_itself: true,
+                ..
+            } => format!("its programs run in {program}, by a binfmt_misc of the container's own"),
+            Remedy::QemuUser {
+                program,
                 installed: true,
                 ..
-            } => format!("nothing by itself: {program} is installed, but binfmt_misc does not know it"),
+            } => format!(
+                "nothing by itself: {program} is installed, but this kernel has one binfmt_misc for all (before Linux 6.7), and \
+                 that does not know it"
+            ),
             Remedy::QemuUser { program, package, .. } => {
                 format!(
-                    "nothing by itself; it runs in {program}, once that is installed on the host: apt-get install {package}"
+                    "nothing yet: its programs run in {program} once that is on the host: apt-get install {package}"
                 )
             }
             Remedy::OpenFiles { limit } => format!("the open-files limit is {limit}"),
@@ -205,6 +216,14 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Finding {
+    /// The architecture whose programs qemu-user would execute, in Docker's words.
+    pub fn emulated(&self) -> Option<String> {
+        match &self.remedy {
+            Remedy::QemuUser { program, .. } => crate::host::architecture_of_qemu(program).map(String::from),
+            _ => None,
+        }
+    }
+
     /// What it does to the outcome.
     pub fn status(&self) -> Status {
         match (self.sure, &self.remedy) {

@@ -4,6 +4,7 @@
 //! ([`models`], generated from Docker's API description).
 
 pub mod container;
+pub mod emulate;
 pub mod event;
 pub mod human;
 pub mod image;

@@ -13,7 +13,7 @@ use snapshot::{Digest, Edit, Original, Store};
 
 /// Where in Docker's body it is asked for.
 pub mod annotation {
-    /// How much is done: `auto`, `off`, `patch`, `supervise`.
+    /// How much is done: `auto`, `off`, `patch`, `supervise`, `trace`.
     pub const COMPAT: &str = "berth.compat";
     /// The release that `uname` tells.
     pub const RELEASE: &str = "berth.kernel-release";
@@ -21,8 +21,8 @@ pub mod annotation {
     pub const AS_KERNEL: &str = "berth.as-kernel";
     /// `true`: shared libraries of the image that ask for a newer kernel than this are copied without their note.
     pub const LOWER_NOTES: &str = "berth.lower-notes";
-    /// All of them.
-    pub const ALL: &[&str] = &[COMPAT, RELEASE, AS_KERNEL, LOWER_NOTES];
+    /// Architectures whose programs run in qemu-user, with commas.
+    pub const EMULATE: &str = "berth.emulate";
 }
 
 /// Bigger files are left alone.
@@ -42,6 +42,8 @@ pub enum Mode {
     Patch,
     /// What `Auto` does; and calls of the vsyscall page that are left are answered by a supervisor (ptrace).
     Supervise,
+    /// What `Supervise` does; and system calls that are refused are written down, to tell why it ended.
+    Trace,
 }
 
 /// What a container asks for.
@@ -55,6 +57,8 @@ pub struct Asked {
     pub as_kernel: Option<Version>,
     /// Shared libraries ask for no kernel.
     pub lower_notes: bool,
+    /// Architectures whose programs run in qemu-user.
+    pub emulate: Vec<String>,
 }
 
 /// Reads what was asked for.
@@ -65,9 +69,10 @@ pub fn asked(host: &HostConfig) -> Result<Asked> {
         Some("off") => Mode::Off,
         Some("patch") => Mode::Patch,
         Some("supervise") if cfg!(target_arch = "x86_64") => Mode::Supervise,
+        Some("trace") if cfg!(target_arch = "x86_64") => Mode::Trace,
         Some(other) => {
             return Err(Error::invalid(format!(
-                "invalid compat mode {other:?}: must be one of \"auto\", \"off\", \"patch\" or \"supervise\""
+                "invalid compat mode {other:?}: must be one of \"auto\", \"off\", \"patch\", \"supervise\" or \"trace\""
             )));
         }
     };
@@ -80,6 +85,10 @@ pub fn asked(host: &HostConfig) -> Result<Asked> {
         release: release.transpose()?.or(told),
         as_kernel,
         lower_notes: given(annotation::LOWER_NOTES) == Some("true"),
+        emulate: given(annotation::EMULATE)
+            .filter(|_| mode != Mode::Off)
+            .map(|list| list.split(',').map(String::from).collect())
+            .unwrap_or_default(),
     })
 }
 
@@ -110,7 +119,12 @@ fn check_release(release: &str) -> Result<String> {
 impl Asked {
     /// Whether its processes are watched: where there is something to answer.
     pub fn supervised(&self) -> bool {
-        self.mode == Mode::Supervise && !vsyscall_page()
+        self.traced() || (self.mode == Mode::Supervise && !vsyscall_page())
+    }
+
+    /// Whether all their system calls are looked at.
+    pub fn traced(&self) -> bool {
+        self.mode == Mode::Trace
     }
 
     /// What is to be changed in files, on this kernel.
@@ -119,7 +133,7 @@ impl Asked {
         let vsyscall = match self.mode {
             Mode::Off => false,
             Mode::Patch => native,
-            Mode::Auto | Mode::Supervise => native && !vsyscall_page(),
+            Mode::Auto | Mode::Supervise | Mode::Trace => native && !vsyscall_page(),
         };
         let lower = self.lower_notes && self.mode != Mode::Off;
         let notes = (vsyscall || lower).then(release).flatten();
@@ -149,7 +163,9 @@ pub fn remedies(store: &Store, layers: &[Digest], asked: &Asked) -> Result<Vec<S
             .iter()
             .map(|release| format!("uname tells release {release}")),
     );
-    if asked.supervised() {
+    let emulated = asked.emulate.iter();
+    lines.extend(emulated.map(|a| format!("programs for {a} run in {}", crate::emulate::name(a))));
+    if asked.supervised() && !vsyscall_page() {
         lines.push("calls of the vsyscall page are answered by a supervisor".into());
     }
     Ok(lines)

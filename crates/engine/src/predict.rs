@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use bollard_stubs::models::ContainerCreateBody;
-use compat::{Case, Cause, Depth, Finding, Host, Remedy, Scan, Status, Subject, Verdict, scan};
+use compat::{Case, Cause, Depth, Finding, Host, Remedy, Scan, Status, Subject, Sure, Verdict, scan};
 use errdefs::{ErrnoStep, Error, Result, Step};
 use rusqlite::params;
 use rustix::fs::{Mode, OFlags};
@@ -16,7 +16,7 @@ use snapshot::{Digest, Writable};
 use crate::image::Image;
 use crate::mend::{self, annotation};
 use crate::state::database;
-use crate::{Engine, Roots};
+use crate::{Engine, Roots, emulate};
 
 /// The name of a layer's facts, in its directory.
 const FACTS: &str = "facts.json";
@@ -36,6 +36,9 @@ pub struct Foretold {
     /// Libraries refuse this kernel.
     #[serde(default)]
     notes: bool,
+    /// Architectures whose programs it starts with and this machine does not execute, but qemu-user does.
+    #[serde(default)]
+    emulate: Vec<String>,
 }
 
 impl Engine {
@@ -143,19 +146,22 @@ impl Engine {
     /// The lines for who has just got an image.
     pub fn foretold(&self, name: &str) -> Result<Vec<String>> {
         let image = self.image(name)?;
-        Ok(self
-            .foretold_of(&image)
-            .map(|f| [f.any, f.command].concat())
-            .unwrap_or_default())
+        let Some(foretold) = self.foretold_of(&image) else {
+            return Ok(Vec::new());
+        };
+        Ok(match foretold.emulated() {
+            true => [foretold.emulation_lines(), foretold.command].concat(),
+            false => [foretold.any, foretold.command].concat(),
+        })
     }
 
-    /// The lines for who makes a container; `own`: of the image's own command.
-    pub(crate) fn foretold_for(&self, image: &Image, own: bool) -> Vec<String> {
-        match self.foretold_of(image) {
-            Some(foretold) if own => [foretold.any, foretold.command].concat(),
-            Some(foretold) => foretold.any,
-            None => Vec::new(),
-        }
+    /// The lines for who makes a container; `own`: of the image's own command; `emulated`: it was given interpreters.
+    pub(crate) fn foretold_for(&self, image: &Image, own: bool, emulated: bool) -> Vec<String> {
+        let Some(foretold) = self.foretold_of(image) else {
+            return Vec::new();
+        };
+        let any = if emulated { Vec::new() } else { foretold.any };
+        if own { [any, foretold.command].concat() } else { any }
     }
 
     /// What was foretold, for this kernel. Another kernel has been booted: it is done anew, if the facts are there.
@@ -232,6 +238,7 @@ fn kernel() -> String {
 impl Foretold {
     fn of(verdict: &Verdict) -> Foretold {
         let whole = |f: &&Finding| matches!(f.cause, Cause::Architecture | Cause::CpuLevel | Cause::OldFormat);
+        let qemu = |f: &&Finding| matches!(f.remedy, Remedy::QemuUser { .. });
         let entries: Vec<usize> = verdict
             .programs
             .iter()
@@ -239,11 +246,14 @@ impl Foretold {
             .flat_map(|p| p.findings.clone())
             .collect();
         let found = entries.iter().filter_map(|i| verdict.findings.get(*i));
-        // What is mended is told by who mends it, when it is.
-        let counts = |f: &&Finding| f.status() != Status::Runs && !f.remedy.automatic();
+        let mut emulate: Vec<String> = found.clone().filter(qemu).filter_map(|f| f.emulated()).collect();
+        emulate.sort();
+        emulate.dedup();
+        // What is mended is told by who mends it, when it is; qemu-user may come and go.
+        let counts = |f: &&Finding| f.status() != Status::Runs && (!f.remedy.automatic() || qemu(f));
         let found: Vec<&Finding> = found.filter(counts).collect();
         let line = |f: &Finding| {
-            let how = if f.status() == Status::WillNotRun {
+            let how = if f.sure == Sure::OnStart {
                 "will not run here"
             } else {
                 "may fail here"
@@ -258,7 +268,14 @@ impl Foretold {
             } else {
                 &f.file
             };
-            format!("{file} {how}: {}; {}: {}{code}", f.asks, f.lacks, f.symptom.message)
+            let with = match &f.remedy {
+                Remedy::QemuUser { package, .. } => format!("; it can with {package} on the host, from Linux 6.7 on"),
+                _ => String::new(),
+            };
+            format!(
+                "{file} {how}: {}; {}: {}{code}{with}",
+                f.asks, f.lacks, f.symptom.message
+            )
         };
         let lines = |pick: &dyn Fn(&&Finding) -> bool| -> Vec<String> {
             // The first says it: more of the same is for `berth compat`.
@@ -270,7 +287,21 @@ impl Foretold {
             command: lines(&|f| !whole(f)),
             releases: verdict.findings.iter().filter_map(release).collect(),
             notes: verdict.findings.iter().any(|f| f.remedy == Remedy::AbiNoteRemoved),
+            emulate,
         }
+    }
+
+    /// Whether all that it takes is here now.
+    fn emulated(&self) -> bool {
+        !self.emulate.is_empty() && self.emulate.iter().all(|a| emulate::possible(a))
+    }
+
+    fn emulation_lines(&self) -> Vec<String> {
+        let line = |a: &String| {
+            let name = emulate::name(a);
+            format!("mended for this machine: programs for {a} run in {name} (--compat=off does without)")
+        };
+        self.emulate.iter().map(line).collect()
     }
 }
 
@@ -286,9 +317,12 @@ impl Engine {
     /// What a container of this image needs on this kernel is asked for in its request, unless that says otherwise: a line
     /// for each thing.
     pub(crate) fn ask_for_needs(&self, image: &Image, body: &mut ContainerCreateBody) -> Result<Vec<String>> {
-        let Some(foretold) = self.foretold_of(image).filter(|f| f.notes || !f.releases.is_empty()) else {
+        let Some(foretold) = self.foretold_of(image) else {
             return Ok(Vec::new());
         };
+        if !foretold.notes && foretold.releases.is_empty() && foretold.emulate.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut words = [&body.entrypoint, &body.cmd].into_iter().flatten().flatten();
         let program = words.next().cloned().unwrap_or_default();
         let host = body.host_config.get_or_insert_default();
@@ -296,8 +330,14 @@ impl Engine {
         if asked.mode == mend::Mode::Off {
             return Ok(Vec::new());
         }
+        // The host's users have the host's binfmt_misc.
+        let emulated = !crate::spec::host_users(host) && foretold.emulated();
         let annotations = host.annotations.get_or_insert_default();
         let mut lines = Vec::new();
+        if emulated {
+            annotations.insert(annotation::EMULATE.into(), foretold.emulate.join(","));
+            lines.extend(foretold.emulation_lines());
+        }
         if foretold.notes {
             annotations.insert(annotation::LOWER_NOTES.into(), "true".into());
         }

@@ -10,12 +10,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use compat::why::{Cause, Evidence, Files, explain, needs_log};
+use compat::why::{Cause, Evidence, Files, Refused, explain, needs_log};
 use errdefs::Result;
 use rustix::fs::OFlags;
 use snapshot::{Digest, Store, Writable};
 
 use crate::container::Record;
+use crate::container::record::read_json;
 use crate::container::status::Status;
 use crate::link::Exit;
 use crate::{Engine, Roots};
@@ -27,6 +28,8 @@ const LATE: Duration = Duration::from_millis(20);
 /// The log's clock and ours may differ by so much, and by a part of the time that the machine is up.
 const CLOCK: u64 = 1_000_000;
 const DRIFT: u64 = 10_000;
+/// So many bytes of refused calls are read.
+const REFUSED: u64 = 256 * 1024;
 /// Bigger files are not looked into.
 const FILE_LIMIT: u64 = 256 << 20;
 /// Where the dynamic loader looks.
@@ -78,6 +81,12 @@ pub fn why(roots: &Roots, record: &Record, end: &End<'_>) -> Option<Cause> {
         132 => std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default(),
         _ => String::new(),
     };
+    let refused = refused(roots, record);
+    let filter = OnceCell::new();
+    let filter = |call: &str| {
+        let filter = filter.get_or_init(|| own_filter(roots, record)).as_ref()?;
+        runtime::seccomp::answer_to(filter, call)
+    };
     let evidence = Evidence {
         code: end.code,
         pid: end.pid,
@@ -89,8 +98,26 @@ pub fn why(roots: &Roots, record: &Record, end: &End<'_>) -> Option<Cause> {
         memory: record.host().memory.filter(|m| *m > 0),
         memory_kill: end.memory_kill,
         processor: processor.lines().find(|l| l.starts_with("flags")).unwrap_or_default(),
+        refused: &refused,
+        filter: Some(&filter),
+        capability: Some(&runtime::seccomp::capability_of),
     };
     explain(&evidence, &files)
+}
+
+/// System calls that a tracer saw refused.
+fn refused(roots: &Roots, record: &Record) -> Vec<Refused> {
+    let Ok(file) = File::open(roots.refused(&record.id)) else {
+        return Vec::new();
+    };
+    let text = std::io::read_to_string(file.take(REFUSED)).unwrap_or_default();
+    text.lines().filter_map(Refused::parse).collect()
+}
+
+/// The filter that its processes had.
+fn own_filter(roots: &Roots, record: &Record) -> Option<runtime::oci::LinuxSeccomp> {
+    let spec: runtime::oci::Spec = read_json(&roots.document(&record.id)).ok()??;
+    spec.linux().as_ref()?.seccomp().clone()
 }
 
 fn kernel_log() -> String {
@@ -144,6 +171,14 @@ impl Files for Rootfs<'_> {
     fn find(&self, name: &str) -> Option<(String, Vec<u8>)> {
         if name.contains('/') {
             return self.read(name).map(|bytes| (name.to_owned(), bytes));
+        }
+        // The command itself may be anywhere.
+        let args = self.record.args();
+        let command = args
+            .first()
+            .filter(|c| c.rsplit('/').next() == Some(name) && c.contains('/'));
+        if let Some(found) = command.and_then(|path| Some((path.clone(), self.read(path)?))) {
+            return Some(found);
         }
         let given = self
             .record

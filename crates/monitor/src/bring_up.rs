@@ -34,6 +34,7 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
     // Told when the container was made; another kernel than then may be running.
     let asked = engine::mend::asked(record.host())?;
     engine::mend::mend(&mut layers, &digests, &asked.plan())?;
+    let interpreters = engine::emulate::interpreters(&asked.emulate)?;
     // Users are looked up in the container's files.
     let read = |path: &str| {
         let found = layers.read_file(&digests, Some(&own), path, spec::user::FILE_LIMIT)?;
@@ -65,7 +66,8 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
         no_pivot: false,
         no_new_keyring: false,
         state: None,
-        born: &mut |pid| supervise::begin_if(asked.supervised(), pid),
+        interpreters: &interpreters,
+        born: &mut |pid| supervise::begin_if(&asked, roots, record, pid),
     })?;
     warnings.append(&mut created.warnings);
     let streams = match created.console.take() {

@@ -104,7 +104,7 @@ impl Monitor {
             (_, Ok([stdin, stdout, stderr])) => Stdio::Files { stdin, stdout, stderr },
             _ => return Err(Error::invalid("a process without a terminal needs three descriptors")),
         };
-        let supervised = engine::mend::asked(self.record.host())?.supervised();
+        let asked = engine::mend::asked(self.record.host())?;
         let joining = begin_exec(Exec {
             pid: run.created.pid,
             pidfd: run.created.pidfd.as_fd(),
@@ -115,7 +115,7 @@ impl Monitor {
             below: &[],
             outlives: false,
             preserved: 0,
-            born: &mut |pid| supervise::begin_if(supervised, pid),
+            born: &mut |pid| supervise::begin_if(&asked, &self.roots, &self.record, pid),
         })?;
         Ok((joining, outputs))
     }

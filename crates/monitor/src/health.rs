@@ -283,7 +283,7 @@ impl Monitor {
         let (output, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).errno_step("make a pipe")?;
         rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK).errno_step("make the pipe non-blocking")?;
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, rustix::fs::Mode::empty());
-        let supervised = engine::mend::asked(self.record.host())?.supervised();
+        let asked = engine::mend::asked(self.record.host())?;
         let joining = begin_exec(Exec {
             pid: run.created.pid,
             pidfd: run.created.pidfd.as_fd(),
@@ -298,7 +298,7 @@ impl Monitor {
             below: &[],
             outlives: false,
             preserved: 0,
-            born: &mut |pid| supervise::begin_if(supervised, pid),
+            born: &mut |pid| supervise::begin_if(&asked, &self.roots, &self.record, pid),
         })?;
         Ok((joining, output))
     }

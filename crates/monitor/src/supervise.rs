@@ -1,41 +1,52 @@
 //! `--compat=supervise`: a process of its own watches the container's, and answers their calls of the vsyscall page where
 //! this kernel has none. For what changed copies of files cannot reach: packed programs, files that came later.
 //!
+//! `--compat=trace`: the same, at each system call as well: those that are refused are written down for `berth why`.
+//!
 //! Signals pass through a stop each; everything else runs as always. Who is watched cannot be watched by others: strace
 //! and gdb in the container get EPERM.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use compat::vsyscall::{Function, PAGE};
+use compat::why::{REFUSALS, Refused};
+use engine::Roots;
+use engine::container::Record;
+use engine::mend::Asked;
 use errdefs::{ErrnoStep, Error, Result};
 use rustix::io::Errno;
 use sys::process::Forked;
-use sys::ptrace::{self, Registers, Stop};
+use sys::ptrace::{self, Call, Registers, Stop};
 
 const SIGSEGV: i32 = 11;
 /// Milliseconds.
 const PATIENCE: u32 = 1000;
 /// Which processor it was on last, in `/proc/PID/stat`, counted after the name.
 const PROCESSOR: usize = 36;
+/// So many bytes of refused calls are kept.
+const REFUSED: u64 = 64 * 1024;
 
-/// [`begin`], if it is wanted.
-pub fn begin_if(wanted: bool, pid: i32) -> Result<()> {
-    if wanted { begin(pid) } else { Ok(()) }
-}
-
-/// Starts the supervisor of a container whose first process has not executed anything yet; returns once it watches. It
-/// ends with the last of the container's processes, and they end with it.
-fn begin(pid: i32) -> Result<()> {
+/// Starts the supervisor of a container whose first process (or of one that is added, which) has not executed anything
+/// yet, if that is asked for; returns once it watches. It ends with the last of the container's processes, and they end
+/// with it.
+pub fn begin_if(asked: &Asked, roots: &Roots, record: &Record, pid: i32) -> Result<()> {
+    if !asked.supervised() {
+        return Ok(());
+    }
     let step = "watch the container's processes";
+    let refused = asked.traced().then(|| roots.refused(&record.id));
     let (ready, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).errno_step(step)?;
     match fork().errno_step(step)? {
         Forked::Child => {
             drop(ready);
-            sys::process::exit_now(match ptrace::seize(pid) {
-                Ok(()) => watch(told),
+            sys::process::exit_now(match ptrace::seize(pid, refused.is_some()) {
+                Ok(()) => watch(told, refused),
                 Err(errno) => {
                     let _ = rustix::io::write(&told, &errno.raw_os_error().to_le_bytes());
                     1
@@ -66,15 +77,16 @@ fn fork() -> rustix::io::Result<Forked> {
 }
 
 /// The supervisor's life.
-fn watch(told: OwnedFd) -> i32 {
+fn watch(told: OwnedFd, refused: Option<PathBuf>) -> i32 {
     let _ = rustix::thread::set_name(c"berth-supervise");
     let _ = rustix::io::write(&told, b"r");
     drop(told);
     // Its memory is the monitor's; what that holds open is none of its business.
     sys::process::close_everything_and(|| {
+        let mut trace = refused.map(Trace::new);
         loop {
             match ptrace::wait() {
-                Ok(Some((pid, stop))) => react(pid, stop),
+                Ok(Some((pid, stop))) => react(pid, stop, trace.as_mut()),
                 Ok(None) => return 0,
                 Err(Errno::INTR) => {}
                 Err(_) => return 1,
@@ -83,15 +95,73 @@ fn watch(told: OwnedFd) -> i32 {
     })
 }
 
-fn react(pid: i32, stop: Stop) {
+fn react(pid: i32, stop: Stop, mut trace: Option<&mut Trace>) {
+    if let Some(trace) = &mut trace {
+        trace.take(pid, stop);
+    }
+    let go_on = if trace.is_some() {
+        ptrace::go_on_to_call
+    } else {
+        ptrace::go_on
+    };
     // Whoever was killed meanwhile is told by the next wait.
     let _ = match stop {
-        Stop::Signal(SIGSEGV) if answered(pid) => ptrace::go_on(pid, 0),
-        Stop::Signal(signal) => ptrace::go_on(pid, signal),
-        Stop::Event => ptrace::go_on(pid, 0),
+        Stop::Signal(SIGSEGV) if answered(pid) => go_on(pid, 0),
+        Stop::Signal(signal) => go_on(pid, signal),
+        Stop::Event | Stop::Call => go_on(pid, 0),
         Stop::Group => ptrace::listen(pid),
         Stop::Gone => Ok(()),
     };
+}
+
+/// Who looks at all system calls, and writes down which were refused (`--compat=trace`).
+struct Trace {
+    file: PathBuf,
+    /// What each process is at: architecture and number.
+    calls: HashMap<i32, (u32, u32)>,
+}
+
+impl Trace {
+    fn new(file: PathBuf) -> Self {
+        Trace {
+            file,
+            calls: HashMap::new(),
+        }
+    }
+
+    fn take(&mut self, pid: i32, stop: Stop) {
+        match stop {
+            Stop::Gone => drop(self.calls.remove(&pid)),
+            Stop::Call => match ptrace::call(pid) {
+                Ok(Some(Call::Begins(architecture, number))) => drop(self.calls.insert(pid, (architecture, number))),
+                Ok(Some(Call::Ends(Some(errno)))) if REFUSALS.contains(&errno) => self.write(pid, errno),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn write(&mut self, pid: i32, errno: i32) {
+        let Some((architecture, call)) = self.calls.remove(&pid) else {
+            return;
+        };
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let refused = Refused {
+            comm: comm.trim_end().to_owned(),
+            architecture,
+            call,
+            errno,
+        };
+        // A supervisor for each process that was added writes here, too: whole lines.
+        let Ok(mut file) = OpenOptions::new().create(true).append(true).open(&self.file) else {
+            return;
+        };
+        // The last ones count.
+        if file.metadata().is_ok_and(|m| m.len() > REFUSED) {
+            let _ = file.set_len(0);
+        }
+        let _ = file.write_all(format!("{refused}\n").as_bytes());
+    }
 }
 
 /// Whether it was a call of the page, and is done. Decided by the instruction's address alone.

@@ -16,7 +16,7 @@ use crate::init::Init;
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, set_limits, set_oom_score};
 use crate::sync::{DESCRIPTORS, FromInit, Socket, ToInit};
-use crate::{Attach, Create, Created, Life, Rootfs, Stdio, hooks, idmap, mounts};
+use crate::{Attach, Create, Created, Interpreter, Life, Rootfs, Stdio, hooks, idmap, mounts};
 
 /// Sets up a container up to, but without, executing its command. On error nothing is left behind.
 /// The caller must be single-threaded.
@@ -52,6 +52,7 @@ pub fn create(request: Create<'_>) -> Result<Created> {
         no_pivot: request.no_pivot,
         no_new_keyring: request.no_new_keyring,
         state: request.state,
+        interpreters: request.interpreters,
         bundle: request.bundle,
         place,
     };
@@ -94,6 +95,7 @@ struct Birth<'a> {
     no_pivot: bool,
     no_new_keyring: bool,
     state: Option<&'a State>,
+    interpreters: &'a [Interpreter],
     bundle: &'a Path,
     place: PathBuf,
 }
@@ -138,6 +140,7 @@ impl Birth<'_> {
                     no_pivot,
                     no_new_keyring,
                     state,
+                    interpreters,
                     bundle,
                     place,
                 } = self;
@@ -153,6 +156,7 @@ impl Birth<'_> {
                     no_pivot,
                     no_new_keyring,
                     state,
+                    interpreters,
                     bundle,
                     place,
                 }

@@ -14,7 +14,7 @@ use crate::namespaces::Namespaces;
 use crate::process::{Plan, keep_open, take_streams};
 use crate::rootfs::Root;
 use crate::sync::{FromInit, Socket, ToInit};
-use crate::{Stdio, create, devices, hooks, mounts, process, reaper};
+use crate::{Interpreter, Stdio, create, devices, hooks, interpreters, mounts, process, reaper};
 
 /// What init is born with: a copy of its parent's memory, and these.
 pub struct Init<'a> {
@@ -35,6 +35,8 @@ pub struct Init<'a> {
     pub no_new_keyring: bool,
     /// For hooks.
     pub state: Option<&'a State>,
+    /// Of programs for other machines.
+    pub interpreters: &'a [Interpreter],
     /// Of the document.
     pub bundle: &'a Path,
     /// Where the root is attached while it is filled.
@@ -75,6 +77,7 @@ impl Init<'_> {
         };
         let root = Root::attach(descriptors.remove(0), &self.place)?;
         root.mount_all(self.spec, descriptors, &joined, self.namespaces.cgroup())?;
+        interpreters::register(&root, self.interpreters)?;
         devices::fill(&root, self.spec, self.namespaces.user())?;
         root.link_mtab()?;
         make_cwd(&root, &self.plan.cwd)?;

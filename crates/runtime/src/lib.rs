@@ -17,6 +17,7 @@ mod exec;
 pub mod hooks;
 mod idmap;
 mod init;
+mod interpreters;
 mod mounts;
 mod namespaces;
 mod options;
@@ -35,6 +36,7 @@ pub use oci_spec::runtime as oci;
 
 pub use create::create;
 pub use exec::{Joining, begin_exec, exec};
+pub use interpreters::Interpreter;
 
 /// What may be mounted over in `/proc`: files that tell of resources, as lxcfs has them (runc `checkProcMount`).
 pub const REPLACEABLE_IN_PROC: &[&str] = &[
@@ -145,6 +147,8 @@ pub struct Create<'a> {
     pub no_new_keyring: bool,
     /// For hooks: what is known of the container but its process and status.
     pub state: Option<&'a oci::State>,
+    /// What executes programs of other machines in it; needs a user namespace of its own.
+    pub interpreters: &'a [Interpreter],
     /// Gets the number of the first process while that is set up, before it executes anything.
     pub born: &'a mut dyn FnMut(i32) -> Result<()>,
 }

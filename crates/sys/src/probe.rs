@@ -71,6 +71,33 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     SAFE.iter().copied()
 }
 
+/// Whether user namespaces have a binfmt_misc of their own (Linux 6.7): a process in a new one asks for it, once.
+pub fn own_binfmt_misc() -> bool {
+    static OWN: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *OWN.get_or_init(|| ask_in_user_namespace().unwrap_or(false))
+}
+
+fn ask_in_user_namespace() -> crate::Result<bool> {
+    use linux_raw_sys::general::{CLONE_NEWNS, CLONE_NEWUSER, SIGCHLD};
+    const FSCONFIG_CMD_CREATE: u32 = 6;
+    let flags = u64::from(CLONE_NEWUSER | CLONE_NEWNS | SIGCHLD);
+    // SAFETY: the child gets a copy of everything. It makes two system calls with numbers and a constant string, and
+    // ends, so that other threads of the caller do not matter.
+    let pid = unsafe {
+        match syscalls::syscall!(Sysno::clone, flags, 0, 0, 0, 0).map_err(crate::errno)? {
+            0 => {
+                let made = syscalls::syscall!(Sysno::fsopen, c"binfmt_misc".as_ptr(), 0)
+                    .and_then(|context| syscalls::syscall!(Sysno::fsconfig, context, FSCONFIG_CMD_CREATE, 0, 0, 0));
+                crate::process::exit_now(made.is_err().into())
+            }
+            pid => pid as i32,
+        }
+    };
+    let pid = rustix::process::Pid::from_raw(pid);
+    let status = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty())?;
+    Ok(status.and_then(|(_, status)| status.exit_status()) == Some(0))
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

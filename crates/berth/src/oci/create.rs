@@ -79,6 +79,7 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
             no_new_keyring: given.on("no-new-keyring"),
             born: &mut |_| Ok(()),
             state: Some(&state),
+            interpreters: &[],
         })?;
         created.warnings.iter().for_each(|warning| host.warn(warning));
         let saved = Saved::new(id, &bundle, created.pid, created.cgroup.clone(), spec);

@@ -2,7 +2,7 @@
 
 use super::{Look, finding, symptom};
 use crate::finding::{Cause, Finding, Remedy, Sure};
-use crate::host::Vsyscall;
+use crate::host::{Host, Vsyscall};
 use crate::scan::{Mark, What};
 
 /// The package of Debian that has qemu-user.
@@ -44,6 +44,16 @@ pub fn old_format(look: &Look<'_>, found: &mut Vec<Finding>) {
     }
 }
 
+/// What qemu-user can do about it.
+pub fn qemu_user(host: &Host, name: &str, installed: bool) -> Remedy {
+    Remedy::QemuUser {
+        program: format!("qemu-{name}"),
+        installed,
+        package: QEMU_PACKAGE.into(),
+        by_itself: installed && host.own_binfmt,
+    }
+}
+
 /// Another architecture, i386 and x32 where they are switched off.
 pub fn architecture(look: &Look<'_>, found: &mut Vec<Finding>) {
     let Some(facts) = look.file.elf().filter(|f| f.old_abi.is_none()) else {
@@ -68,11 +78,8 @@ pub fn architecture(look: &Look<'_>, found: &mut Vec<Finding>) {
         ),
     };
     let qemu = crate::host::qemu_name(name).filter(|_| name != "x32");
-    let remedy = qemu.map_or(Remedy::None, |qemu| Remedy::QemuUser {
-        program: format!("qemu-{qemu}"),
-        installed: host.qemu.iter().any(|q| q == name),
-        package: QEMU_PACKAGE.into(),
-    });
+    let installed = host.qemu.iter().any(|q| q == name);
+    let remedy = qemu.map_or(Remedy::None, |qemu| qemu_user(host, qemu, installed));
     let advice = match (name, &remedy) {
         ("x32", _) => "boot a kernel with x32 (syscall.x32=y), or take an amd64 image".to_owned(),
         ("386", _) => "boot with ia32_emulation=1, or take an amd64 image".to_owned(),

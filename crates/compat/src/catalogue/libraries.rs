@@ -123,10 +123,11 @@ pub fn cpu_level(look: &Look<'_>, found: &mut Vec<Finding>) {
             asks: format!("it is built for x86-64-v{needed}"),
             lacks: format!("this processor is x86-64-v{level}"),
             symptom: shown,
-            remedy: Remedy::QemuUser {
-                program: "qemu-x86_64".into(),
-                installed: look.host.qemu.iter().any(|q| q == "amd64"),
-                package: "qemu-user-static".into(),
+            // qemu-user has no instructions of level 4, and old ones none of level 3.
+            remedy: match (look.host.qemu_level, needed) {
+                (0, ..=3) => super::format::qemu_user(look.host, "x86_64", false),
+                (level, _) if level >= needed => super::format::qemu_user(look.host, "x86_64", true),
+                _ => Remedy::None,
             },
             advice: "an image built for older processors".into(),
             ..finding(Cause::CpuLevel, Sure::OnStart, &file.path)

@@ -107,6 +107,7 @@ fn at_kernel(mut host: Host, text: &str, number: Version) -> Host {
     } else {
         Cgroup::V1
     };
+    host.own_binfmt = number >= Version(6, 7, 0);
     (host.ip_tables, host.nf_tables) = (None, None);
     (host.io_uring, host.userfaultfd) = (None, None);
     host
@@ -127,6 +128,7 @@ fn elsewhere(mut host: Host, architecture: &str) -> Option<Host> {
     host.vsyscall = Vsyscall::None;
     host.foreign.clear();
     host.qemu.clear();
+    host.qemu_level = 0;
     Some(host)
 }
 

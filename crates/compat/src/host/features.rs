@@ -75,6 +75,7 @@ fn programs(list: &mut List, host: &Host) {
         "/proc/sys/fs/binfmt_misc",
     );
     list.add("qemu-user installed", some(&host.qemu), "files");
+    list.yes("binfmt_misc of a container's own", host.own_binfmt, "made one");
 }
 
 fn some(words: &[String]) -> String {

@@ -88,6 +88,12 @@ pub struct Host {
     pub foreign: Vec<String>,
     /// Architectures whose qemu-user is installed.
     pub qemu: Vec<String>,
+    /// The x86-64 level of the qemu-user for it; 0 if it is not installed.
+    #[serde(default)]
+    pub qemu_level: u8,
+    /// Whether user namespaces have a binfmt_misc of their own, in which a container can have interpreters.
+    #[serde(default)]
+    pub own_binfmt: bool,
     /// Whether the modules that iptables-legacy needs are there or can be loaded; `None` when nobody knows.
     pub ip_tables: Option<bool>,
     /// The same of nf_tables.
@@ -147,4 +153,10 @@ impl Host {
 /// What qemu calls an architecture.
 pub fn qemu_name(architecture: &str) -> Option<&'static str> {
     probe::QEMU.iter().find(|(a, _)| *a == architecture).map(|(_, q)| *q)
+}
+
+/// The architecture that `qemu-aarch64` and the like are for.
+pub fn architecture_of_qemu(program: &str) -> Option<&'static str> {
+    let name = program.strip_prefix("qemu-")?;
+    probe::QEMU.iter().find(|(_, q)| *q == name).map(|(a, _)| *a)
 }

@@ -43,8 +43,8 @@ pub fn host() -> Host {
         kernel: Version::parse(&release).unwrap_or_default(),
         release,
         vsyscall: vsyscall(),
-        ia32: x86 && executes(3, 1),
-        x32: x86 && executes(62, 1),
+        ia32: x86 && executes(3),
+        x32: x86 && executes(62),
         cpu_level: cpu_level(),
         page_size: rustix::param::page_size() as u64,
         cgroup: cgroup(),
@@ -55,6 +55,8 @@ pub fn host() -> Host {
             .filter(|(_, q)| qemu(q).is_some())
             .map(|(a, _)| (*a).to_owned())
             .collect(),
+        qemu_level: qemu_level(),
+        own_binfmt: sys::probe::own_binfmt_misc(),
         ip_tables: modules(&["ip_tables", "iptable_nat"], "/proc/net/ip_tables_names"),
         nf_tables: modules(&["nf_tables"], "/proc/sys/net/netfilter/nf_log"),
         io_uring: sysctl("kernel/io_uring_disabled").map_or(sys::probe::knows("io_uring_setup"), |v| Some(v == "0")),
@@ -93,50 +95,82 @@ fn vsyscall() -> Vsyscall {
 }
 
 /// Whether the kernel executes a 32 bit program of this machine: a smallest one is tried.
-fn executes(machine: u8, class: u8) -> bool {
-    let try_it = || -> std::io::Result<bool> {
-        let fd = rustix::fs::memfd_create("probe", MemfdFlags::CLOEXEC)?;
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let mut file = std::fs::File::from(fd);
-        file.write_all(&smallest(machine, class))?;
-        // A file that is open for writing cannot be executed: this one is opened again.
-        let reading = std::fs::File::open(&path)?;
-        drop(file);
-        let path = format!("/proc/self/fd/{}", reading.as_raw_fd());
-        let status = Command::new(path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()?;
-        Ok(status.code() == Some(0))
-    };
-    try_it().unwrap_or(false)
-}
-
-/// A 32 bit program that ends with 0.
-fn smallest(machine: u8, class: u8) -> Vec<u8> {
-    const BASE: u32 = 0x0804_8000;
-    const CODE: u32 = 52 + 32;
+fn executes(machine: u16) -> bool {
     let code: &[u8] = match machine {
         // mov $1,%eax; xor %ebx,%ebx; int $0x80
         3 => &[0xb8, 1, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80],
         // mov $(0x40000000 + 60),%eax; xor %edi,%edi; syscall
         _ => &[0xb8, 60, 0, 0, 0x40, 0x31, 0xff, 0x0f, 0x05],
     };
-    let mut bytes = vec![0x7f, b'E', b'L', b'F', class, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let mut half = |value: u16| bytes.extend(value.to_le_bytes());
-    half(2);
-    half(machine.into());
-    let size = CODE + code.len() as u32;
-    for word in [1, BASE + CODE, 52, 0, 0] {
-        bytes.extend(u32::to_le_bytes(word));
+    run(None, &smallest(machine, false, code)).is_ok_and(|code| code == Some(0))
+}
+
+/// How a program ends, by itself or in another.
+fn run(interpreter: Option<&str>, program: &[u8]) -> std::io::Result<Option<i32>> {
+    let fd = rustix::fs::memfd_create("probe", MemfdFlags::CLOEXEC)?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(program)?;
+    // A file that is open for writing cannot be executed: this one is opened again.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let reading = std::fs::File::open(&path)?;
+    drop(file);
+    // Of our own: `self` is another one's there, and what closes at execve cannot be opened by an interpreter.
+    let path = format!("/proc/{}/fd/{}", std::process::id(), reading.as_raw_fd());
+    let mut command = match interpreter {
+        Some(interpreter) => Command::new(interpreter),
+        None => Command::new(&path),
+    };
+    let streams = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(streams.args(interpreter.map(|_| &path)).status()?.code())
+}
+
+/// A program that is this code.
+fn smallest(machine: u16, wide: bool, code: &[u8]) -> Vec<u8> {
+    const BASE: u64 = 0x0804_8000;
+    let (header, program): (u16, u16) = if wide { (64, 56) } else { (52, 32) };
+    let start = u64::from(header + program);
+    let size = start + code.len() as u64;
+    let mut bytes = vec![
+        0x7f,
+        b'E',
+        b'L',
+        b'F',
+        if wide { 2 } else { 1 },
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
+    let word = |value: u64| value.to_le_bytes()[..if wide { 8 } else { 4 }].to_vec();
+    bytes.extend(2u16.to_le_bytes());
+    bytes.extend(machine.to_le_bytes());
+    bytes.extend(1u32.to_le_bytes());
+    for value in [BASE + start, header.into(), 0] {
+        bytes.extend(word(value));
     }
-    for value in [52u16, 32, 1, 40, 0, 0] {
+    bytes.extend(0u32.to_le_bytes());
+    for value in [header, program, 1, if wide { 64 } else { 40 }, 0, 0] {
         bytes.extend(value.to_le_bytes());
     }
-    for word in [1, 0, BASE, BASE, size, size, 5, 4096] {
-        bytes.extend(u32::to_le_bytes(word));
+    // PT_LOAD; its flags (read, execute) have another place in each class.
+    bytes.extend(1u32.to_le_bytes());
+    if wide {
+        bytes.extend(5u32.to_le_bytes());
     }
+    for value in [0, BASE, BASE, size, size] {
+        bytes.extend(word(value));
+    }
+    if !wide {
+        bytes.extend(5u32.to_le_bytes());
+    }
+    bytes.extend(word(4096));
     bytes.extend(code);
     bytes
 }
@@ -181,13 +215,41 @@ fn cgroup() -> Cgroup {
     }
 }
 
-/// Where qemu-user for an architecture is.
+/// Where qemu-user for an architecture is, by its name of that: one that needs nothing else, as it is to run in roots that
+/// have nothing of the host's.
 pub fn qemu(name: &str) -> Option<String> {
     let names = [format!("qemu-{name}-static"), format!("qemu-{name}")];
     let paths = names
         .iter()
         .flat_map(|n| PROGRAMS.iter().map(move |dir| format!("{dir}/{n}")));
-    paths.into_iter().find(|p| Path::new(p).is_file())
+    paths.into_iter().find(|path| alone(path))
+}
+
+fn alone(path: &str) -> bool {
+    let mut head = [0; 4096];
+    let read = std::fs::File::open(path).and_then(|file| std::os::unix::fs::FileExt::read_at(&file, &mut head, 0));
+    read.is_ok_and(|read| crate::elf::has_interpreter(&head[..read]) == Some(false))
+}
+
+/// The x86-64 level that an installed qemu-user gives; 0 without one. It is asked: a program that ends with the answer is
+/// executed in it.
+#[cfg(target_arch = "x86_64")]
+fn qemu_level() -> u8 {
+    // mov $7,%eax; xor %ecx,%ecx; cpuid; bt $5,%ebx (AVX2); mov $2,%edi; adc $0,%edi; mov $60,%eax; syscall
+    const CODE: &[u8] = &[
+        0xb8, 7, 0, 0, 0, 0x31, 0xc9, 0x0f, 0xa2, 0x0f, 0xba, 0xe3, 5, 0xbf, 2, 0, 0, 0, 0x83, 0xd7, 0, 0xb8, 60, 0, 0,
+        0, 0x0f, 0x05,
+    ];
+    let answer = qemu("x86_64").and_then(|qemu| run(Some(&qemu), &smallest(62, true, CODE)).ok().flatten());
+    answer
+        .and_then(|code| u8::try_from(code).ok())
+        .filter(|level| (2..4).contains(level))
+        .unwrap_or(0)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn qemu_level() -> u8 {
+    0
 }
 
 /// Architectures in binfmt_misc: the machine is in the magic of each entry, bytes 18 and 19.

@@ -6,6 +6,7 @@
 
 mod code;
 mod log;
+mod refused;
 mod said;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::elf::Elf;
 use crate::vsyscall::{self, Function};
 use log::{Line, What};
+pub use refused::{REFUSALS, Refused};
 
 /// A cause, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +29,11 @@ pub struct Cause {
     pub certain: bool,
 }
 
+/// What is known of a system call, by its name.
+pub type OfCall<'a, T> = dyn Fn(&str) -> Option<T> + 'a;
+
 /// What is known of an end.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Evidence<'a> {
     /// 128 + the signal, or what the command said.
     pub code: i32,
@@ -50,6 +55,12 @@ pub struct Evidence<'a> {
     pub memory_kill: bool,
     /// What this processor has (`flags` of /proc/cpuinfo).
     pub processor: &'a str,
+    /// System calls that a tracer saw refused, in order.
+    pub refused: &'a [Refused],
+    /// The errno that its seccomp filter answers a call with, whatever its arguments.
+    pub filter: Option<&'a OfCall<'a, i32>>,
+    /// The capability that a call takes.
+    pub capability: Option<&'a OfCall<'a, String>>,
 }
 
 /// The container's files.
@@ -87,7 +98,10 @@ pub fn explain(evidence: &Evidence<'_>, files: &dyn Files) -> Option<Cause> {
         return Some(said);
     }
     let fault = line.and_then(|line| fault(evidence, line, files));
-    fault.or(said).or_else(|| unexplained(evidence, files))
+    fault
+        .or_else(|| refused::cause(evidence))
+        .or(said)
+        .or_else(|| unexplained(evidence, files))
 }
 
 /// The line about its end: of the first process, else the last one that can be of a process of its own.

@@ -74,7 +74,10 @@ impl Engine {
         let mut warnings = body.host_config.as_mut().map(spec::discard_limits).unwrap_or_default();
         warnings.extend(self.ask_for_needs(&image, &mut body)?);
         warnings.extend(self.mend(&image, &body)?);
-        warnings.extend(self.foretold_for(&image, own_command));
+        let emulated = !crate::mend::asked(&body.host_config.clone().unwrap_or_default())?
+            .emulate
+            .is_empty();
+        warnings.extend(self.foretold_for(&image, own_command, emulated));
         let endpoints = self.wanted_endpoints(&body)?;
         let made = Made {
             body,

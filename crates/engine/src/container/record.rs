@@ -191,6 +191,11 @@ impl Roots {
     pub fn socket(&self, id: &str) -> PathBuf {
         self.live(id).join("monitor.sock")
     }
+    /// System calls of its processes that were refused, as `--compat=trace` writes them down.
+    pub fn refused(&self, id: &str) -> PathBuf {
+        self.live(id).join("refused")
+    }
+
     /// The OCI runtime document of the present run.
     pub fn document(&self, id: &str) -> PathBuf {
         self.live(id).join("config.json")

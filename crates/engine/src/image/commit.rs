@@ -99,6 +99,8 @@ impl Engine {
             references: names,
             whole: None,
         })?;
+        // A container is made of it without it, too.
+        let _ = self.foretell(&id);
         self.tell_of(
             &record,
             "commit",

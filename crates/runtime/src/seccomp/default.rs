@@ -143,6 +143,13 @@ pub fn recent_calls() -> Vec<&'static str> {
     ALLOWED.split_whitespace().chain(["clone3"]).filter(recent).collect()
 }
 
+/// The capability that opens a call.
+pub fn capability_of(call: &str) -> Option<String> {
+    let has = |(_, names): &&(Capability, &str)| names.split_whitespace().any(|name| name == call);
+    let (capability, _) = BY_CAPABILITY.iter().find(has)?;
+    Some(format!("CAP_{}", capability.to_string().trim_start_matches("CAP_")))
+}
+
 fn architectures() -> Vec<Arch> {
     match cfg!(target_arch = "x86_64") {
         true => vec![Arch::ScmpArchX86_64, Arch::ScmpArchX86],

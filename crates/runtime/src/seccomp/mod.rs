@@ -15,7 +15,7 @@ use oci_spec::runtime::{
 };
 use sys::seccomp::{Instruction, flag};
 
-pub use default::{default_profile, recent_calls};
+pub use default::{capability_of, default_profile, recent_calls};
 
 const ENOSYS: u32 = 38;
 const EPERM: u32 = 1;
@@ -151,6 +151,20 @@ fn compile_now(filter: &LinuxSeccomp) -> Result<Compiled> {
     }
     let program = bpf::assemble(&sections)?;
     Ok((program, flags(filter)))
+}
+
+/// The errno that a filter answers a call with, whatever its arguments; `None` if it lets it through, or kills.
+pub fn answer_to(filter: &LinuxSeccomp, call: &str) -> Option<i32> {
+    let number = *Table::NATIVE.numbers().get(call)?;
+    let verdicts = verdicts(filter, Table::NATIVE).ok()?;
+    let default = action_of(filter.default_action(), filter.default_errno_ret()).ok()?;
+    let newest = verdicts.keys().next_back().copied().unwrap_or(0);
+    let action = match verdicts.get(&number) {
+        Some(verdict) => verdict.otherwise.unwrap_or(default),
+        None if number > newest && default == action::ERRNO | EPERM => action::ERRNO | ENOSYS,
+        None => default,
+    };
+    (action & 0xffff_0000 == action::ERRNO).then_some((action & 0xffff) as i32)
 }
 
 /// The specification's flags that this kernel takes.

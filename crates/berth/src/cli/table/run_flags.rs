@@ -139,7 +139,7 @@ pub const RUN: &[Flag] = &[
 pub const OWN: &[Flag] = &[
     one(
         "compat",
-        "What is done for images that this kernel does not suit (auto, off, patch, supervise)",
+        "What is done for images that this kernel does not suit (auto, off, patch, supervise, trace)",
     ),
     one("kernel-release", "The kernel release that uname tells inside (4.18)"),
     one(
