@@ -470,12 +470,12 @@ mod tests {
         let theirs = IdRange { first: b, count: RANGE };
         state.add_container(&row("s", "s"), Users::Of(theirs)).unwrap();
         state.remove_container("b").unwrap();
-        assert_ne!(take("e"), b, "somebody shares it");
+        assert_ne!(take("later"), b, "somebody shares it");
         state.remove_container("s").unwrap();
         assert_eq!(take("d"), b);
         state.remove_container("a").unwrap();
         assert_eq!(take("e"), a);
-        assert_eq!(take("f"), 0x7003_0000);
+        assert_eq!(take("f"), 0x7004_0000);
     }
 
     #[test]
