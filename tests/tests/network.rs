@@ -348,53 +348,6 @@ fn a_restarted_container_keeps_its_address_and_its_ports() {
 }
 
 #[test]
-fn containers_of_a_network_find_each_other_by_name() {
-    let world = World::new();
-    let berth = world.berth();
-    berth.run(&["network", "create", "app"]).ok();
-    let start = |name: &str| {
-        let flags = [
-            "run",
-            "-d",
-            "--name",
-            name,
-            "--network",
-            "app",
-            "--network-alias",
-            "web",
-        ];
-        berth.run(&[&flags[..], &[BUSYBOX, "sleep", "1000"]].concat()).ok()
-    };
-    let first = start("first");
-    let id = start("second");
-    let look = |from: &str, name: &str| berth.run(&["exec", from, "grep", "-w", name, "/etc/hosts"]).out;
-    assert!(
-        look("first", "second").contains(&address(&berth, "second", "app")),
-        "who came later"
-    );
-    assert!(
-        look("second", "first").contains(&address(&berth, "first", "app")),
-        "who was there"
-    );
-    assert!(look("first", &id[..12]).contains("second"), "by short id");
-    assert!(look("second", &first[..12]).contains("first"));
-    let ping = ["run", "--rm", "--network", "app", BUSYBOX, "ping", "-c1", "-W2", "web"];
-    assert!(berth.run(&ping).ok().contains("1 packets received"), "by alias");
-    berth
-        .run(&["run", "-d", "--name", "alone", BUSYBOX, "sleep", "1000"])
-        .ok();
-    assert_eq!(look("alone", "first"), "", "another network");
-    berth
-        .run(&["network", "connect", "--alias", "late", "app", "alone"])
-        .ok();
-    assert!(look("first", "late").contains("alone"));
-    berth.run(&["rm", "-f", "second"]).ok();
-    eventually("its name is gone", || look("first", "second").is_empty());
-    let linked = ["run", "--rm", "--link", "alone:db", BUSYBOX, "ping", "-c1", "-W2", "db"];
-    assert!(berth.run(&linked).ok().contains("1 packets received"), "by link");
-}
-
-#[test]
 fn the_documented_firewall_is_one_that_nft_reads_and_the_kernel_has() {
     let world = World::new();
     let berth = world.berth();

@@ -15,6 +15,7 @@ const LEVELS: &[(&str, u32)] = &[
     ("compat", 1),
     ("engine", 2),
     ("monitor", 3),
+    ("names", 3),
     ("api", 3),
     ("berth", 4),
 ];

@@ -1,7 +1,7 @@
 //! The program: one static binary for the command line and for the monitors of containers.
 //!
-//! `berth COMMAND` is a row of [`cli::table`]; `berth monitor ...` is how the engine starts the parent of a container, and
-//! is recognised before anything else is set up.
+//! `berth COMMAND` is a row of [`cli::table`]; `berth monitor ...` is how the engine starts the parent of a container,
+//! `berth names ...` the name service of the host: both are recognised before anything else is set up.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -18,14 +18,18 @@ mod translate;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use engine::container::spawn;
 use errdefs::{Error, Kind, Result};
 
 use cli::table::{LATER, commands};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some((roots, id)) = engine::container::spawn::arguments::decode(&arguments) {
+    if let Some((roots, id)) = spawn::arguments::decode(&arguments, spawn::PROCESS) {
         return ExitCode::from(monitor::run(roots, &id) as u8);
+    }
+    if let Some((roots, _)) = spawn::arguments::decode(&arguments, engine::names::PROCESS) {
+        return ExitCode::from(names::run(&roots) as u8);
     }
     if arguments.first().is_some_and(|a| a == commands::tour::INSIDE) {
         return ExitCode::from(commands::tour::inside());

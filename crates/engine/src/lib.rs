@@ -10,6 +10,7 @@ pub mod human;
 pub mod image;
 pub mod link;
 pub mod mend;
+pub mod names;
 pub mod network;
 pub mod paths;
 pub mod predict;

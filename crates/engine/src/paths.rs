@@ -86,6 +86,14 @@ impl Roots {
     pub fn networks_lock(&self) -> PathBuf {
         self.data.join("networks.lock")
     }
+    /// Where the name service listens.
+    pub fn names_socket(&self) -> PathBuf {
+        self.run.join("names.sock")
+    }
+    /// Held by whoever starts or ends it.
+    pub fn names_lock(&self) -> PathBuf {
+        self.data.join("names.lock")
+    }
     /// Where archives are unpacked and downloads are kept meanwhile.
     pub fn spool(&self) -> PathBuf {
         self.data.join("spool")

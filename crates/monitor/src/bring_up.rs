@@ -13,6 +13,7 @@ use runtime::{Create, Created, Life, Rootfs, Stdio, create};
 use rustix::fs::{Gid, OFlags, Uid};
 use snapshot::{Digest, Store, Writable};
 
+use crate::names::Names;
 use crate::network::attach;
 use crate::output::Streams;
 use crate::supervise;
@@ -22,6 +23,7 @@ pub struct BroughtUp {
     pub created: Created,
     pub streams: Streams,
     pub warnings: Vec<String>,
+    pub names: Names,
     /// The view of the layers that the root was mounted through: to be let go when nobody waits.
     pub view: Option<OwnedFd>,
 }
@@ -52,7 +54,12 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
         view = Some(mounted.view);
         Ok(mounted.root)
     };
-    let mut attach = |pid: i32| attach(pid, networks);
+    let mut names = Names::default();
+    let mut attach = |pid: i32| {
+        attach(pid, networks)?;
+        names = Names::join(roots, record, pid, networks)?;
+        Ok(())
+    };
     let mut created = create(Create {
         id: &record.id,
         spec,
@@ -78,6 +85,7 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
         created,
         streams,
         warnings,
+        names,
         view,
     })
 }

@@ -24,6 +24,7 @@ use crate::exec::{Added, Arrival, exit_code};
 use crate::health::HealthCheck;
 use crate::last_words::LastWords;
 use crate::log::Log;
+use crate::names::Names;
 use crate::output::{Read, Streams};
 use crate::restart::Restart;
 use crate::uname::Uname;
@@ -49,6 +50,7 @@ pub struct Monitor {
     pub roots: Roots,
     pub record: Record,
     pub restart: Restart,
+    pub names: Names,
     pub clients: Vec<Client>,
     pub added: Vec<Added>,
     /// Those that are to be added, and are not inside yet.
@@ -107,6 +109,8 @@ enum Source {
     /// A call of uname that is to be answered.
     Uname,
     Health,
+    /// The name service is gone.
+    Names,
 }
 
 impl Monitor {
@@ -117,6 +121,7 @@ impl Monitor {
             restart: Restart::new(&record),
             log: Log::new(&roots.log(&record.id), &record),
             last_words: LastWords::default(),
+            names: Names::default(),
             clients: Vec::new(),
             added: Vec::new(),
             arrivals: Vec::new(),
@@ -160,11 +165,12 @@ impl Monitor {
             mut created,
             streams,
             warnings,
+            names,
             view,
         } = bring_up(&self.roots, &self.record, &self.networks)?;
         created.started(&mut |listener| self.uname.take(listener))?;
         self.started_at = now();
-        self.view = view;
+        (self.view, self.names) = (view, names);
         self.run = Some(Run {
             created,
             streams,
@@ -230,6 +236,7 @@ impl Monitor {
         let mut buffer = vec![0; BUFFER];
         loop {
             let ready = self.wait()?;
+            self.rejoin_names(ready.contains(&Source::Names));
             for source in ready {
                 match source {
                     Source::Listener => self.accept(),
@@ -240,7 +247,7 @@ impl Monitor {
                     Source::Arrival => self.meet_arrivals(),
                     Source::Unheard => self.discard_output(&mut buffer),
                     Source::Uname => self.uname.answer(),
-                    Source::Container | Source::Health => {}
+                    Source::Container | Source::Health | Source::Names => {}
                 }
             }
             self.mind_health(&mut buffer);
@@ -289,6 +296,9 @@ impl Monitor {
                 add(output.as_fd(), PollFlags::IN, Source::Unheard);
             }
         }
+        if let Some(service) = self.names.service() {
+            add(service, PollFlags::IN, Source::Names);
+        }
         for fd in self.health.iter().flat_map(|h| h.sources()) {
             add(fd, PollFlags::IN, Source::Health);
         }
@@ -322,7 +332,7 @@ impl Monitor {
             .as_ref()
             .filter(|_| self.run.is_some() && !self.restart.forbidden)
             .map(|h| h.deadline());
-        let deadline = [self.kill_at, self.restart_at, hung_up, health]
+        let deadline = [self.kill_at, self.restart_at, hung_up, health, self.names.deadline()]
             .into_iter()
             .flatten()
             .min();
@@ -495,6 +505,7 @@ impl Monitor {
             self.drain(kind, buffer);
         }
         self.log.finish();
+        self.names.leave();
         let run = self.run.take()?;
         let oom_killed = run.created.cgroup.oom_kills() > 0;
         // With the host's process ids others of its processes may still be there.

@@ -23,6 +23,7 @@ mod exec;
 mod health;
 mod last_words;
 mod log;
+mod names;
 mod network;
 mod output;
 mod requests;

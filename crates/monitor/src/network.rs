@@ -60,6 +60,7 @@ impl Monitor {
         wire::attach(namespace.as_fd(), std::slice::from_ref(&attachment))
             .inspect_err(|_| _ = wire::detach(namespace.as_fd(), &attachment))?;
         self.networks.push(attachment);
+        self.update_names()?;
         self.tell_state(self.status())
     }
 
@@ -74,6 +75,7 @@ impl Monitor {
             wire::detach(namespace.as_fd(), &attachment)?;
             self.choose_routes_again(&attachment);
             wire::set_routes(namespace.as_fd(), &self.networks)?;
+            self.update_names()?;
         }
         self.tell_state(self.status())
     }

@@ -118,8 +118,14 @@ impl Monitor {
             write_json(&path, &changed)?;
         }
         self.restart.change(&changed);
+        if let Amendment::Name(name) = amendment {
+            for attachment in &mut self.networks {
+                let own = attachment.names.iter_mut().filter(|n| **n == self.record.name);
+                own.for_each(|n| n.clone_from(name));
+            }
+        }
         self.record = changed;
-        Ok(())
+        self.update_names()
     }
 
     /// An event of this container.

@@ -11,6 +11,7 @@ pub mod netlink;
 pub mod nft;
 pub mod pool;
 pub mod port;
+pub mod resolver;
 pub mod ruleset;
 
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,9 @@ pub struct Attachment {
     /// Names by which others on the network find it.
     #[serde(default)]
     pub names: Vec<String>,
+    /// Names for it alone: `NAME`, or `NAME:ALIAS`.
+    #[serde(default)]
+    pub links: Vec<String>,
 }
 
 impl Network {

@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::path::Path;
 
 use errdefs::{Result, Step};
 use network::Attachment;
 
 use super::Record;
-use crate::Roots;
 use crate::network::endpoint::networked;
+use crate::{Roots, names};
 
 /// The first twelve digits of an id, as Docker shows it.
 pub fn short(id: &str) -> &str {
@@ -30,48 +29,16 @@ pub fn write(roots: &Roots, record: &Record) -> Result<()> {
         return put("resolv.conf", String::new());
     }
     put("hosts", hosts(record, &[]))?;
-    put("resolv.conf", resolv_conf(record))
+    put("resolv.conf", resolv_conf(record, &[]))
 }
 
 /// What depends on the networks that a container is on: written when it starts, and when they change.
-/// `others`: the lines about the containers beside it.
-pub fn write_for_networks(roots: &Roots, record: &Record, networks: &[Attachment], others: &str) -> Result<()> {
+/// `links`: the lines about those that it is linked to.
+pub fn write_for_networks(roots: &Roots, record: &Record, networks: &[Attachment], links: &str) -> Result<()> {
     let dir = roots.container(&record.id);
     let put = |name: &str, text: String| std::fs::write(dir.join(name), text).step_with(|| format!("write {name}"));
-    put("hosts", format!("{}{BESIDE}\n{others}", hosts(record, networks)))?;
-    put("resolv.conf", resolv_conf(record))
-}
-
-/// What follows in a file of hosts is about other containers, and changes when they come and go.
-const BESIDE: &str = "# containers of the same networks";
-
-/// A longer file of hosts is left alone.
-const HOSTS_LIMIT: u64 = 4 << 20;
-
-/// Writes the lines about other containers anew; what the container's own programs wrote above stays.
-pub fn rewrite_neighbours(roots: &Roots, id: &str, others: &str) -> Result<()> {
-    let path = roots.container(id).join("hosts");
-    let step = || format!("write {}", path.display());
-    // The container's own programs may write to it, too.
-    if std::fs::metadata(&path).is_ok_and(|m| m.len() > HOSTS_LIMIT) {
-        return Ok(());
-    }
-    let old = match std::fs::read_to_string(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        other => other.step_with(step)?,
-    };
-    // Without the mark it is not written yet: its own start does that.
-    let Some((own, _)) = old.split_once(BESIDE) else {
-        return Ok(());
-    };
-    let new = format!("{own}{BESIDE}\n{others}");
-    if new == old {
-        return Ok(());
-    }
-    // The file is mounted in the container: it stays the same one, and is never seen empty.
-    let file = std::fs::OpenOptions::new().write(true).open(&path).step_with(step)?;
-    std::os::unix::fs::FileExt::write_all_at(&file, new.as_bytes(), 0).step_with(step)?;
-    file.set_len(new.len() as u64).step_with(step)
+    put("hosts", hosts(record, networks) + links)?;
+    put("resolv.conf", resolv_conf(record, networks))
 }
 
 /// Before Linux 5.12 no mount is idmapped: the files themselves belong to the container's root.
@@ -130,30 +97,50 @@ fn gateway(networks: &[Attachment]) -> Option<IpAddr> {
     first.or_else(|| networks.iter().find_map(of))
 }
 
-/// The host's, unless told otherwise; on the host's network its loopback resolvers work, too.
-fn resolv_conf(record: &Record) -> String {
+/// The host's, unless told otherwise. On the host's network its loopback resolvers work; on others those are left out, and
+/// where nobody else is left the name service asks them.
+fn resolv_conf(record: &Record, networks: &[Attachment]) -> String {
     let host = record.host();
     let asked = |list: &Option<Vec<String>>| list.clone().filter(|l| !l.is_empty());
     let (dns, search, options) = (asked(&host.dns), asked(&host.dns_search), asked(&host.dns_options));
-    let theirs = std::fs::read_to_string(Path::new("/etc/resolv.conf")).unwrap_or_default();
-    if dns.is_none() && search.is_none() && options.is_none() {
+    let serves = names::serves(record, networks);
+    let theirs = names::host_resolv_conf();
+    if dns.is_none() && search.is_none() && options.is_none() && networks.is_empty() {
         return theirs;
     }
-    let keep = |word: &'static str, replaced: bool| {
+    let keep = |word: &'static str| {
         theirs
             .lines()
-            .filter(move |l| !replaced && l.split_whitespace().next() == Some(word))
+            .map(str::trim)
+            .filter(move |l| l.split_whitespace().next() == Some(word))
             .map(String::from)
     };
-    let mut lines: Vec<String> = keep("nameserver", dns.is_some()).collect();
-    lines.extend(dns.into_iter().flatten().map(|d| format!("nameserver {d}")));
-    lines.extend(keep("search", search.is_some()));
-    lines.extend(
-        search
-            .map(|s| format!("search {}", s.join(" ")))
-            .filter(|s| s != "search ."),
-    );
-    lines.extend(keep("options", options.is_some()));
-    lines.extend(options.map(|o| format!("options {}", o.join(" "))));
+    let reachable = |line: &String| {
+        let address = line.split_whitespace().nth(1).and_then(|a| a.parse::<IpAddr>().ok());
+        networks.is_empty() || address.is_none_or(|a| !a.is_loopback())
+    };
+    let mut lines: Vec<String> = match (serves, dns) {
+        (true, _) => vec![format!("nameserver {}", network::resolver::ADDRESS)],
+        (false, Some(own)) => own.iter().map(|d| format!("nameserver {d}")).collect(),
+        (false, None) => keep("nameserver").filter(reachable).collect(),
+    };
+    match search {
+        Some(own) if own == ["."] => {}
+        Some(own) => lines.push(format!("search {}", own.join(" "))),
+        None => lines.extend(keep("search").chain(keep("domain"))),
+    }
+    let mut words: Vec<String> = match options {
+        Some(own) => own,
+        None => keep("options")
+            .flat_map(|l| l.split_whitespace().skip(1).map(String::from).collect::<Vec<_>>())
+            .collect(),
+    };
+    if serves && !words.iter().any(|w| w.starts_with("ndots:")) {
+        // Names of containers have no dots.
+        words.push("ndots:0".into());
+    }
+    if !words.is_empty() {
+        lines.push(format!("options {}", words.join(" ")));
+    }
     lines.join("\n") + "\n"
 }

@@ -15,16 +15,19 @@ use super::{lock, names};
 use crate::link::{self, Answer, Attached, Request};
 use crate::{Roots, spec};
 
-/// The argument list of a monitor, after the program's name: the two sides of it stand here, side by side.
+/// What monitors are called among our processes.
+pub const PROCESS: &str = "monitor";
+
+/// The argument list of a process of ours, after the program's name: the two sides of it stand here, side by side.
 pub mod arguments {
     use std::ffi::OsString;
 
     use super::*;
 
-    /// What `start` gives.
-    pub fn encode(roots: &Roots, id: &str) -> Vec<OsString> {
+    /// What `start` gives: which of our processes, and which one of those.
+    pub fn encode(roots: &Roots, process: &str, id: &str) -> Vec<OsString> {
         vec![
-            "monitor".into(),
+            process.into(),
             id.into(),
             "--data".into(),
             (&roots.data).into(),
@@ -34,11 +37,11 @@ pub mod arguments {
     }
 
     /// What the program gets, its own name taken off.
-    pub fn decode(arguments: &[OsString]) -> Option<(Roots, String)> {
+    pub fn decode(arguments: &[OsString], process: &str) -> Option<(Roots, String)> {
         let [command, id, data_flag, data, run_flag, run] = arguments else {
             return None;
         };
-        let good = command == "monitor" && data_flag == "--data" && run_flag == "--run";
+        let good = command == process && data_flag == "--data" && run_flag == "--run";
         let id = id.to_str().filter(|_| good)?.to_owned();
         Some((
             Roots {
@@ -167,7 +170,7 @@ impl Program {
             .as_ref()
             .map_or(own.to_owned(), |view| format!("/proc/self/fd/{}", view.as_raw_fd()));
         let text = |text: &[u8]| CString::new(text).step("a zero byte in a path");
-        let rest = arguments::encode(roots, id);
+        let rest = arguments::encode(roots, PROCESS, id);
         let names = std::iter::once(text(b"berth")).chain(rest.iter().map(|a| text(a.as_bytes())));
         Ok(Program {
             program: sys::process::Program {
@@ -189,8 +192,10 @@ mod tests {
             data: "/d".into(),
             run: "/r".into(),
         };
-        let (back, id) = arguments::decode(&arguments::encode(&roots, "abc")).unwrap();
+        let words = arguments::encode(&roots, PROCESS, "abc");
+        let (back, id) = arguments::decode(&words, PROCESS).unwrap();
         assert_eq!((back.data, back.run, id.as_str()), (roots.data, roots.run, "abc"));
-        assert!(arguments::decode(&["monitor".into(), "x".into()]).is_none());
+        assert!(arguments::decode(&["monitor".into(), "x".into()], PROCESS).is_none());
+        assert!(arguments::decode(&words, "other").is_none());
     }
 }

@@ -47,8 +47,7 @@ impl Engine {
             })
         };
         let attachments = attempt().inspect_err(|_| _ = self.release_networks(&record.id))?;
-        crate::container::files::write_for_networks(&self.roots, record, &attachments, &self.host_lines(record)?)?;
-        self.refresh_names(&ids(&attachments))?;
+        crate::container::files::write_for_networks(&self.roots, record, &attachments, &self.link_lines(record)?)?;
         Ok(attachments)
     }
 
@@ -119,9 +118,7 @@ impl Engine {
             Some(mac) => show::parse_mac(mac)?,
             None => pool::mac_of(v4, random),
         };
-        let mut names = vec![record.name.clone(), record.id[..12].to_owned()];
-        names.extend(settings.aliases.iter().flatten().cloned());
-        names.dedup();
+        let names = super::names::of(record, settings);
         Ok(Attachment {
             network: plan.clone(),
             endpoint: own,
@@ -133,6 +130,7 @@ impl Engine {
             default_route: (false, false),
             published: Vec::new(),
             names,
+            links: settings.links.clone().unwrap_or_default(),
         })
     }
 
@@ -425,8 +423,7 @@ impl Engine {
                 }
             }
             Ok(())
-        })?;
-        self.refresh_names(&ids(attachments))
+        })
     }
 
     /// What containers of a network have that are not alive.
@@ -445,11 +442,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// Of the networks.
-fn ids(attachments: &[Attachment]) -> Vec<String> {
-    attachments.iter().map(|a| a.network.id.clone()).collect()
 }
 
 fn taken(address: IpAddr, by: &str) -> Error {

@@ -79,6 +79,16 @@ impl Engine {
         for endpoint in &list {
             check(endpoint)?;
         }
+        let inner = |server: &&String| server.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback());
+        let mut servers = body.host_config.iter().flat_map(|h| h.dns.iter().flatten());
+        if let Some(server) = servers
+            .find(inner)
+            .filter(|_| list.iter().any(|e| !predefined(&e.row.name)))
+        {
+            return Err(Error::not_yet(format_args!(
+                "--dns {server}, which is the container itself, on a network of one's own"
+            )));
+        }
         Ok(list)
     }
 
@@ -237,10 +247,8 @@ impl Engine {
     fn rewrite_names(&self, record: &Record) -> Result<()> {
         let live = self.alive(&record.id)?;
         let attachments = live.map(|l| l.networks).unwrap_or_default();
-        let lines = self.host_lines(record)?;
-        crate::container::files::write_for_networks(&self.roots, record, &attachments, &lines)?;
-        let networks: Vec<_> = attachments.into_iter().map(|a| a.network.id).collect();
-        self.refresh_names(&networks)
+        let lines = self.link_lines(record)?;
+        crate::container::files::write_for_networks(&self.roots, record, &attachments, &lines)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use errdefs::{ErrnoStep, Result, Step};
 use network::bridge::{self, Ports};
@@ -72,16 +73,7 @@ impl Engine {
 
     /// Held by whoever makes the firewall's table, or takes it away.
     pub(crate) fn lock_networks(&self) -> Result<File> {
-        let path = self.roots.networks_lock();
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path);
-        let file = file.step("open the lock of the networks")?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive).errno_step("lock the networks")?;
-        Ok(file)
+        lock_file(&self.roots.networks_lock())
     }
 
     /// What of a network is on this host goes; with the last network everything goes.
@@ -119,4 +111,17 @@ impl Engine {
         bridge::take_down(&default.plan(&self.roots, &table))?;
         bridge::unguard_all(&Socket::netfilter()?, &table)
     }
+}
+
+/// Holds a file as long as the result lives; waits for others who hold it.
+pub(crate) fn lock_file(path: &Path) -> Result<File> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path);
+    let file = file.step_with(|| format!("open {}", path.display()))?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive).errno_step(format!("lock {}", path.display()))?;
+    Ok(file)
 }

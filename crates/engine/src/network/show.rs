@@ -219,11 +219,7 @@ fn endpoint(endpoint: &Endpoint, record: &Record, live: Option<&Live>) -> Endpoi
         ..unset()
     };
     if user_defined {
-        let mut names = vec![record.name.clone()];
-        names.extend(asked.aliases.iter().flatten().cloned());
-        names.push(record.id[..12].to_owned());
-        names.dedup();
-        shown.dns_names = Some(names);
+        shown.dns_names = Some(super::names::of(record, asked));
     }
     if let Some(attachment) = live.and_then(|l| l.networks.iter().find(|a| a.network.id == endpoint.row.id)) {
         fill(&mut shown, attachment);

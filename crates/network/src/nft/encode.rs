@@ -6,6 +6,7 @@ use errdefs::{Error, Result};
 
 use super::{Action, Chain, Element, Field, Rule, Set, Table, Term, Type, Value, family_of};
 use crate::netlink::{Batch, Socket, attribute, flag};
+use crate::port::Protocol;
 
 const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 16;
@@ -331,6 +332,7 @@ fn encode_rule(batch: &mut Batch, rule: &Rule) {
             immediate(batch, &port.to_be_bytes());
             expression(batch, "redir", |b| b.put_be32(1, FIRST_REGISTER));
         }
+        Action::SetPort { port, protocol, to } => set_port(batch, *port, *protocol, *to),
         Action::LogAndDrop(prefix) => {
             expression(batch, "limit", |b| {
                 b.put(1, &10u64.to_be_bytes());
@@ -343,6 +345,23 @@ fn encode_rule(batch: &mut Batch, rule: &Rule) {
             verdict(batch, DROP);
         }
     }
+}
+
+fn set_port(batch: &mut Batch, port: Field, protocol: Protocol, to: u16) {
+    const TRANSPORT: u32 = 2;
+    const INTERNET_CHECKSUM: u32 = 1;
+    let offset = if port == Field::SourcePort { 0 } else { 2 };
+    // Where each protocol has its sum.
+    let sum = if protocol == Protocol::Tcp { 16 } else { 6 };
+    immediate(batch, &to.to_be_bytes());
+    expression(batch, "payload", |b| {
+        b.put_be32(5, FIRST_REGISTER);
+        b.put_be32(2, TRANSPORT);
+        b.put_be32(3, offset);
+        b.put_be32(4, 2);
+        b.put_be32(6, INTERNET_CHECKSUM);
+        b.put_be32(7, sum);
+    });
 }
 
 fn verdict(batch: &mut Batch, code: u32) {
@@ -389,9 +408,13 @@ fn encode_term(batch: &mut Batch, term: &Term) {
             meta(batch, META_L4PROTO, FIRST_REGISTER);
             compare(batch, false, &[*number]);
         }
-        Term::PortIs(port) => {
-            load(batch, Field::Port, FIRST_REGISTER);
-            compare(batch, false, &port.to_be_bytes());
+        Term::FieldIs(field, number) => {
+            load(batch, *field, FIRST_REGISTER);
+            compare(batch, false, &number.to_be_bytes());
+        }
+        Term::AddressIs(field, address) => {
+            load(batch, *field, FIRST_REGISTER);
+            compare(batch, false, &bytes(&[Value::Address(*address)]));
         }
         Term::Established => {
             const STATE: u32 = 0;
@@ -453,6 +476,7 @@ fn load(batch: &mut Batch, field: Field, register: u32) {
         Field::In => meta(batch, META_IIFNAME, register),
         Field::Out => meta(batch, META_OIFNAME, register),
         Field::Protocol => meta(batch, META_L4PROTO, register),
+        Field::SourcePort => payload(TRANSPORT, 0, 2),
         Field::Port => payload(TRANSPORT, 2, 2),
         Field::Source4 => payload(NETWORK, 12, 4),
         Field::Target4 => payload(NETWORK, 16, 4),

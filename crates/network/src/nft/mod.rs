@@ -121,6 +121,8 @@ pub enum Field {
     Protocol,
     /// `th dport`.
     Port,
+    /// `th sport`.
+    SourcePort,
     /// `ip saddr`.
     Source4,
     /// `ip daddr`.
@@ -158,8 +160,10 @@ pub enum Term {
     Loopback(Field),
     /// A protocol by number.
     ProtocolIs(u8),
-    /// The target's port.
-    PortIs(u16),
+    /// [`Field::Port`] or [`Field::SourcePort`] is that one.
+    FieldIs(Field, u16),
+    /// An address is that one.
+    AddressIs(Field, std::net::IpAddr),
     /// It belongs to a connection that was let through, or to one that such a connection brought.
     Established,
     /// Its connection's target was translated.
@@ -190,6 +194,15 @@ pub enum Action {
     },
     /// Its target's port becomes that one of this host.
     Redirect(u16),
+    /// A port in it becomes another, and nothing else is done.
+    SetPort {
+        /// Which.
+        port: Field,
+        /// Its protocol, which has been looked at.
+        protocol: crate::port::Protocol,
+        /// The other.
+        to: u16,
+    },
     /// It is dropped, and the kernel's log says so, not more often than ten times a second.
     LogAndDrop(&'static str),
 }
@@ -207,7 +220,7 @@ impl Field {
         match self {
             Field::In | Field::Out => Type::Interface,
             Field::Protocol => Type::Protocol,
-            Field::Port => Type::Port,
+            Field::Port | Field::SourcePort => Type::Port,
             Field::Source4 | Field::Target4 => Type::V4,
             Field::Source6 | Field::Target6 => Type::V6,
         }
@@ -228,7 +241,7 @@ fn family_of(rule: &Rule) -> Option<u8> {
     let of_fields = |fields: &[Field]| fields.iter().find_map(|f| f.family());
     let of_term = |term: &Term| match term {
         Term::Found { fields, .. } => of_fields(fields),
-        Term::Loopback(field) => field.family(),
+        Term::Loopback(field) | Term::AddressIs(field, _) => field.family(),
         _ => None,
     };
     let of_action = match &rule.action {

@@ -128,6 +128,9 @@ impl Display for Rule {
                 write!(f, "dnat {version} to {} map @{map}", names(fields))
             }
             Action::Redirect(port) => write!(f, "redirect to :{port}"),
+            Action::SetPort { port, protocol, to } => {
+                write!(f, "{} set {to}", port.name().replace("th", protocol.name()))
+            }
             Action::LogAndDrop(prefix) => write!(f, "limit rate 10/second log prefix {prefix:?} drop"),
         }
     }
@@ -144,7 +147,8 @@ impl Display for Term {
             Term::Loopback(field) if field.kind() == Type::V4 => write!(f, "{} 127.0.0.0/8", field.name()),
             Term::Loopback(field) => write!(f, "{} ::1", field.name()),
             Term::ProtocolIs(number) => write!(f, "meta l4proto {}", protocol(*number)),
-            Term::PortIs(port) => write!(f, "th dport {port}"),
+            Term::FieldIs(field, number) => write!(f, "{} {number}", field.name()),
+            Term::AddressIs(field, address) => write!(f, "{} {address}", field.name()),
             Term::Established => f.write_str("ct state established,related"),
             Term::Translated => f.write_str("ct status dnat"),
             Term::ToHost => f.write_str("fib daddr type local"),
@@ -159,6 +163,7 @@ impl Field {
             Field::Out => "oifname",
             Field::Protocol => "meta l4proto",
             Field::Port => "th dport",
+            Field::SourcePort => "th sport",
             Field::Source4 => "ip saddr",
             Field::Target4 => "ip daddr",
             Field::Source6 => "ip6 saddr",
