@@ -96,12 +96,22 @@ pub fn refuses(work: &Path) -> Vec<u8> {
 
 /// The program that ends in the way that its argument says.
 pub fn deaths(work: &Path) -> Vec<u8> {
-    let out = work.join("deaths");
+    with_libc("deaths", work)
+}
+
+/// A program that takes itself for an old systemd.
+pub fn systemd(work: &Path) -> Vec<u8> {
+    with_libc("systemd", work)
+}
+
+/// Static, with this machine's C library.
+fn with_libc(name: &str, work: &Path) -> Vec<u8> {
+    let out = work.join(name);
     let flags = ["-static", "-O1", "-o"];
     let made = Command::new("gcc")
         .args(flags)
         .arg(&out)
-        .arg(source("deaths.c"))
+        .arg(source(&format!("{name}.c")))
         .status();
     assert!(made.expect("gcc is installed").success());
     std::fs::read(out).expect("a program that was just made")

@@ -270,3 +270,48 @@ fn a_program_that_refuses_this_kernel_is_told_of_another() {
             .contains("remedy: uname tells release 99.1")
     );
 }
+
+/// On a host that has version 2 alone an old systemd gets the one hierarchy of version 1 that it needs; on the host it is
+/// mounted nowhere, and gone afterwards, also if the monitor was killed.
+#[test]
+fn an_old_systemd_has_a_hierarchy_of_its_own() {
+    let berth = Berth::empty();
+    let mut tar = Tar::default();
+    for dir in ["lib", "lib/systemd", "bin"] {
+        tar.directory(dir, 0o755);
+    }
+    tar.file("lib/systemd/systemd", 0o755, &old::systemd(berth.dir.path()));
+    tar.file("bin/busybox", 0o755, &std::fs::read("/bin/busybox").unwrap());
+    let machine = Machine {
+        files: vec![("old.tar".into(), tar.finish())],
+        ..Machine::new("trixie-backports")
+    };
+    let script = r#"
+berth import -c 'CMD ["/lib/systemd/systemd"]' /files/old.tar old:1 > /dev/null
+berth compat old:1 | grep Berth
+run() { berth run --network none "$@" < /dev/null; }
+run --rm --compat=off old:1; echo "alone: $?"
+run --rm old:1; echo "mended: $?"
+run --rm --privileged old:1; echo "host's users: $?"
+run --rm --memory 32m --read-only old:1; echo "limited: $?"
+run --rm old:1 /bin/busybox ls /sys/fs/cgroup/systemd; echo "another command: $?"
+grep -c name=systemd /proc/self/cgroup
+id=$(run -d --entrypoint /lib/systemd/systemd old:1); berth wait $id; berth rm $id > /dev/null
+id=$(run -d old:1 /lib/systemd/systemd stay); sleep 1
+kill -9 $(ps | grep '[b]erth monitor' | awk '{print $1}'); sleep 1
+berth ps -a --format '{{.Status}}' | sed 's/^/killed: /'; berth rm -f $id > /dev/null
+grep name=systemd /proc/mounts; cat /proc/self/cgroup | sed 's/^/left: /'
+"#;
+    let out = machine.run(script).ok();
+    let said = |words: &str| assert!(out.contains(words), "{words:?} is not there:\n{out}");
+    said("the container has a cgroup hierarchy name=systemd of its own");
+    said("Failed to mount cgroup");
+    said("alone: 1");
+    said("services in /system.slice\nmended: 0");
+    said("services in /system.slice\nhost's users: 0");
+    said("services in /system.slice\nlimited: 0");
+    said("another command: 1");
+    said("killed: Exited (137)");
+    let left: Vec<&str> = out.lines().filter(|l| l.starts_with("left: ")).collect();
+    assert_eq!(left, ["left: 0::/"], "{out}");
+}

@@ -162,6 +162,10 @@ impl<'a> Elf<'a> {
                         offset.saturating_add(size)
                     ));
                 }
+                // No kernel maps it; nobody who adds has to look again.
+                if segment.address.checked_add(segment.memory.max(size)).is_none() {
+                    return Err("it is to be loaded beyond all addresses".into());
+                }
                 self.segments.push(segment);
             }
             elf::PT_INTERP => {

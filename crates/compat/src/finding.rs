@@ -135,6 +135,8 @@ pub enum Remedy {
         #[serde(default, rename = "by-itself")]
         by_itself: bool,
     },
+    /// A version 1 cgroup hierarchy of its own, `name=systemd`.
+    NamedHierarchy,
     /// A lower limit of open files.
     OpenFiles {
         /// The limit.
@@ -179,6 +181,7 @@ impl Remedy {
                     "nothing yet: its programs run in {program} once that is on the host: apt-get install {package}"
                 )
             }
+            Remedy::NamedHierarchy => "the container has a cgroup hierarchy name=systemd of its own".into(),
             Remedy::OpenFiles { limit } => format!("the open-files limit is {limit}"),
         }
     }

@@ -23,6 +23,8 @@ pub mod annotation {
     pub const LOWER_NOTES: &str = "berth.lower-notes";
     /// Architectures whose programs run in qemu-user, with commas.
     pub const EMULATE: &str = "berth.emulate";
+    /// `true`: a cgroup hierarchy of its own, for a systemd before 226.
+    pub const OLD_SYSTEMD: &str = "berth.old-systemd";
 }
 
 /// Bigger files are left alone.
@@ -59,6 +61,8 @@ pub struct Asked {
     pub lower_notes: bool,
     /// Architectures whose programs run in qemu-user.
     pub emulate: Vec<String>,
+    /// It has a cgroup hierarchy of its own.
+    pub old_systemd: bool,
 }
 
 /// Reads what was asked for.
@@ -89,6 +93,7 @@ pub fn asked(host: &HostConfig) -> Result<Asked> {
             .filter(|_| mode != Mode::Off)
             .map(|list| list.split(',').map(String::from).collect())
             .unwrap_or_default(),
+        old_systemd: given(annotation::OLD_SYSTEMD) == Some("true") && mode != Mode::Off,
     })
 }
 
@@ -163,6 +168,9 @@ pub fn remedies(store: &Store, layers: &[Digest], asked: &Asked) -> Result<Vec<S
             .iter()
             .map(|release| format!("uname tells release {release}")),
     );
+    if asked.old_systemd {
+        lines.push("it has the cgroup hierarchy name=systemd".into());
+    }
     let emulated = asked.emulate.iter();
     lines.extend(emulated.map(|a| format!("programs for {a} run in {}", crate::emulate::name(a))));
     if asked.supervised() && !vsyscall_page() {

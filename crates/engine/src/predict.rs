@@ -39,6 +39,9 @@ pub struct Foretold {
     /// Architectures whose programs it starts with and this machine does not execute, but qemu-user does.
     #[serde(default)]
     emulate: Vec<String>,
+    /// What it starts with is a systemd that needs a cgroup hierarchy of its own.
+    #[serde(default)]
+    systemd: Vec<String>,
 }
 
 impl Engine {
@@ -246,6 +249,8 @@ impl Foretold {
             .flat_map(|p| p.findings.clone())
             .collect();
         let found = entries.iter().filter_map(|i| verdict.findings.get(*i));
+        let named = found.clone().filter(|f| f.remedy == Remedy::NamedHierarchy);
+        let systemd: Vec<String> = named.map(|f| f.file.clone()).collect();
         let mut emulate: Vec<String> = found.clone().filter(qemu).filter_map(|f| f.emulated()).collect();
         emulate.sort();
         emulate.dedup();
@@ -288,6 +293,7 @@ impl Foretold {
             releases: verdict.findings.iter().filter_map(release).collect(),
             notes: verdict.findings.iter().any(|f| f.remedy == Remedy::AbiNoteRemoved),
             emulate,
+            systemd,
         }
     }
 
@@ -320,7 +326,8 @@ impl Engine {
         let Some(foretold) = self.foretold_of(image) else {
             return Ok(Vec::new());
         };
-        if !foretold.notes && foretold.releases.is_empty() && foretold.emulate.is_empty() {
+        let quiet = foretold.releases.is_empty() && foretold.emulate.is_empty() && foretold.systemd.is_empty();
+        if quiet && !foretold.notes {
             return Ok(Vec::new());
         }
         let mut words = [&body.entrypoint, &body.cmd].into_iter().flatten().flatten();
@@ -342,6 +349,13 @@ impl Engine {
             annotations.insert(annotation::LOWER_NOTES.into(), "true".into());
         }
         let named = |path: &str| path == program || path.rsplit('/').next() == Some(program.as_str());
+        let own_view = host.cgroupns_mode.is_none_or(|mode| mode.to_string() != "host");
+        if own_view && let Some(path) = foretold.systemd.iter().find(|path| named(path)) {
+            annotations.insert(annotation::OLD_SYSTEMD.into(), "true".into());
+            lines.push(format!(
+                "mended for this host: the container has a cgroup hierarchy name=systemd of its own, for {path} (--compat=off does without)"
+            ));
+        }
         if let Some((path, release)) = foretold.releases.iter().find(|(path, _)| named(path))
             && asked.release.is_none()
         {

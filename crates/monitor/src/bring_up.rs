@@ -74,6 +74,7 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
         no_new_keyring: false,
         state: None,
         interpreters: &interpreters,
+        old_systemd: asked.old_systemd,
         born: &mut |pid| supervise::begin_if(&asked, roots, record, pid),
     })?;
     warnings.append(&mut created.warnings);

@@ -572,6 +572,9 @@ impl Monitor {
     /// That of the last run; of one whose start failed whatever is there.
     pub fn remove_cgroup(&mut self) -> Result<()> {
         let cgroup = self.cgroup.take().unwrap_or_else(|| Cgroup::at(&self.record.cgroup()));
+        if engine::mend::asked(self.record.host())?.old_systemd {
+            cgroup.remove_named()?;
+        }
         cgroup.remove()
     }
 

@@ -31,7 +31,7 @@ pub fn create(request: Create<'_>) -> Result<Created> {
     let mut network = request.network;
     let born = request.born;
     let place = place_of(request.spec, request.bundle, &rootfs);
-    let membership = Membership::make(request.spec)?;
+    let membership = Membership::make(request.spec, request.old_systemd)?;
     let cgroup = membership.cgroup.clone();
     let parent = Parent {
         spec: request.spec,

@@ -149,6 +149,8 @@ pub struct Create<'a> {
     pub state: Option<&'a oci::State>,
     /// What executes programs of other machines in it; needs a user namespace of its own.
     pub interpreters: &'a [Interpreter],
+    /// It has a cgroup hierarchy of its own, as a systemd before 226 needs it: `cgroup::Cgroup::remove_named` ends that.
+    pub old_systemd: bool,
     /// Gets the number of the first process while that is set up, before it executes anything.
     pub born: &'a mut dyn FnMut(i32) -> Result<()>,
 }

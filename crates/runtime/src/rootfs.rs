@@ -191,15 +191,19 @@ impl Root {
         };
         mount_at(target.as_fd(), "tmpfs", "tmpfs", &writable)?;
         for controllers in joined {
-            let dir = sys::path::make_dir(self.as_fd(), &mount.destination().join(controllers))
+            let named = controllers == cgroup::named::SYSTEMD;
+            let name = if named { "systemd" } else { controllers };
+            let dir = sys::path::make_dir(self.as_fd(), &mount.destination().join(name))
                 .errno_step("make the mount point")?;
             let (kind, data) = if controllers == "unified" {
                 ("cgroup2", "")
             } else {
                 ("cgroup", controllers.as_str())
             };
+            // A systemd makes cgroups in its own hierarchy; there is nothing else in it.
+            let read_only = if named { u64::from(MS_RDONLY) } else { 0 };
             let options = Options {
-                flags: options.flags,
+                flags: options.flags & !read_only,
                 data: data.into(),
                 ..Default::default()
             };

@@ -80,6 +80,7 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
             born: &mut |_| Ok(()),
             state: Some(&state),
             interpreters: &[],
+            old_systemd: false,
         })?;
         created.warnings.iter().for_each(|warning| host.warn(warning));
         let saved = Saved::new(id, &bundle, created.pid, created.cgroup.clone(), spec);

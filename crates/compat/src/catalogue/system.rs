@@ -27,14 +27,16 @@ pub fn systemd(look: &Look<'_>, found: &mut Vec<Finding>) {
     // A systemd that nobody starts does no harm.
     let sure = if look.entry { Sure::OnStart } else { Sure::Unlikely };
     let number = version.0;
-    if version < KNOWS_V2 && look.host.cgroup == Cgroup::V2 {
+    if version < KNOWS_V2 {
         found.push(Finding {
             asks: format!("it is systemd {number}, which knows cgroup v1 alone"),
-            lacks: "this host has cgroup v2 alone".into(),
+            lacks: match look.host.cgroup {
+                Cgroup::V2 => "this host has cgroup v2 alone".into(),
+                _ => "containers see version 2 of cgroups, and of version 1 what their limits need".into(),
+            },
             symptom: symptom("Failed to mount cgroup at /sys/fs/cgroup/systemd; it hangs", None),
-            advice: "a hierarchy of its own, mounted on the host and given to it (mount -t cgroup -o none,name=systemd ...), \
-                     systemd.unified_cgroup_hierarchy=0 at boot, or an image with systemd 226 or newer"
-                .into(),
+            remedy: Remedy::NamedHierarchy,
+            advice: "an image with systemd 226 or newer; it also needs --tmpfs /run --tmpfs /run/lock --stop-signal SIGRTMIN+3".into(),
             ..finding(Cause::SystemdTooOld, sure, &look.file.path)
         });
     }

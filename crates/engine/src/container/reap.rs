@@ -62,6 +62,9 @@ impl Engine {
         let cgroup = Cgroup::at(&record.cgroup());
         cgroup.kill()?;
         cgroup.remove()?;
+        if crate::mend::asked(record.host())?.old_systemd {
+            cgroup.remove_named()?;
+        }
         self.release_networks(id)?;
         if let Some(live) = live {
             let exit = Exit {

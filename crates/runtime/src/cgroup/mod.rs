@@ -6,6 +6,8 @@
 
 mod devices;
 mod host;
+mod meant;
+pub(crate) mod named;
 mod stats;
 mod v1;
 mod v2;
@@ -16,10 +18,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use errdefs::{Error, Kind, Result, Step};
-use oci_spec::runtime::{LinuxBlockIo, LinuxDeviceCgroup, LinuxRdma, LinuxResources, Spec};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxRdma, LinuxResources, Spec};
 
 pub(crate) use host::mounts_of;
 use host::{Hierarchy, Host};
+use meant::{limits, meant};
 pub use stats::{DeviceIo, Stats};
 
 /// How long a removal waits for the last processes to go.
@@ -57,25 +60,32 @@ pub(crate) struct Membership {
     v2: Option<File>,
     /// Version 1 hierarchies, by the names of their controllers.
     v1: Vec<(String, PathBuf)>,
+    /// The hierarchy of an old systemd, which is mounted nowhere.
+    _named: Option<named::Named>,
     /// Why there is none.
     pub warning: Option<String>,
 }
 
 impl Membership {
     /// Makes the directories and sets the limits. On error nothing is left.
-    pub fn make(spec: &Spec) -> Result<Self> {
+    pub fn make(spec: &Spec, systemd: bool) -> Result<Self> {
         let linux = spec.linux().as_ref();
         let path = linux
             .and_then(|l| l.cgroups_path().as_ref())
             .ok_or_else(|| Error::invalid("the document names no cgroup"))?;
         let cgroup = Cgroup::at(&path.to_string_lossy());
-        let made = Self::fill(&cgroup, linux.and_then(|l| l.resources().as_ref()));
+        let mut made = Self::fill(&cgroup, linux.and_then(|l| l.resources().as_ref()));
+        if systemd {
+            let ids = linux.and_then(|l| l.uid_mappings().as_ref()?.first());
+            made = made.and_then(|made| made.with_named(ids.map_or(0, |ids| ids.host_id())));
+        }
         match made {
             // A user to whom no cgroup was handed down does without, as long as nothing is to be limited.
             Err(error) if not_ours(&error) && !limits(linux.and_then(|l| l.resources().as_ref())) => Ok(Membership {
                 cgroup: Cgroup::none(),
                 v2: None,
                 v1: Vec::new(),
+                _named: None,
                 warning: Some(format!("the container has no cgroup of its own: {error}")),
             }),
             made => made.inspect_err(|error| {
@@ -94,6 +104,7 @@ impl Membership {
             cgroup: cgroup.clone(),
             v2: None,
             v1: Vec::new(),
+            _named: None,
             warning: None,
         };
         if let Some(root) = &host.v2 {
@@ -112,6 +123,13 @@ impl Membership {
         let v1 = membership.v1.iter().map(|(_, dir)| dir.clone());
         membership.cgroup.made = Some(v2.chain(v1).collect());
         Ok(membership)
+    }
+
+    fn with_named(mut self, owner: u32) -> Result<Self> {
+        let named = named::Named::make(&self.cgroup, owner)?;
+        self.v1.push((named::SYSTEMD.into(), named.dir.clone()));
+        self._named = Some(named);
+        Ok(self)
     }
 
     /// For clone3.
@@ -434,70 +452,6 @@ impl Cgroup {
 fn not_ours(error: &Error) -> bool {
     const REFUSED: &[i32] = &[1, 13, 30];
     !rustix::process::geteuid().is_root() && error.errno().is_some_and(|errno| REFUSED.contains(&errno))
-}
-
-/// Whether anything but the devices is to be limited: those a user namespace keeps closed by itself.
-fn limits(resources: Option<&LinuxResources>) -> bool {
-    let mut rest = meant(resources.cloned().unwrap_or_default());
-    rest.set_devices(None);
-    rest.cpu().as_ref().is_some_and(|cpu| *cpu != Default::default())
-        || rest.memory().is_some()
-        || rest.pids().is_some()
-        || rest.block_io().is_some()
-        || rest.hugepage_limits().is_some()
-        || rest.rdma().is_some()
-        || rest.unified().as_ref().is_some_and(|keys| !keys.is_empty())
-}
-
-/// Without what is zero or empty: engines write that for what they leave alone.
-fn meant(mut resources: LinuxResources) -> LinuxResources {
-    if let Some(mut memory) = *resources.memory() {
-        let not_zero = |n: Option<i64>| n.filter(|n| *n != 0);
-        memory.set_limit(not_zero(memory.limit()));
-        memory.set_reservation(not_zero(memory.reservation()));
-        memory.set_swap(not_zero(memory.swap()));
-        let any = memory.limit().or(memory.reservation()).or(memory.swap());
-        let more = memory.swappiness().is_some() || memory.disable_oom_killer() == Some(true);
-        resources.set_memory((any.is_some() || more).then_some(memory));
-    }
-    if let Some(mut cpu) = resources.cpu().clone() {
-        let not_empty = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
-        let (cpus, mems) = (not_empty(cpu.cpus()), not_empty(cpu.mems()));
-        cpu.set_shares(cpu.shares().filter(|n| *n != 0));
-        cpu.set_quota(cpu.quota().filter(|n| *n != 0));
-        cpu.set_period(cpu.period().filter(|n| *n != 0));
-        cpu.set_realtime_period(cpu.realtime_period().filter(|n| *n != 0));
-        cpu.set_realtime_runtime(cpu.realtime_runtime().filter(|n| *n != 0));
-        cpu.set_cpus(cpus).set_mems(mems);
-        resources.set_cpu(Some(cpu));
-    }
-    resources.set_pids(resources.pids().filter(|pids| pids.limit() != 0));
-    let pages = resources.hugepage_limits().clone().filter(|pages| !pages.is_empty());
-    let rdma = resources.rdma().clone().filter(|devices| !devices.is_empty());
-    let block = resources.block_io().clone().filter(says_something);
-    resources.set_hugepage_limits(pages).set_rdma(rdma).set_block_io(block);
-    if let Some(mut network) = resources.network().clone() {
-        let priorities = network.priorities().clone().filter(|p| !p.is_empty());
-        network.set_class_id(network.class_id().filter(|id| *id != 0));
-        network.set_priorities(priorities);
-        resources.set_network(Some(network));
-    }
-    resources
-}
-
-fn says_something(block: &LinuxBlockIo) -> bool {
-    let weights = [block.weight(), block.leaf_weight()];
-    let throttles = [
-        block.throttle_read_bps_device(),
-        block.throttle_write_bps_device(),
-        block.throttle_read_iops_device(),
-        block.throttle_write_iops_device(),
-    ];
-    weights.iter().flatten().any(|weight| *weight != 0)
-        || block.weight_device().as_ref().is_some_and(|list| !list.is_empty())
-        || throttles
-            .iter()
-            .any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
 }
 
 /// A line of `rdma.max`.
