@@ -131,3 +131,87 @@ fn containers_share_the_network_of_another() {
     run("container:new").fails(125, "cannot join network of a non running container");
     assert_eq!(berth.run(&["ps", "-aq"]).ok().lines().count(), 2);
 }
+
+/// Answers on port 80 with a word.
+fn serve(berth: &Berth, flags: &[&str], word: &str) {
+    let script = format!("nc -ll -p 80 -e echo {word}");
+    let id = berth
+        .run(&[&["run", "-d"], flags, &[BUSYBOX, "sh", "-c", &script]].concat())
+        .ok();
+    eventually("it listens", || {
+        berth.run(&["exec", &id, "netstat", "-ltn"]).out.contains(":80 ")
+    });
+}
+
+#[test]
+fn other_firewalls_beside_ours_are_got_along_with() {
+    let world = World::new();
+    let berth = world.berth();
+    let host = |script: &str| world.on(&world.host(), script).ok();
+    // As Docker has them.
+    let dockers = "for t in iptables-nft ip6tables-nft; do
+            $t -P FORWARD DROP; $t -N DOCKER-USER; $t -A FORWARD -j DOCKER-USER; $t -A DOCKER-USER -j RETURN
+        done";
+    host(dockers);
+    serve(&berth, &["--name", "web", "-p", "8080:80"], "hello");
+    let ask = || world.ask(&world.client(), "10.77.1.2", 8080);
+    assert_eq!(ask(), "hello");
+    let ping = ["exec", "web", "ping", "-c1", "-W2", "10.77.0.2"];
+    berth.run(&ping).ok();
+    // What the other one refuses in so many words stays refused.
+    host("iptables-nft -I DOCKER-USER -s 10.77.0.2 -p tcp -j DROP");
+    assert_eq!(ask(), "");
+    host("iptables-nft -D DOCKER-USER 1");
+    assert_eq!(ask(), "hello");
+    let own = || host("nft list ruleset").matches("berth").count();
+    let before = own();
+    host("nft flush ruleset");
+    eventually("the firewall is back", || ask() == "hello");
+    host(dockers);
+    eventually("a way through who came later is there", || {
+        ask() == "hello" && own() == before
+    });
+    berth.run(&["rm", "-f", "web"]).ok();
+    // The default network went with its last container.
+    berth.run(&["network", "prune", "-f"]).ok();
+    eventually("nothing of ours is left in others' tables", || own() == 0);
+    let left = host("iptables-nft -S FORWARD");
+    assert_eq!(left, "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER");
+}
+
+#[test]
+fn a_host_that_was_no_router_becomes_one_for_containers_alone() {
+    let world = World::new();
+    let berth = world.berth();
+    let (host, client, router) = (world.host(), world.client(), world.router());
+    let on = |namespace: &str, script: &str| world.on(namespace, script);
+    // A second way to the client, through the host.
+    on(&host, &format!("ip link add back type veth peer name back netns {client} && ip link set back up && ip addr add 10.99.0.1/24 dev back")).ok();
+    on(&client, "ip link set back up && ip addr add 10.99.0.2/24 dev back").ok();
+    on(&router, "ip route add 10.99.0.0/24 via 10.77.1.2").ok();
+    let through = || on(&router, "ping -c1 -W1 10.99.0.2").code == 0;
+    let forwarding = "/proc/sys/net/ipv4/ip_forward";
+    on(&host, &format!("echo 1 > {forwarding}")).ok();
+    assert!(through(), "the test's own way works");
+    on(
+        &host,
+        &format!("echo 0 > {forwarding}; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"),
+    )
+    .ok();
+    serve(&berth, &["--name", "web", "-p", "8080:80"], "hello");
+    assert_eq!(world.ask(&client, "10.77.1.2", 8080), "hello");
+    assert_eq!(world.ask(&client, "10.99.0.1", 8080), "hello", "by the other interface");
+    assert!(!through(), "the host passes nothing on for others");
+    berth.run(&["rm", "-f", "web"]).ok();
+    berth.run(&["network", "prune", "-f"]).ok();
+    eventually("it is no router any more", || {
+        on(&host, &format!("cat {forwarding}")).out == "0" && world.left() == ["back"]
+    });
+    // One that is a router already stays one.
+    on(&host, &format!("echo 1 > {forwarding}")).ok();
+    serve(&berth, &["--name", "web"], "hello");
+    assert!(through());
+    berth.run(&["rm", "-f", "web"]).ok();
+    berth.run(&["network", "prune", "-f"]).ok();
+    assert_eq!(on(&host, &format!("cat {forwarding}")).out, "1");
+}

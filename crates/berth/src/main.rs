@@ -31,6 +31,9 @@ fn main() -> ExitCode {
     if let Some((roots, _)) = spawn::arguments::decode(&arguments, engine::names::PROCESS) {
         return ExitCode::from(names::run(&roots) as u8);
     }
+    if let Some((roots, _)) = spawn::arguments::decode(&arguments, engine::network::keep::PROCESS) {
+        return ExitCode::from(engine::network::keep::run(&roots) as u8);
+    }
     if arguments.first().is_some_and(|a| a == commands::tour::INSIDE) {
         return ExitCode::from(commands::tour::inside());
     }

@@ -15,13 +15,11 @@
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use errdefs::{ErrnoStep, Error, Kind, Result, Step};
+use errdefs::{Error, Kind, Result, Step};
 use network::{Attachment, Subnet};
-use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::Roots;
@@ -171,18 +169,7 @@ fn start(roots: &Roots) -> Result<()> {
     // Of one that was killed.
     let _ = std::fs::remove_file(&path);
     let listener = link::listen(&path)?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-    let null = null.errno_step("open /dev/null")?;
-    let words = spawn::arguments::encode(roots, PROCESS, ONE);
-    let words = std::iter::once("berth".into()).chain(words);
-    let text = |word: std::ffi::OsString| std::ffi::CString::new(word.as_bytes()).step("a zero byte in a path");
-    let program = sys::process::Program {
-        path: c"/proc/self/exe".into(),
-        arguments: words.map(text).collect::<Result<_>>()?,
-    };
-    program
-        .start([listener.as_fd(), null.as_fd(), null.as_fd()])
-        .errno_step("start the name service")
+    spawn::start(roots, PROCESS, ONE, listener.as_fd())
 }
 
 #[cfg(test)]

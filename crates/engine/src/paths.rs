@@ -94,6 +94,14 @@ impl Roots {
     pub fn names_lock(&self) -> PathBuf {
         self.data.join("names.lock")
     }
+    /// Held by the keeper of the firewall as long as it lives.
+    pub fn keeper_lock(&self) -> PathBuf {
+        self.data.join("keeper.lock")
+    }
+    /// What was switched on for containers that the host had off.
+    pub fn forwarding(&self) -> PathBuf {
+        self.data.join("forwarding.json")
+    }
     /// Where archives are unpacked and downloads are kept meanwhile.
     pub fn spool(&self) -> PathBuf {
         self.data.join("spool")

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use errdefs::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::netlink::{Batch, Socket};
-use crate::nft::{Elements, Transaction};
-use crate::{Network, Published, link, pool, ruleset};
+use crate::nft::{Elements, Transaction, foreign};
+use crate::{Network, Published, link, neighbour, pool, ruleset};
 
 /// Published ports with the addresses that they lead to.
 pub type Ports = Vec<(Published, Vec<IpAddr>)>;
@@ -63,15 +64,63 @@ pub fn take_down(network: &Network) -> Result<()> {
     }
 }
 
+/// Interfaces that were there when the host was made to pass packets on, for us: between them it goes on passing nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Of IPv4.
+    pub v4: Vec<String>,
+    /// Of IPv6.
+    pub v6: Vec<String>,
+}
+
+impl Closed {
+    /// Whether nothing was switched on.
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
+    /// What [`bring_up`] is about to switch on for a network: to be written down before.
+    pub fn before(network: &Network) -> Result<Self> {
+        let v4 = network.gateways.iter().any(|g| g.address.is_ipv4()) && link::is_off(FORWARD4);
+        let v6 = network.has_ipv6() && link::is_off(FORWARD6);
+        if !v4 && !v6 {
+            return Ok(Self::default());
+        }
+        let mut names = link::names(&Socket::route()?)?;
+        names.retain(|n| n != "lo");
+        Ok(Closed {
+            v4: if v4 { names.clone() } else { Vec::new() },
+            v6: if v6 { names } else { Vec::new() },
+        })
+    }
+
+    /// The host is no router any more, unless somebody else's firewall has rules for one by now.
+    pub fn switch_off(&self, socket: &Socket, table: &str) -> Result<()> {
+        let others = neighbour::forwarding(socket, table)?;
+        let used = |family: u8| others.iter().any(|c| c.family == family || c.family == 1);
+        if !self.v4.is_empty() && !used(2) {
+            link::set_kernel(FORWARD4, "0")?;
+        }
+        if !self.v6.is_empty() && !used(10) {
+            link::set_kernel(FORWARD6, "0")?;
+            link::set_kernel("ipv6/conf/default/forwarding", "0")?;
+        }
+        Ok(())
+    }
+}
+
+const FORWARD4: &str = "ipv4/ip_forward";
+const FORWARD6: &str = "ipv6/conf/all/forwarding";
+
 /// This host passes packets on, as a router does.
 fn allow_forwarding(network: &Network) -> Result<()> {
     if network.gateways.iter().any(|g| g.address.is_ipv4()) {
-        link::set_kernel("ipv4/ip_forward", "1")?;
+        link::set_kernel(FORWARD4, "1")?;
     }
     if network.has_ipv6() {
         keep_router_advertisements();
         link::set_kernel("ipv6/conf/default/forwarding", "1")?;
-        link::set_kernel("ipv6/conf/all/forwarding", "1")?;
+        link::set_kernel(FORWARD6, "1")?;
     }
     Ok(())
 }
@@ -104,16 +153,29 @@ pub fn is_guarded(socket: &Socket, network: &Network) -> Result<bool> {
     }
 }
 
-/// Makes the whole table anew.
-pub fn guard_all(socket: &Socket, table: &str, networks: &[Network], ports: &Ports) -> Result<()> {
+/// Makes the whole table anew, and ways through other firewalls.
+pub fn guard_all(socket: &Socket, table: &str, networks: &[Network], ports: &Ports, closed: &Closed) -> Result<()> {
     let mut transaction = Transaction::default();
-    transaction.replace(&ruleset::table(table, networks, ports));
-    transaction.commit(socket)
+    transaction.replace(&ruleset::table(table, networks, ports, closed));
+    transaction.commit(socket)?;
+    open_ways(socket, table, networks)
+}
+
+/// Ways of these networks through other firewalls on this host; others of ours go.
+pub fn open_ways(socket: &Socket, table: &str, networks: &[Network]) -> Result<()> {
+    let bridges: Vec<&str> = networks.iter().filter_map(Network::bridge).collect();
+    neighbour::open_ways(socket, table, &bridges)
+}
+
+/// Whether the table has all of its rules.
+pub fn is_intact(socket: &Socket, table: &str) -> Result<bool> {
+    Ok(foreign::count_rules(socket, table)? >= ruleset::rules())
 }
 
 /// Takes the whole table away; fine if it is not there.
 pub fn unguard_all(socket: &Socket, table: &str) -> Result<()> {
     const ENOENT: i32 = 2;
+    neighbour::open_ways(socket, table, &[])?;
     let mut transaction = Transaction::default();
     transaction.delete(table);
     match transaction.commit(socket) {

@@ -7,6 +7,7 @@
 pub mod attach;
 pub mod bridge;
 pub mod link;
+pub mod neighbour;
 pub mod netlink;
 pub mod nft;
 pub mod pool;

@@ -327,6 +327,28 @@ pub fn names(socket: &Socket) -> Result<Vec<String>> {
     Ok(socket.dump(links)?.into_iter().filter_map(name).collect())
 }
 
+/// Whether news of this type are of an interface that went.
+pub fn is_removal(kind: u16) -> bool {
+    kind == DELETE_LINK
+}
+
+/// Whether somebody is connected to a bridge.
+pub fn has_ports(socket: &Socket, bridge: u32) -> Result<bool> {
+    let mut links = Batch::default();
+    let list = || "list the bridge's interfaces".into();
+    links.message(GET_LINK, 0, &link_header(0, false), list);
+    links.put_u32(ifla::MASTER, bridge);
+    // The kernel leaves the others out, or does not know how.
+    let at_it =
+        |body: &Vec<u8>| attribute(body.get(16..).unwrap_or_default(), ifla::MASTER) == Some(&bridge.to_ne_bytes());
+    Ok(socket.dump(links)?.iter().any(at_it))
+}
+
+/// Whether a kernel setting of our network namespace is `0`; not so if the kernel does not know it.
+pub fn is_off(path: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/sys/net/{path}")).is_ok_and(|v| v.trim() == "0")
+}
+
 /// A kernel setting of our network namespace.
 pub fn set_kernel(path: &str, value: &str) -> Result<()> {
     let file = format!("/proc/sys/net/{path}");

@@ -110,6 +110,11 @@ impl Batch {
         self.bytes.len()
     }
 
+    /// Messages so far.
+    pub(crate) fn count(&self) -> usize {
+        self.steps.len()
+    }
+
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
@@ -160,6 +165,39 @@ impl Socket {
     /// For nf_tables.
     pub fn netfilter() -> Result<Self> {
         Self::open(Some(netlink::NETFILTER))
+    }
+
+    /// What changes of nf_tables: [`Socket::hear`] tells.
+    pub fn firewall_news() -> Result<Self> {
+        const NFNLGRP_NFTABLES: u32 = 7;
+        Self::netfilter()?.listen(1 << (NFNLGRP_NFTABLES - 1))
+    }
+
+    /// The same of interfaces.
+    pub fn link_news() -> Result<Self> {
+        const RTMGRP_LINK: u32 = 1;
+        Self::route()?.listen(RTMGRP_LINK)
+    }
+
+    fn listen(self, groups: u32) -> Result<Self> {
+        let step = "listen to the kernel's network";
+        rustix::net::bind(&self.socket, &netlink::SocketAddrNetlink::new(0, groups)).errno_step(step)?;
+        Ok(self)
+    }
+
+    /// All news that are there: each message's type and body. `false`: some were lost.
+    pub fn hear(&self, mut each: impl FnMut(u16, &[u8])) -> Result<bool> {
+        let mut buffer = vec![0u8; BUFFER];
+        let mut whole = true;
+        loop {
+            match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok((length, _)) => messages(&buffer[..length], &mut |m| each(m.kind, m.body)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Ok(whole),
+                Err(rustix::io::Errno::NOBUFS) => whole = false,
+                Err(e) => return Err(e).errno_step("hear the kernel's network"),
+            }
+        }
     }
 
     fn open(protocol: Option<rustix::net::Protocol>) -> Result<Self> {

@@ -6,8 +6,10 @@
 //! from a container to outside:        forward -> nat_leave (masquerade)
 //! from a container to its own port:   nat_in -> forward -> nat_leave (masquerade, so that the answer comes back this way)
 //! from a network to another:          forward (drop)
+//! between interfaces of the host's:   forward (drop, if it passes packets on only for us)
 //! ```
 
+use crate::bridge::Closed;
 use crate::nft::{Action, Chain, Element, Field, Hook, Rule, Set, Table, Term, Type, Value};
 use crate::{Network, Published};
 
@@ -20,6 +22,9 @@ pub const BRIDGES: &str = "bridges";
 const MASQUERADED: &str = "masqueraded";
 const INTERNAL: &str = "internal";
 const WITHIN: &str = "within";
+/// Between these of the host's own nothing is passed on: see [`Closed`].
+const CLOSED4: &str = "closed4";
+const CLOSED6: &str = "closed6";
 /// Containers with published ports, each address twice: source and target.
 const OWN4: &str = "own4";
 const OWN6: &str = "own6";
@@ -63,7 +68,7 @@ pub fn port_elements(published: &[(Published, Vec<IpAddr>)]) -> Vec<(&'static st
 }
 
 /// The table with these networks and ports; each of those with the addresses that it leads to.
-pub fn table(name: &str, networks: &[Network], published: &[(Published, Vec<IpAddr>)]) -> Table {
+pub fn table(name: &str, networks: &[Network], published: &[(Published, Vec<IpAddr>)], closed: &Closed) -> Table {
     let mut sets = sets();
     let mut put = |set: &str, element: Element| {
         if let Some(set) = sets.iter_mut().find(|s| s.name == set) {
@@ -75,6 +80,12 @@ pub fn table(name: &str, networks: &[Network], published: &[(Published, Vec<IpAd
     }
     for (set, list) in port_elements(published) {
         list.into_iter().for_each(|element| put(set, element));
+    }
+    for (set, names) in [(CLOSED4, &closed.v4), (CLOSED6, &closed.v6)] {
+        for name in names {
+            let key = vec![Value::Interface(name.clone())];
+            put(set, Element { key, value: Vec::new() });
+        }
     }
     Table {
         name: name.into(),
@@ -99,6 +110,8 @@ fn sets() -> Vec<Set> {
         set(MASQUERADED, INTERFACE, &[]),
         set(INTERNAL, INTERFACE, &[]),
         set(WITHIN, &[Type::Interface, Type::Interface], &[]),
+        set(CLOSED4, INTERFACE, &[]),
+        set(CLOSED6, INTERFACE, &[]),
         set(OWN4, &[Type::V4, Type::V4], &[]),
         set(OWN6, &[Type::V6, Type::V6], &[]),
         set("ports4", &[Type::Protocol, Type::Port], TO4),
@@ -106,6 +119,11 @@ fn sets() -> Vec<Set> {
         set("ports6", &[Type::Protocol, Type::Port], TO6),
         set("ports6_at", &[Type::V6, Type::Protocol, Type::Port], TO6),
     ]
+}
+
+/// How many rules there are, whatever networks and ports.
+pub fn rules() -> usize {
+    chains().iter().map(|c| c.rules.len()).sum()
 }
 
 fn found(fields: &'static [Field], set: &'static str) -> Term {
@@ -149,7 +167,13 @@ fn raw() -> Vec<Rule> {
 
 fn forward() -> Vec<Rule> {
     let neither = vec![not_found(&[In], BRIDGES), not_found(&[Out], BRIDGES)];
+    let closed = |family, set| {
+        let terms = vec![Term::Family(family), found(&[In], set), found(&[Out], set)];
+        Rule::new(terms, Action::Drop)
+    };
     vec![
+        closed(2, CLOSED4),
+        closed(10, CLOSED6),
         Rule::new(neither, Action::Accept),
         Rule::new(vec![Term::Established], Action::Accept),
         Rule::new(vec![found(&[In, Out], WITHIN)], Action::Accept),
@@ -241,7 +265,11 @@ mod tests {
             (port(everywhere(true), 8080), to.clone()),
             (port("127.0.0.1".parse().unwrap(), 8081), to),
         ];
-        let text = table("berth", &networks, &published).to_string();
+        let closed = Closed {
+            v4: vec!["eth0".into(), "eth1".into()],
+            v6: Vec::new(),
+        };
+        let text = table("berth", &networks, &published, &closed).to_string();
         assert_eq!(text, include_str!("../../../docs/firewall.nft"), "{text}");
     }
 }

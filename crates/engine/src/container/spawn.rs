@@ -1,15 +1,16 @@
-//! Starting a container's monitor.
+//! Starting processes of ours: a container's monitor, what there is one of per host.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use bollard_stubs::models::ContainerCreateBody;
 use errdefs::{ErrnoStep, Error, Kind, Result, Step};
+use rustix::fs::{Mode, OFlags};
 
 use super::{lock, names};
 use crate::link::{self, Answer, Attached, Request};
@@ -51,6 +52,19 @@ pub mod arguments {
             id,
         ))
     }
+}
+
+/// Starts a process of ours that waits for nobody, with this as its standard input.
+pub fn start(roots: &Roots, process: &str, id: &str, input: BorrowedFd<'_>) -> Result<()> {
+    let step = || format!("start 'berth {process}'");
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).errno_step(step())?;
+    let words = std::iter::once("berth".into()).chain(arguments::encode(roots, process, id));
+    let text = |word: std::ffi::OsString| CString::new(word.as_bytes()).step("a zero byte in a path");
+    let program = sys::process::Program {
+        path: c"/proc/self/exe".into(),
+        arguments: words.map(text).collect::<Result<_>>()?,
+    };
+    program.start([input, null.as_fd(), null.as_fd()]).errno_step(step())
 }
 
 /// A monitor that was started, and waits to be told that its container is made.

@@ -47,6 +47,9 @@ impl Engine {
             })
         };
         let attachments = attempt().inspect_err(|_| _ = self.release_networks(&record.id))?;
+        if attachments.iter().any(|a| a.network.bridge().is_some()) {
+            self.have_keeper()?;
+        }
         crate::container::files::write_for_networks(&self.roots, record, &attachments, &self.link_lines(record)?)?;
         Ok(attachments)
     }

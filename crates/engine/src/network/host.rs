@@ -5,23 +5,38 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use errdefs::{ErrnoStep, Result, Step};
-use network::bridge::{self, Ports};
+use network::bridge::{self, Closed, Ports};
 use network::port::Protocol;
 use network::{Network, Published, netlink::Socket};
 use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
 
 use super::{BRIDGE, Row, predefined};
 use crate::Engine;
 use crate::state::database;
+
+/// What was switched on, and since which start of the host: kernel settings do not outlive it.
+#[derive(Serialize, Deserialize)]
+struct Forwarding {
+    boot: String,
+    closed: Closed,
+}
+
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
 
 impl Engine {
     /// Makes sure that a network is there, and that the firewall knows it.
     pub(crate) fn take_network_up(&self, plan: &Network) -> Result<()> {
         let mut random = [0u8; 4];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).errno_step("draw an address")?;
-        bridge::bring_up(plan, random)?;
-        if plan.bridge().is_none() {
+        let Some(bridge) = plan.bridge() else {
             return Ok(());
+        };
+        if network::link::index(bridge).is_none() {
+            self.remember_forwarding(plan)?;
+            bridge::bring_up(plan, random)?;
         }
         let socket = Socket::netfilter()?;
         if bridge::is_guarded(&socket, plan)? {
@@ -36,6 +51,12 @@ impl Engine {
 
     /// The whole table anew, from what is written down. The caller holds the lock.
     pub(crate) fn rebuild_firewall(&self, socket: &Socket, table: &str) -> Result<()> {
+        let up = self.networks_up(table)?;
+        bridge::guard_all(socket, table, &up, &self.published_ports(None)?, &self.closed()?)
+    }
+
+    /// Networks whose bridges are there.
+    pub(crate) fn networks_up(&self, table: &str) -> Result<Vec<Network>> {
         let mut up = Vec::new();
         for row in self.network_rows("WHERE ?1 = ?1 ORDER BY name", "")? {
             let plan = row.plan(&self.roots, table);
@@ -43,7 +64,36 @@ impl Engine {
                 up.push(plan);
             }
         }
-        bridge::guard_all(socket, table, &up, &self.published_ports(None)?)
+        Ok(up)
+    }
+
+    /// A host that is no router becomes one for containers: that is written down before, so that it does not become one
+    /// for everybody, and is none any more when the last network goes.
+    fn remember_forwarding(&self, plan: &Network) -> Result<()> {
+        let more = Closed::before(plan)?;
+        if more.is_empty() {
+            return Ok(());
+        }
+        let _lock = self.lock_networks()?;
+        let mut all = self.closed()?;
+        // What is off now was not switched on by us before, or not since.
+        let take = |all: &mut Vec<String>, more: Vec<String>| {
+            if !more.is_empty() {
+                *all = more;
+            }
+        };
+        take(&mut all.v4, more.v4);
+        take(&mut all.v6, more.v6);
+        let known = Forwarding {
+            boot: boot(),
+            closed: all,
+        };
+        crate::container::record::write_json(&self.roots.forwarding(), &known)
+    }
+
+    fn closed(&self) -> Result<Closed> {
+        let known: Option<Forwarding> = crate::container::record::read_json(&self.roots.forwarding())?;
+        Ok(known.filter(|k| k.boot == boot()).map(|k| k.closed).unwrap_or_default())
     }
 
     /// Ports that lead to containers: all, or one container's.
@@ -109,7 +159,14 @@ impl Engine {
             return Ok(());
         }
         bridge::take_down(&default.plan(&self.roots, &table))?;
-        bridge::unguard_all(&Socket::netfilter()?, &table)
+        let socket = Socket::netfilter()?;
+        bridge::unguard_all(&socket, &table)?;
+        let closed = self.closed()?;
+        if closed.is_empty() {
+            return Ok(());
+        }
+        closed.switch_off(&socket, &table)?;
+        std::fs::remove_file(self.roots.forwarding()).step("forget what was switched on")
     }
 }
 

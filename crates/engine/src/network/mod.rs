@@ -9,6 +9,7 @@ pub mod allocate;
 pub mod create;
 pub mod endpoint;
 pub mod host;
+pub mod keep;
 pub mod names;
 pub mod row;
 pub mod shared;

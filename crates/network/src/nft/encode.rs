@@ -48,7 +48,7 @@ pub struct Elements<'a> {
 
 /// Changes that are made at once, or not at all.
 pub struct Transaction {
-    batch: Batch,
+    pub(super) batch: Batch,
 }
 
 impl Default for Transaction {
@@ -106,6 +106,14 @@ impl Transaction {
     /// Takes elements away; they must be there.
     pub fn remove(&mut self, table: &str, elements: &Elements<'_>) {
         self.change(table, DELETE_ELEMENT, elements.set, elements.elements);
+    }
+
+    /// As [`Transaction::commit`], unless nothing is to be done.
+    pub fn commit_if_any(self, socket: &Socket) -> Result<()> {
+        match self.batch.count() {
+            1 => Ok(()),
+            _ => self.commit(socket),
+        }
     }
 
     /// Has the kernel do it.
@@ -305,7 +313,7 @@ fn expression(batch: &mut Batch, name: &str, fill: impl FnOnce(&mut Batch)) {
     });
 }
 
-fn encode_rule(batch: &mut Batch, rule: &Rule) {
+pub(super) fn encode_rule(batch: &mut Batch, rule: &Rule) {
     let stated = rule.terms.iter().any(|t| matches!(t, Term::Family(_)));
     if let Some(family) = family_of(rule).filter(|_| !stated) {
         encode_term(batch, &Term::Family(family));

@@ -4,6 +4,7 @@
 //! nf_tables as Berth's rules need.
 
 mod encode;
+pub mod foreign;
 mod text;
 
 pub use encode::{Elements, Transaction, contains, list_tables};
