@@ -25,6 +25,30 @@ fn users_inside_are_others_outside() {
     );
 }
 
+/// Directories of people count from 100,000 on.
+#[test]
+fn users_with_high_numbers_are_users_too() {
+    let berth = Berth::new();
+    let dir = berth.path("shared");
+    std::fs::create_dir(&dir).unwrap();
+    std::os::unix::fs::chown(&dir, Some(123_456), Some(200_000)).unwrap();
+    let volume = format!("{dir}:/shared");
+    let script = "id -u; id -g; echo mine > /shared/file; stat -c '%u %g' /shared /shared/file";
+    assert_eq!(
+        berth.sh(&["-u", "123456:200000", "-v", &volume], script),
+        "123456\n200000\n123456 200000\n123456 200000"
+    );
+    let file = std::fs::metadata(format!("{dir}/file")).unwrap();
+    assert_eq!((file.uid(), file.gid()), (123_456, 200_000));
+    let beyond = berth.run(&["run", "--rm", "--network", "none", "-u", "1000700000", BUSYBOX, "true"]);
+    assert_ne!(beyond.code, 0);
+    assert!(
+        beyond.err.contains("none of the ids of the container's user namespace"),
+        "{}",
+        beyond.err
+    );
+}
+
 #[test]
 fn processes_inside_see_only_their_own() {
     let berth = Berth::new();

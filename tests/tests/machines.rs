@@ -81,7 +81,7 @@ find /sys/fs/cgroup -path '*/berth/*' -type d
 "#;
     let out = run("bullseye", Cgroups::V2, script).ok();
     let said = |words: &str| assert!(out.contains(words), "{words:?} is not there:\n{out}");
-    said("0 0:0 0          0 1879048192      65536\n0\n");
+    said("0 0:0 0          0 1879048192     262144\n0\n");
     said("not for 33");
     said("read-only\n");
     said("protected");

@@ -78,6 +78,17 @@ fn a_killed_command_line_leaves_the_container_to_its_monitor() {
     berth.run(&["stop", "-t", "0", "left"]).ok();
 }
 
+/// Its monitor, and the first process that waits there for what it is to be, are gone before the command is.
+#[test]
+fn a_run_that_fails_leaves_no_process() {
+    let berth = Berth::new();
+    for _ in 0..10 {
+        let failed = berth.run(&["run", "--pull", "never", "--network", "none", "absent:1", "true"]);
+        assert_eq!(failed.code, 125);
+        assert_eq!(berth.leftovers(), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn kills_at_random_moments_leave_nothing() {
     let berth = Berth::new();

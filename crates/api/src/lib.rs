@@ -27,7 +27,6 @@ mod reaper;
 mod reply;
 mod routes;
 mod scope;
-mod shape;
 mod sockets;
 mod stream;
 mod tls;

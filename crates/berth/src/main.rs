@@ -25,8 +25,10 @@ use cli::table::{LATER, commands};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some((roots, id)) = spawn::arguments::decode(&arguments, spawn::PROCESS) {
-        return ExitCode::from(monitor::run(roots, &id) as u8);
+    for (process, ahead) in [(spawn::PROCESS, false), (spawn::AHEAD, true)] {
+        if let Some((roots, id)) = spawn::arguments::decode(&arguments, process) {
+            return ExitCode::from(monitor::run(roots, &id, ahead) as u8);
+        }
     }
     if let Some((roots, _)) = spawn::arguments::decode(&arguments, engine::names::PROCESS) {
         return ExitCode::from(names::run(&roots) as u8);

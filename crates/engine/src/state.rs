@@ -17,8 +17,9 @@ const PAGE: u32 = 1024;
 /// nobody does.
 const LOG_PAGES: u32 = 512;
 const LOG_PAGES_AT_LEISURE: u32 = 64;
-/// Ids in one container's range.
-const RANGE: u32 = 65_536;
+/// Ids in one container's range: more than the 65,536 that images have by themselves, since directories of people (LDAP, Active
+/// Directory) count on from 100,000. There is room for 8,000 containers.
+const RANGE: u32 = 1 << 18;
 /// Where ranges are: high, away from distributions' and systemd's own. The gap is around 2^31, which many programs
 /// cannot count beyond correctly.
 const RANGES: &[(u32, u32)] = &[(0x7000_0000, 0x7ff0_0000), (0x8001_0000, 0xf000_0000)];
@@ -383,9 +384,9 @@ fn free_range(db: &Connection) -> Result<IdRange> {
     for (first, end) in RANGES {
         let mut from = *first;
         let query = "SELECT COALESCE(
-            (SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM container WHERE ids = ?1)),
+            (SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM container WHERE ids > ?1 - ?3 AND ids < ?1 + ?3)),
             (SELECT MIN(ids) + ?3 FROM container AS c WHERE ids >= ?1 AND ids < ?2
-                AND NOT EXISTS (SELECT 1 FROM container WHERE ids = c.ids + ?3)))";
+                AND NOT EXISTS (SELECT 1 FROM container WHERE ids > c.ids AND ids < c.ids + 2 * ?3)))";
         loop {
             let found: Option<u32> = db
                 .query_row(query, params![from, end, RANGE], |row| row.get(0))
@@ -466,7 +467,7 @@ mod tests {
         let (_dir, state) = state();
         let take = |id: &str| state.add_container(&row(id, id), Users::Own).unwrap().unwrap().first;
         let (a, b, c) = (take("a"), take("b"), take("c"));
-        assert_eq!((a, b, c), (0x7000_0000, 0x7001_0000, 0x7002_0000));
+        assert_eq!((a, b, c), (0x7000_0000, 0x7004_0000, 0x7008_0000));
         let theirs = IdRange { first: b, count: RANGE };
         state.add_container(&row("s", "s"), Users::Of(theirs)).unwrap();
         state.remove_container("b").unwrap();
@@ -475,7 +476,7 @@ mod tests {
         assert_eq!(take("d"), b);
         state.remove_container("a").unwrap();
         assert_eq!(take("e"), a);
-        assert_eq!(take("f"), 0x7004_0000);
+        assert_eq!(take("f"), 0x7010_0000);
     }
 
     #[test]

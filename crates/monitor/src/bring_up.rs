@@ -1,5 +1,6 @@
 //! From a record to a container that executes its command as soon as it is set up.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use engine::container::record::write_json;
 use engine::spec;
 use errdefs::{ErrnoStep, Result};
 use network::Attachment;
-use runtime::{Create, Created, Life, Rootfs, Stdio, create};
+use runtime::{Create, Created, Life, Newborn, Rootfs, Stdio, create};
 use rustix::fs::{Gid, OFlags, Uid};
 use snapshot::{Digest, Store, Writable};
 
@@ -24,12 +25,17 @@ pub struct BroughtUp {
     pub streams: Streams,
     pub warnings: Vec<String>,
     pub names: Names,
-    /// The view of the layers that the root was mounted through: to be let go when nobody waits.
-    pub view: Option<OwnedFd>,
+    /// What takes the kernel long to take down: to be let go when nobody waits.
+    pub kept: Vec<OwnedFd>,
 }
 
-/// Sets the container up. On error nothing of it is left but its live directory.
-pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Result<BroughtUp> {
+/// Sets the container up. On error nothing of it is left but its live directory. `newborn`: see there.
+pub fn bring_up(
+    roots: &Roots,
+    record: &Record,
+    networks: &[Attachment],
+    newborn: Option<Newborn>,
+) -> Result<BroughtUp> {
     let mut layers = Store::open(&roots.layers())?;
     let own = Writable::at(&roots.container(&record.id), !record.auto_remove());
     let digests = digests(record)?;
@@ -48,7 +54,7 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
     write_json(&roots.document(&record.id), spec)?;
     let owner = spec.process().as_ref().map_or(0, |p| p.user().uid());
     let (streams, stdio) = streams(record, owner)?;
-    let mut view = None;
+    let (mut view, mut mounts) = (None, None);
     let mut mount = |userns: Option<std::os::fd::BorrowedFd<'_>>| {
         let mounted = layers.mount(&digests, Some(&own), userns)?;
         view = Some(mounted.view);
@@ -72,10 +78,14 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
         preserved: 0,
         no_pivot: false,
         no_new_keyring: false,
+        newborn,
         state: None,
         interpreters: &interpreters,
         old_systemd: asked.old_systemd,
-        born: &mut |pid| supervise::begin_if(&asked, roots, record, pid),
+        born: &mut |pid| {
+            mounts = mounts_kept(record, pid);
+            supervise::begin_if(&asked, roots, record, pid)
+        },
     })?;
     warnings.append(&mut created.warnings);
     let streams = match created.console.take() {
@@ -87,8 +97,17 @@ pub fn bring_up(roots: &Roots, record: &Record, networks: &[Attachment]) -> Resu
         streams,
         warnings,
         names,
-        view,
+        kept: view.into_iter().chain(mounts).collect(),
     })
+}
+
+/// The mount namespace of a container that has nothing of the host's mounted. Else the kernel takes it down before it tells of the
+/// end. What is of the host must not be busy any more when the end is told.
+fn mounts_kept(record: &Record, pid: i32) -> Option<OwnedFd> {
+    match record.mounts.is_empty() {
+        true => File::open(format!("/proc/{pid}/ns/mnt")).ok().map(OwnedFd::from),
+        false => None,
+    }
 }
 
 fn digests(record: &Record) -> Result<Vec<Digest>> {

@@ -14,8 +14,8 @@ use engine::why::End;
 use engine::{Roots, event};
 use errdefs::{Error, Result, Step};
 use network::Attachment;
-use runtime::Created;
 use runtime::cgroup::Cgroup;
+use runtime::{Created, Newborn};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::bring_up::{BroughtUp, bring_up};
@@ -59,6 +59,8 @@ pub struct Monitor {
     pub ended_objects: VecDeque<(String, Instant)>,
     /// `None` between two runs.
     pub run: Option<Run>,
+    /// For the first run.
+    newborn: Option<Newborn>,
     pub paused: bool,
     /// The networks that the container is on.
     pub networks: Vec<Attachment>,
@@ -85,7 +87,7 @@ pub struct Monitor {
     /// Nobody inside has the terminal open. Polling it would tell so without end, but somebody may open it again.
     hung_up_until: Option<Instant>,
     /// Kept until the next run or our own end: see `snapshot::Mounted`.
-    view: Option<OwnedFd>,
+    kept: Vec<OwnedFd>,
     /// Of a run whose container has one.
     pub health: Option<Box<HealthCheck>>,
     /// What it says.
@@ -115,7 +117,7 @@ enum Source {
 
 impl Monitor {
     /// The monitor of a container that does not run yet.
-    pub fn new(roots: Roots, record: Record, networks: Vec<Attachment>) -> Result<Self> {
+    pub fn new(roots: Roots, record: Record, networks: Vec<Attachment>, newborn: Option<Newborn>) -> Result<Self> {
         Ok(Monitor {
             uname: Uname::new(engine::mend::asked(record.host())?.release),
             restart: Restart::new(&record),
@@ -127,6 +129,7 @@ impl Monitor {
             arrivals: Vec::new(),
             ended_objects: VecDeque::new(),
             run: None,
+            newborn,
             paused: false,
             networks,
             reserved: Vec::new(),
@@ -140,7 +143,7 @@ impl Monitor {
             kill_at: None,
             restart_at: None,
             hung_up_until: None,
-            view: None,
+            kept: Vec::new(),
             health: None,
             health_status: None,
             last_health: None,
@@ -166,11 +169,11 @@ impl Monitor {
             streams,
             warnings,
             names,
-            view,
-        } = bring_up(&self.roots, &self.record, &self.networks)?;
+            kept,
+        } = bring_up(&self.roots, &self.record, &self.networks, self.newborn.take())?;
         created.started(&mut |listener| self.uname.take(listener))?;
         self.started_at = now();
-        (self.view, self.names) = (view, names);
+        (self.kept, self.names) = (kept, names);
         self.run = Some(Run {
             created,
             streams,

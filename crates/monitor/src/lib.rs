@@ -41,15 +41,16 @@ use engine::link::{self, Answer, Request};
 use errdefs::{ErrnoStep, Error, Result};
 
 use event_loop::Monitor;
+use runtime::Newborn;
 
-/// Runs the monitor of container `id`; what `berth monitor` calls. The lock is its standard input, the socket to whoever
+/// Runs the monitor of a container; what `berth monitor` calls. The lock is its standard input, the socket to whoever
 /// started it its standard output. Returns the process's exit code.
-pub fn run(roots: Roots, id: &str) -> i32 {
+pub fn run(roots: Roots, id: &str, ahead: bool) -> i32 {
     let starter = match adopt() {
         Ok(starter) => starter,
         Err(_) => return 1,
     };
-    match live(roots, id, &starter) {
+    match live(roots, id, ahead, &starter) {
         Ok(()) => 0,
         Err(error) => {
             // Whoever started us is gone, or will read this; there is nobody else to tell.
@@ -64,8 +65,13 @@ pub fn run(roots: Roots, id: &str) -> i32 {
 }
 
 /// The whole life, in order.
-fn live(roots: Roots, id: &str, starter: &UnixStream) -> Result<()> {
+fn live(roots: Roots, id: &str, ahead: bool, starter: &UnixStream) -> Result<()> {
     engine::spec::get_ready();
+    // What fails now fails again later, and is told then.
+    let newborn = match ahead {
+        true => Newborn::bear(&engine::spec::usual_cgroup(id)).unwrap_or(None),
+        false => None,
+    };
     let (attach, networks, early) = match link::receive(std::os::fd::AsFd::as_fd(starter))? {
         Some((Request::Begin { attach, networks }, early)) => (attach, networks, early),
         Some(_) => return Err(Error::invalid("a monitor is told to begin first")),
@@ -74,7 +80,7 @@ fn live(roots: Roots, id: &str, starter: &UnixStream) -> Result<()> {
     };
     let record: Record =
         read_json(&roots.record(id))?.ok_or_else(|| Error::not_found(format!("No such container: {id}")))?;
-    let mut monitor = Monitor::new(roots, record, networks)?;
+    let mut monitor = Monitor::new(roots, record, networks, newborn)?;
     monitor.listen()?;
     match monitor.start(attach) {
         Ok(warnings) => {

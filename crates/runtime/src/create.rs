@@ -20,65 +20,76 @@ use crate::{Attach, Create, Created, Interpreter, Life, Rootfs, Stdio, hooks, id
 
 /// Sets up a container up to, but without, executing its command. On error nothing is left behind.
 /// The caller must be single-threaded.
-pub fn create(request: Create<'_>) -> Result<Created> {
-    let (follows, door) = match request.life {
-        Life::WithCaller => (true, None),
-        Life::OfItsOwn { door } => (false, door),
-    };
+pub fn create(mut request: Create<'_>) -> Result<Created> {
+    let follows = matches!(request.life, Life::WithCaller);
     let plan = Plan::new(request.spec, process_of(request.spec)?, follows)?;
     let namespaces = Namespaces::of(request.spec)?;
-    let mut rootfs = request.rootfs;
-    let mut network = request.network;
-    let born = request.born;
-    let place = place_of(request.spec, request.bundle, &rootfs);
-    let membership = Membership::make(request.spec, request.old_systemd)?;
-    let cgroup = membership.cgroup.clone();
     let parent = Parent {
         spec: request.spec,
         bundle: request.bundle,
         namespaces: &namespaces,
-        waits: door.is_some(),
+        waits: matches!(request.life, Life::OfItsOwn { door: Some(_) }),
         state: request.state,
         warnings: plan.warnings(),
     };
-    let birth = Birth {
-        spec: request.spec,
-        plan,
-        namespaces: namespaces.clone(),
-        stdio: request.stdio,
-        reaper: request.init,
-        door,
-        preserved: request.preserved,
-        no_pivot: request.no_pivot,
-        no_new_keyring: request.no_new_keyring,
-        state: request.state,
-        interpreters: request.interpreters,
-        bundle: request.bundle,
-        place,
+    // One that does not fit is gone before its cgroup is made anew.
+    let newborn = request.newborn.take().filter(|n| n.fits(&request, &namespaces));
+    let (membership, told) = match newborn {
+        Some(newborn) => newborn
+            .tell(&request)
+            .map(|(child, membership)| (membership, Some(child)))?,
+        None => (Membership::make(request.spec, request.old_systemd)?, None),
     };
-    let result = birth.bear(&membership).and_then(|mut child| {
-        match child.bring_up(&parent, &membership, &mut rootfs, &mut network, born) {
-            Ok((console, warnings)) => Ok(Created {
-                pid: child.pid,
-                pidfd: child.pidfd,
-                console,
-                cgroup: cgroup.clone(),
-                warnings,
-                init: (!parent.waits).then_some(child.socket),
-            }),
-            Err(error) => {
-                child.end();
-                Err(error)
-            }
+    let cgroup = membership.cgroup.clone();
+    let mut rootfs = request.rootfs;
+    let mut network = request.network;
+    let born = request.born;
+    let child = match told {
+        Some(child) => Ok(child),
+        None => Birth {
+            spec: request.spec,
+            plan,
+            namespaces: namespaces.clone(),
+            stdio: request.stdio,
+            reaper: request.init,
+            door: match request.life {
+                Life::WithCaller => None,
+                Life::OfItsOwn { door } => door,
+            },
+            preserved: request.preserved,
+            no_pivot: request.no_pivot,
+            no_new_keyring: request.no_new_keyring,
+            state: request.state,
+            interpreters: request.interpreters,
+            bundle: request.bundle,
+            place: place_of(request.spec, request.bundle, &rootfs),
         }
-    });
+        .bear(&membership),
+    };
+    let result =
+        child.and_then(
+            |mut child| match child.bring_up(&parent, &membership, &mut rootfs, &mut network, born) {
+                Ok((console, warnings)) => Ok(Created {
+                    pid: child.pid,
+                    pidfd: child.pidfd,
+                    console,
+                    cgroup: cgroup.clone(),
+                    warnings,
+                    init: (!parent.waits).then_some(child.socket),
+                }),
+                Err(error) => {
+                    child.end();
+                    Err(error)
+                }
+            },
+        );
     result.inspect_err(|_| {
         // The error that is told is the first one; a cgroup that stays is found by its path.
         let _ = cgroup.remove();
     })
 }
 
-fn process_of(spec: &Spec) -> Result<&Process> {
+pub(crate) fn process_of(spec: &Spec) -> Result<&Process> {
     let process = spec.process().as_ref();
     process.ok_or_else(|| Error::invalid("the document has no process"))
 }
@@ -216,9 +227,9 @@ impl Birth<'_> {
     }
 }
 
-const BIRTH: &str = "make the container's first process (clone3)";
+pub(crate) const BIRTH: &str = "make the container's first process (clone3)";
 
-fn hint_for_clone(error: Error) -> Error {
+pub(crate) fn hint_for_clone(error: Error) -> Error {
     match error.errno() {
         Some(28) => {
             error.hint("the limit on namespaces is reached: see /proc/sys/user/max_user_namespaces and its siblings")
@@ -235,7 +246,7 @@ const EPERM: i32 = 1;
 const EACCES: i32 = 13;
 
 /// A first process that is being set up.
-struct Child {
+pub(crate) struct Child {
     pid: i32,
     pidfd: OwnedFd,
     socket: Socket,
@@ -244,6 +255,21 @@ struct Child {
 }
 
 impl Child {
+    /// One that was born in its cgroup.
+    pub fn new(pid: i32, pidfd: OwnedFd, socket: Socket) -> Self {
+        Child {
+            pid,
+            pidfd,
+            socket,
+            born_outside: false,
+        }
+    }
+
+    /// Something that comes before the set-up.
+    pub fn tell(&self, word: &ToInit, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        self.socket.send(word, fds)
+    }
+
     /// The parent's half of the set-up, until init says that it is ready.
     fn bring_up(
         &mut self,
@@ -358,7 +384,7 @@ impl Child {
     }
 
     /// Kills and collects it.
-    fn end(&self) {
+    pub fn end(&self) {
         let _ = sys::process::pidfd_send_signal(self.pidfd.as_fd(), 9);
         let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
     }

@@ -20,6 +20,7 @@ mod init;
 mod interpreters;
 mod mounts;
 mod namespaces;
+mod newborn;
 mod options;
 mod process;
 mod reaper;
@@ -37,6 +38,7 @@ pub use oci_spec::runtime as oci;
 pub use create::create;
 pub use exec::{Joining, begin_exec, exec};
 pub use interpreters::Interpreter;
+pub use newborn::Newborn;
 
 /// What may be mounted over in `/proc`: files that tell of resources, as lxcfs has them (runc `checkProcMount`).
 pub const REPLACEABLE_IN_PROC: &[&str] = &[
@@ -151,6 +153,8 @@ pub struct Create<'a> {
     pub interpreters: &'a [Interpreter],
     /// It has a cgroup hierarchy of its own, as a systemd before 226 needs it: `cgroup::Cgroup::remove_named` ends that.
     pub old_systemd: bool,
+    /// A first process that waits already: taken if it is what the document asks for, else let go.
+    pub newborn: Option<Newborn>,
     /// Gets the number of the first process while that is set up, before it executes anything.
     pub born: &'a mut dyn FnMut(i32) -> Result<()>,
 }

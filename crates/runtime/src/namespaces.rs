@@ -12,7 +12,7 @@ use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 use sys::process::Forked;
 
 /// Which namespaces the container has, other than its caller's.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Namespaces {
     /// Of its own.
     own: u64,
@@ -51,6 +51,16 @@ impl Namespaces {
             ));
         }
         Ok(found)
+    }
+
+    /// One of every kind that most containers have, all new.
+    pub fn usual() -> Self {
+        let own =
+            CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP;
+        Namespaces {
+            own: own.into(),
+            joined: Vec::new(),
+        }
     }
 
     /// For clone3. Not the cgroup namespace: its root is where its maker is, so that init makes it once it is in its

@@ -151,7 +151,7 @@ impl Plan {
 fn beyond_range(error: Error, id: u32) -> Error {
     match error.errno() {
         Some(22) => error.hint(format!(
-            "the container's user namespace has 65536 ids; {id} is none of them"
+            "{id} is none of the ids of the container's user namespace (see /proc/self/uid_map in it)"
         )),
         _ => error,
     }

@@ -11,6 +11,8 @@
 //!   |  <---- end of stream: executed, or Failed   |
 //! ```
 //!
+//! An init that was made before anybody knew for what (see `newborn`) hears `Become` before everything else.
+//!
 //! A caller that is not root says `Prepare` in the place of Descriptors: init finds the files itself.
 //!
 //! Between Descriptors and Ready init says `Mounted` if there are hooks of the caller's namespaces, and waits for `Hooked`.
@@ -26,7 +28,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use errdefs::{ErrnoStep, Error, Result, Step, Wire};
 use rustix::fs::{Mode, OFlags};
@@ -44,6 +46,16 @@ const LIMIT: usize = 16 * 1024;
 /// To init.
 #[derive(Serialize, Deserialize)]
 pub enum ToInit {
+    /// To one that was made ahead: what it is to be. Comes with the document, and with the standard streams unless there is a
+    /// terminal.
+    Become {
+        /// Of the document.
+        bundle: PathBuf,
+        /// Lines and characters in a line of a terminal, and whether it is plain.
+        terminal: Option<(u16, u16, bool)>,
+        /// A reaper stays as process 1.
+        reaper: bool,
+    },
     /// The ids are mapped, the limits are set.
     Go {
         /// Init's own number, as its parent sees it.

@@ -77,6 +77,7 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
             preserved,
             no_pivot: given.on("no-pivot"),
             no_new_keyring: given.on("no-new-keyring"),
+            newborn: None,
             born: &mut |_| Ok(()),
             state: Some(&state),
             interpreters: &[],

@@ -54,16 +54,16 @@ impl Engine {
                 return lock::discard(&self.roots, id);
             }
         };
-        // Without a document no monitor has begun with it: somebody is just about to start it.
-        let began = live.is_some() || self.roots.document(id).exists();
-        if !began {
-            return lock::discard(&self.roots, id);
-        }
         let cgroup = Cgroup::at(&record.cgroup());
         cgroup.kill()?;
         cgroup.remove()?;
         if crate::mend::asked(record.host())?.old_systemd {
             cgroup.remove_named()?;
+        }
+        // Without a document no monitor has begun with it: somebody was just about to start it.
+        let began = live.is_some() || self.roots.document(id).exists();
+        if !began {
+            return lock::discard(&self.roots, id);
         }
         self.release_networks(id)?;
         if let Some(live) = live {

@@ -18,6 +18,9 @@ use crate::{Roots, spec};
 
 /// What monitors are called among our processes.
 pub const PROCESS: &str = "monitor";
+/// And those of containers that are still to be made, and are usual ones (`spec::usual`): their first process can be born
+/// meanwhile.
+pub const AHEAD: &str = "monitor-ahead";
 
 /// The argument list of a process of ours, after the program's name: the two sides of it stand here, side by side.
 pub mod arguments {
@@ -87,16 +90,21 @@ impl Monitor {
         let id = names::new_id()?;
         let lock = lock::take(roots, &id, || Ok(false))?;
         let lock = lock.ok_or_else(|| Error::conflict(format!("container {id} is busy")))?;
-        let host_root = body.host_config.as_ref().is_some_and(spec::host_users);
-        Monitor::start(roots, &id, lock, host_root)
+        let host = body.host_config.clone().unwrap_or_default();
+        let process = if spec::usual(&host) { AHEAD } else { PROCESS };
+        Monitor::start_as(process, roots, &id, lock, spec::host_users(&host))
     }
 
     /// Starts a monitor. It is born with the lock as its standard input (held as long as any copy of that descriptor is
     /// open, which is as long as it lives) and a socket as its standard output.
     pub(super) fn start(roots: &Roots, id: &str, lock: File, host_root: bool) -> Result<Self> {
+        Monitor::start_as(PROCESS, roots, id, lock, host_root)
+    }
+
+    fn start_as(process: &str, roots: &Roots, id: &str, lock: File, host_root: bool) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair().step("make a socket for the monitor")?;
         let words = memory_file()?;
-        let program = Program::new(roots, id, host_root)?;
+        let program = Program::new(arguments::encode(roots, process, id), host_root)?;
         let streams = [lock.as_fd(), theirs.as_fd(), words.as_fd()];
         program.program.start(streams).errno_step("start the monitor")?;
         Ok(Monitor {
@@ -142,7 +150,10 @@ impl Monitor {
 impl Drop for Monitor {
     fn drop(&mut self) {
         if self.lock.is_some() {
-            // It hears the end of its socket, and goes. What cannot be removed is found by `reap`.
+            // It hears the end of its socket, and goes: once it is gone nothing of the container is left. What cannot be
+            // removed is found by `reap`.
+            let _ = self.socket.shutdown(std::net::Shutdown::Write);
+            let _ = self.socket.read_to_end(&mut Vec::new());
             let _ = lock::discard(&self.roots, &self.id);
         }
     }
@@ -173,7 +184,7 @@ struct Program {
 }
 
 impl Program {
-    fn new(roots: &Roots, id: &str, host_root: bool) -> Result<Self> {
+    fn new(words: Vec<std::ffi::OsString>, host_root: bool) -> Result<Self> {
         let own = "/proc/self/exe";
         let view = if host_root {
             sys::mount::read_only_view(Path::new(own)).ok()
@@ -184,8 +195,7 @@ impl Program {
             .as_ref()
             .map_or(own.to_owned(), |view| format!("/proc/self/fd/{}", view.as_raw_fd()));
         let text = |text: &[u8]| CString::new(text).step("a zero byte in a path");
-        let rest = arguments::encode(roots, PROCESS, id);
-        let names = std::iter::once(text(b"berth")).chain(rest.iter().map(|a| text(a.as_bytes())));
+        let names = std::iter::once(text(b"berth")).chain(words.iter().map(|a| text(a.as_bytes())));
         Ok(Program {
             program: sys::process::Program {
                 path: text(path.as_bytes())?,

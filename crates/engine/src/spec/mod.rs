@@ -89,6 +89,29 @@ pub fn get_ready() {
     }
 }
 
+/// Whether a container has one new namespace of every kind, and the usual place among cgroups: what a monitor can make before
+/// it hears more (`runtime::Newborn`).
+pub fn usual(host: &HostConfig) -> bool {
+    let modes = [
+        &host.pid_mode,
+        &host.ipc_mode,
+        &host.uts_mode,
+        &host.network_mode,
+        &host.userns_mode,
+    ];
+    let others = |mode: &str| mode == "host" || mode.starts_with("container:");
+    !modes.into_iter().flatten().any(|mode| others(mode))
+        && !host_users(host)
+        && !host_cgroups(host)
+        && host.cgroup_parent.as_deref().is_none_or(str::is_empty)
+        && rustix::process::geteuid().is_root()
+}
+
+/// The cgroup of a container that is a [`usual`] one.
+pub fn usual_cgroup(id: &str) -> String {
+    Record::cgroup_of(None, id)
+}
+
 /// All capabilities, all devices, no filter, the host's users.
 pub fn privileged(host: &HostConfig) -> bool {
     host.privileged.unwrap_or(false)

@@ -98,8 +98,13 @@ impl Membership {
     }
 
     fn fill(cgroup: &Cgroup, resources: Option<&LinuxResources>) -> Result<Self> {
-        let host = Host::get()?;
-        let resources = &meant(resources.cloned().unwrap_or_default());
+        let mut membership = Self::without_limits(cgroup)?;
+        membership.limit(resources)?;
+        Ok(membership)
+    }
+
+    /// Makes the directory of version 2 alone: there is time for limits until something of the container's runs.
+    pub fn without_limits(cgroup: &Cgroup) -> Result<Self> {
         let mut membership = Membership {
             cgroup: cgroup.clone(),
             v2: None,
@@ -107,22 +112,31 @@ impl Membership {
             _named: None,
             warning: None,
         };
-        if let Some(root) = &host.v2 {
+        if let Some(root) = &Host::get()?.v2 {
             let dir = cgroup.below(root);
             make_new(&dir)?;
-            v2::apply(root, &dir, resources, host)?;
             membership.v2 = Some(File::open(&dir).step("open the cgroup")?);
         }
+        Ok(membership)
+    }
+
+    /// Sets the limits, in the hierarchies that they need.
+    pub fn limit(&mut self, resources: Option<&LinuxResources>) -> Result<()> {
+        let host = Host::get()?;
+        let resources = &meant(resources.cloned().unwrap_or_default());
+        if let Some(root) = &host.v2 {
+            v2::apply(root, &self.cgroup.below(root), resources, host)?;
+        }
         for hierarchy in v1::needed(resources, host)? {
-            let dir = cgroup.below(&hierarchy.mount);
+            let dir = self.cgroup.below(&hierarchy.mount);
             make_new(&dir)?;
             v1::apply(hierarchy, &dir, resources)?;
-            membership.v1.push((hierarchy.controllers.join(","), dir));
+            self.v1.push((hierarchy.controllers.join(","), dir));
         }
-        let v2 = host.v2.iter().map(|root| cgroup.below(root));
-        let v1 = membership.v1.iter().map(|(_, dir)| dir.clone());
-        membership.cgroup.made = Some(v2.chain(v1).collect());
-        Ok(membership)
+        let v2 = host.v2.iter().map(|root| self.cgroup.below(root));
+        let v1 = self.v1.iter().map(|(_, dir)| dir.clone());
+        self.cgroup.made = Some(v2.chain(v1).collect());
+        Ok(())
     }
 
     fn with_named(mut self, owner: u32) -> Result<Self> {
