@@ -190,6 +190,14 @@ impl Berth {
         self.run(&["inspect", "--format", format, name]).ok()
     }
 
+    /// Fails the test if there is an image, or a layer of one.
+    #[track_caller]
+    pub fn has_no_image(&self, why: &str) {
+        assert_eq!(self.run(&["images", "-aq"]).ok(), "", "{why}");
+        let layers = std::fs::read_dir(self.path("data/layers")).unwrap().flatten();
+        assert_eq!(layers.filter(|e| e.file_name().len() == 64).count(), 0, "{why}");
+    }
+
     /// The process id of a container's monitor: its first process's parent.
     pub fn monitor(&self, name: &str) -> i32 {
         let pid = self.inspect(name, "{{.State.Pid}}");
@@ -301,6 +309,20 @@ pub fn busybox() -> Vec<u8> {
     );
     tar.file("etc/group", 0o644, b"root:x:0:\nwww:x:34:\nextra:x:44:www\n");
     tar.file("data/seed", 0o640, b"from the image\n");
+    tar.finish()
+}
+
+/// A layer of so many bytes that nothing compresses.
+pub fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 40) as u8
+    })
+    .take(bytes)
+    .collect();
+    let mut tar = Tar::default();
+    tar.file("noise", 0o644, &noise);
     tar.finish()
 }
 

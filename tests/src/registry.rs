@@ -64,8 +64,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Break the connection off after so many bytes of the body, the first so many times.
     pub cut: Option<(usize, u32)>,
-    /// One byte now and then, not all of them at once.
-    pub drip: Option<Duration>,
+    /// So many bytes now and then, not all of them at once.
+    pub drip: Option<(usize, Duration)>,
     /// Something else the first so many times.
     pub first: Option<(u32, Box<Answer>)>,
 }
@@ -100,7 +100,12 @@ impl Answer {
     }
     /// A byte each time.
     pub fn drip(mut self, every: Duration) -> Self {
-        self.drip = Some(every);
+        self.drip = Some((1, every));
+        self
+    }
+    /// So many bytes each time.
+    pub fn pace(mut self, bytes: usize, every: Duration) -> Self {
+        self.drip = Some((bytes, every));
         self
     }
     /// After something else.
@@ -211,14 +216,17 @@ fn serve(mut stream: TcpStream, table: &Mutex<HashMap<String, Answer>>, log: &Mu
         }
         let body = &answer.body[start..];
         let body = cut.map_or(body, |n| &body[..n.min(body.len())]);
-        if let Some(every) = answer.drip {
+        if let Some((bytes, every)) = answer.drip {
             let _ = stream.write_all(format!("{head}\r\n").as_bytes());
-            for byte in body.chunks(1) {
+            for part in body.chunks(bytes) {
                 std::thread::sleep(every);
-                if stream.write_all(byte).is_err() {
+                if stream.write_all(part).is_err() {
                     return;
                 }
             }
+            // Cut short, or all of it: nothing comes after it.
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+            return;
         }
         if stream
             .write_all(head.as_bytes())

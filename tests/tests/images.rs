@@ -357,3 +357,20 @@ fn an_image_for_another_processor_is_named() {
     let err = spoilt.pull(&berth).fails(1, "no matching manifest for linux/");
     assert!(err.contains("hint: it has: linux/s390x"), "{err}");
 }
+
+#[test]
+fn a_root_file_system_is_imported_from_a_url() {
+    let (berth, fake) = (Berth::empty(), Fake::start());
+    fake.answer("tree.tar", Answer::ok("application/x-tar", berth_tests::busybox()));
+    let to = format!("http://{}/v2/tree.tar", fake.address);
+    fake.answer("moved", Answer::status(302).header("Location", &to));
+    let from = format!("http://{}/v2/moved", fake.address);
+    berth.run(&["import", &from, "fetched:1"]).ok();
+    says_hello(&berth, "fetched:1");
+    assert_eq!(
+        berth.inspect("fetched:1", "{{.Comment}}"),
+        format!("Imported from {from}")
+    );
+    let nothing = format!("http://{}/v2/nothing", fake.address);
+    berth.run(&["import", &nothing]).fails(1, "answered 404");
+}

@@ -8,12 +8,14 @@
 pub mod archive;
 mod compression;
 pub mod content;
+mod gzip;
 mod platform;
 pub mod reference;
 pub mod registry;
 mod verify;
 
 pub use compression::decompress;
+pub use gzip::Gzip;
 pub use oci_spec::image::{Descriptor, Digest, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
 pub use platform::Platform;
 pub use reference::Reference;

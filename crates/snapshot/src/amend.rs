@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(read(&store, &both, "d/e/a"), None);
         let mut tar = Vec::new();
         store.write_tar(&bottom, &mut tar).unwrap();
-        store.remove(&bottom).unwrap();
+        store.remove(one).unwrap();
         assert_eq!(std::fs::read_dir(dir.path().join("layers/staging")).unwrap().count(), 0);
     }
 }

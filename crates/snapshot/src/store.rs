@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::Digest;
 use crate::apply::{self, Applied};
 use crate::tar::{Entry, EntryKind, Reader, Source};
-use crate::tree::{copy_exact, remove_tree};
+use crate::tree::{copy_exact, remove_tree, remove_trees};
 
 /// Most bytes of content in a layer, unless it is said otherwise.
 const LIMIT: u64 = 64 << 30;
@@ -33,6 +33,23 @@ pub struct Store {
 pub struct Prepared {
     staging: Staging,
     layer: Layer,
+}
+
+impl Prepared {
+    /// Bytes of content.
+    pub fn size(&self) -> u64 {
+        self.layer.size
+    }
+
+    /// Its files, to be read.
+    pub fn files(&self) -> PathBuf {
+        self.staging.dir.join("fs")
+    }
+
+    /// A place for what is known of it, as [`Store::beside`].
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.staging.dir.join(name)
+    }
 }
 
 /// A layer that is there, whole.
@@ -164,7 +181,7 @@ impl Store {
 
     /// Puts a layer in the place of one that is damaged.
     pub fn replace(&self, prepared: Prepared) -> Result<()> {
-        self.remove(&prepared.layer.diff_id)?;
+        self.remove(std::slice::from_ref(&prepared.layer.diff_id))?;
         self.publish(vec![prepared])
     }
 
@@ -218,14 +235,18 @@ impl Store {
         Ok(hex(&rebuild.hash.finalize()))
     }
 
-    /// Takes a layer away; fine if it is gone.
-    pub fn remove(&self, diff_id: &Digest) -> Result<()> {
-        let doomed = self.dir.join("staging").join(format!("removed-{}", unique()));
-        match std::fs::rename(self.path(diff_id), &doomed) {
-            Ok(()) => remove_tree(&doomed),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e).step_with(|| format!("remove layer {diff_id}")),
+    /// Takes layers away; fine if they are gone.
+    pub fn remove(&self, diff_ids: &[Digest]) -> Result<()> {
+        let mut doomed = Vec::new();
+        for diff_id in diff_ids {
+            let aside = self.dir.join("staging").join(format!("removed-{}", unique()));
+            match std::fs::rename(self.path(diff_id), &aside) {
+                Ok(()) => doomed.push(aside),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e).step_with(|| format!("remove layer {diff_id}")),
+            }
         }
+        remove_trees(&doomed)
     }
 
     /// Takes a directory on the store's file system out of sight at once; its tree is removed when the value is dropped, and
@@ -535,7 +556,7 @@ mod tests {
                 store
                     .mount(&[layer.diff_id.clone(), layer.diff_id.clone()], None, None)
                     .unwrap();
-                store.remove(&layer.diff_id).unwrap();
+                store.remove(std::slice::from_ref(&layer.diff_id)).unwrap();
             }
             assert_eq!(std::fs::read_dir(store.dir.join("staging")).unwrap().count(), 0);
             let around: Vec<_> = std::fs::read_dir(dir.path())
@@ -565,8 +586,8 @@ mod tests {
         let layer = store.apply(&mut &tar[..], None).unwrap();
         store.apply(&mut &tar[..], Some(&layer.diff_id)).unwrap();
         assert_eq!(store.layers().unwrap().len(), 1);
-        store.remove(&layer.diff_id).unwrap();
-        store.remove(&layer.diff_id).unwrap();
+        store.remove(std::slice::from_ref(&layer.diff_id)).unwrap();
+        store.remove(std::slice::from_ref(&layer.diff_id)).unwrap();
         assert!(!store.has(&layer.diff_id));
     }
 

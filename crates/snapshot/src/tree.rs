@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex};
 
 use errdefs::{ErrnoStep, Error, Result, Step};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
@@ -33,6 +34,81 @@ pub fn remove_tree(dir: &Path) -> Result<()> {
     // What was moved up is found by the next round.
     while remove_contents(top.as_fd(), top.as_fd(), 0, &mut moved).errno_step(step())? {}
     std::fs::remove_dir(dir).step_with(step)
+}
+
+/// Those who remove files side by side: where the disk is told of every file that goes (discard) they mostly wait for it.
+const REMOVERS: usize = 12;
+/// Directories that wait for one of them; who finds more goes in at once.
+const WAITING: usize = 256;
+
+/// Removes trees that nobody writes to any more.
+pub fn remove_trees(dirs: &[PathBuf]) -> Result<()> {
+    if dirs.is_empty() {
+        return Ok(());
+    }
+    let open = |dir: &PathBuf| rustix::fs::open(dir, DIRECTORY, Mode::empty()).ok();
+    let queue = Queue {
+        waiting: Mutex::new((dirs.iter().filter_map(open).collect(), 0)),
+        changed: Condvar::new(),
+    };
+    std::thread::scope(|scope| {
+        (0..REMOVERS).for_each(|_| drop(scope.spawn(|| while queue.work().is_some() {})));
+    });
+    // What is left are directories without files; or what could not be removed, which is told now.
+    dirs.iter().try_for_each(|dir| remove_tree(dir))
+}
+
+/// Directories whose files are to go, and how many are being worked on.
+struct Queue {
+    waiting: Mutex<(Vec<OwnedFd>, usize)>,
+    changed: Condvar,
+}
+
+impl Queue {
+    /// Takes one; `None` when nothing is to be done and nothing can come.
+    fn work(&self) -> Option<()> {
+        let mut state = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
+        let dir = loop {
+            if let Some(dir) = state.0.pop() {
+                break dir;
+            }
+            if state.1 == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+        };
+        state.1 += 1;
+        drop(state);
+        self.remove_files(dir.as_fd(), 0);
+        self.waiting.lock().unwrap_or_else(|e| e.into_inner()).1 -= 1;
+        self.changed.notify_all();
+        Some(())
+    }
+
+    /// Files of a directory and, if nobody else can take them, of those below. What fails is for others to tell.
+    fn remove_files(&self, dir: BorrowedFd<'_>, depth: usize) {
+        for entry in Dir::read_from(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if entry.file_type() != FileType::Directory {
+                let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
+                continue;
+            }
+            if name == c"." || name == c".." || depth >= DEPTH {
+                continue;
+            }
+            let Ok(below) = rustix::fs::openat(dir, name, DIRECTORY, Mode::empty()) else {
+                continue;
+            };
+            let mut state = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
+            if state.0.len() < WAITING {
+                state.0.push(below);
+                self.changed.notify_one();
+            } else {
+                drop(state);
+                self.remove_files(below.as_fd(), depth + 1);
+            }
+        }
+    }
 }
 
 /// Whether anything was moved up and is still there.

@@ -26,6 +26,8 @@ const CHUNK: usize = 256 * 1024;
 const CHUNKS: usize = 6;
 /// Of smaller layers no part is kept.
 const PART: u64 = 8 << 20;
+/// The disk is waited for when so many bytes are ready.
+const BATCH: u64 = 64 << 20;
 /// Parts that nobody came back for.
 const PART_AGE: Duration = Duration::from_secs(7 * 86400);
 
@@ -55,6 +57,8 @@ pub struct Fetch<'a> {
 #[derive(Default)]
 struct Ready {
     waiting: Vec<(Prepared, String)>,
+    /// Of all that wait.
+    bytes: u64,
     /// Somebody takes them to the disk.
     busy: bool,
 }
@@ -84,9 +88,15 @@ impl Fetch<'_> {
                         if lock(&failure).is_some() {
                             return;
                         }
-                        let done = self
-                            .one(job)
-                            .and_then(|prepared| self.publish(&ready, prepared, job.id()));
+                        let done = self.one(job).and_then(|prepared| {
+                            crate::predict::look_at(&prepared);
+                            let mut state = lock(&ready);
+                            state.bytes += prepared.size();
+                            state.waiting.push((prepared, job.id()));
+                            let enough = state.bytes >= BATCH;
+                            drop(state);
+                            if enough { self.publish(&ready) } else { Ok(()) }
+                        });
                         if let Err(error) = done {
                             lock(&failure).get_or_insert(error);
                             return;
@@ -95,7 +105,7 @@ impl Fetch<'_> {
                 });
             }
         });
-        lock(&failure).take().map_or(Ok(()), Err)
+        lock(&failure).take().map_or_else(|| self.publish(&ready), Err)
     }
 
     fn show(&self, id: String, status: &'static str) {
@@ -107,15 +117,15 @@ impl Fetch<'_> {
         });
     }
 
-    /// Takes a layer to the disk, with all others that are ready by then; or leaves that to whoever is at it.
-    fn publish(&self, ready: &Mutex<Ready>, prepared: Prepared, id: String) -> Result<()> {
+    /// Takes all layers that are ready to the disk; or leaves that to whoever is at it.
+    fn publish(&self, ready: &Mutex<Ready>) -> Result<()> {
         let mut state = lock(ready);
-        state.waiting.push((prepared, id));
         if state.busy {
             return Ok(());
         }
         state.busy = true;
         loop {
+            state.bytes = 0;
             let (layers, ids): (Vec<_>, Vec<_>) = std::mem::take(&mut state.waiting).into_iter().unzip();
             if layers.is_empty() {
                 state.busy = false;

@@ -2,7 +2,7 @@
 //! by the blob that it was there, and mounted from another repository, before anything is compressed again; what is
 //! new is compressed while it is sent.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,7 +19,9 @@ use crate::{Engine, event};
 
 /// Layers that go out side by side.
 const PARALLEL: usize = 3;
-/// How often an upload that broke off is begun anew.
+/// Of gzip; as pigz and Go's.
+const LEVEL: u32 = 6;
+/// How often an upload that broke off is taken up again.
 const ATTEMPTS: u32 = 3;
 
 /// A layer to push.
@@ -309,24 +311,27 @@ impl Push<'_> {
                 return Ok(blob.descriptor.clone());
             }
         }
+        let mut upload = self.registry.begin_upload(self.reference)?;
         for attempt in 1.. {
-            match self.compressed(job) {
-                Err(e) if e.kind() == Kind::Unavailable && attempt < ATTEMPTS => {}
+            match self.compressed(job, &mut upload) {
+                // What has arrived is not sent again.
+                Err(e) if e.kind() == Kind::Unavailable && attempt < ATTEMPTS => {
+                    self.registry.find_upload(self.reference, &mut upload)?;
+                }
                 other => return other,
             }
         }
         unreachable!("the loop ends by its limit")
     }
 
-    /// Compresses and sends at once.
-    fn compressed(&self, job: &Job) -> Result<Descriptor> {
-        let (reader, writer) = std::io::pipe().step("make a pipe")?;
-        std::thread::scope(|scope| {
+    /// Compresses and sends at once, after what the registry has: the same content is always compressed to the same bytes.
+    fn compressed(&self, job: &Job, upload: &mut registry::Upload) -> Result<Descriptor> {
+        let (mut reader, writer) = std::io::pipe().step("make a pipe")?;
+        let (digest, size) = std::thread::scope(|scope| {
             let pack = scope.spawn(|| {
                 let hashed = ::image::Hashed::new(BufWriter::with_capacity(64 * 1024, writer));
-                let gzip = flate2::write::GzEncoder::new(hashed, flate2::Compression::new(6));
                 let mut counted = Counted {
-                    inner: gzip,
+                    inner: ::image::Gzip::new(hashed, LEVEL),
                     done: 0,
                     shown: 0,
                     show: &|done| self.show(job, "Pushing", done.min(job.size), job.size),
@@ -336,15 +341,21 @@ impl Push<'_> {
                 hashed.flush().step("compress a layer")?;
                 Ok(hashed.finish())
             });
-            // The digest is known when everything was read: the writer is done by then.
-            let (digest, size) = self.registry.push_stream(self.reference, reader, |reader| {
-                drop(reader);
-                pack.join()
-                    .unwrap_or_else(|_| Err(Error::system("packing the layer failed")))
-            })?;
-            self.show(job, "Pushed", 0, 0);
-            Ok(Descriptor::new(MediaType::ImageLayerGzip, size, digest))
-        })
+            let passed = std::io::copy(&mut reader.by_ref().take(upload.done), &mut std::io::sink());
+            let sent = passed
+                .step("compress a layer")
+                .and_then(|_| self.registry.send_on(self.reference, upload, &mut reader));
+            // Whoever packs must not wait for ever.
+            drop(reader);
+            let packed = pack.join();
+            sent?;
+            packed.unwrap_or_else(|_| Err(Error::system("packing the layer failed")))
+        })?;
+        let mut nothing = std::io::empty();
+        self.registry
+            .end_upload(self.reference, upload, &digest, 0, &mut nothing)?;
+        self.show(job, "Pushed", 0, 0);
+        Ok(Descriptor::new(MediaType::ImageLayerGzip, size, digest))
     }
 }
 

@@ -1,8 +1,6 @@
 //! `rmi`.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use errdefs::{Error, Result};
 
@@ -12,9 +10,6 @@ use crate::container::record::read_json;
 use crate::container::{Record, files};
 use crate::state::database;
 use crate::{Engine, event, models};
-
-/// Layers that are removed side by side.
-const REMOVERS: usize = 3;
 
 impl Engine {
     /// Takes a name away, and the image with its last name; what happened, in Docker's form.
@@ -204,22 +199,8 @@ impl Engine {
         self.layers.sweep()?;
         let mut gone = self.layers.layers()?;
         gone.retain(|l| !used.contains(l.diff_id.as_ref()));
-        // The disk has more than one hand.
-        let (next, layers, failure) = (AtomicUsize::new(0), &self.layers, Mutex::new(None));
-        std::thread::scope(|scope| {
-            for _ in 0..REMOVERS.min(gone.len()) {
-                scope.spawn(|| {
-                    while let Some(layer) = gone.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if let Err(error) = layers.remove(&layer.diff_id) {
-                            failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
-                        }
-                    }
-                });
-            }
-        });
-        if let Some(error) = failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
-            return Err(error);
-        }
+        let ids: Vec<_> = gone.iter().map(|l| l.diff_id.clone()).collect();
+        self.layers.remove(&ids)?;
         for layer in &gone {
             self.forget_blobs(layer.diff_id.as_ref())?;
         }

@@ -220,18 +220,42 @@ impl Http {
         Ok(Answer { inner: answer })
     }
 
-    /// Content of any length to an upload that has begun; where it goes on.
-    pub fn patch(&self, reference: &Reference, place: &str, content: &mut (dyn Read + Send)) -> Result<Answer> {
+    /// Content to an upload that has begun; where it goes on. `range`: which bytes these are; else all that come.
+    pub fn patch(
+        &self,
+        reference: &Reference,
+        place: &str,
+        content: &mut (dyn Read + Send),
+        range: Option<std::ops::Range<u64>>,
+    ) -> Result<Answer> {
         let url = self.place(reference, place);
         let mut request = self
             .agent(host_of(&url))
             .patch(&url)
             .header("Content-Type", "application/octet-stream");
+        if let Some(range) = range {
+            request = request
+                .header("Content-Range", format!("{}-{}", range.start, range.end - 1))
+                .header("Content-Length", (range.end - range.start).to_string());
+        }
         if let Some(value) = self.own_authorization(reference, &url) {
             request = request.header("Authorization", value);
         }
         let mut content = content;
         let answer = request.send(SendBody::from_reader(&mut content));
+        Ok(Answer {
+            inner: answer.map_err(|e| failed(reference, &e))?,
+        })
+    }
+
+    /// How far an upload is.
+    pub fn progress(&self, reference: &Reference, place: &str) -> Result<Answer> {
+        let url = self.place(reference, place);
+        let agent = self.agent(host_of(&url));
+        let answer = match self.own_authorization(reference, &url) {
+            Some(value) => agent.get(&url).header("Authorization", value).call(),
+            None => agent.get(&url).call(),
+        };
         Ok(Answer {
             inner: answer.map_err(|e| failed(reference, &e))?,
         })

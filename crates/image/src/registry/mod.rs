@@ -12,6 +12,7 @@ mod login;
 mod part;
 mod tls;
 mod trust;
+mod upload;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use http::{Answer, Http};
 pub use login::{Hit, forget, keep};
 pub use part::Part;
 pub use trust::{Policy, Rule};
+pub use upload::Upload;
 
 /// What the caller read from the user's settings; this crate reads no environment.
 #[derive(Clone, Debug, Default)]
@@ -203,63 +205,6 @@ impl Client {
         }
     }
 
-    /// Uploads content of known digest and size.
-    pub fn push_blob(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-        content: &mut (dyn Read + Send),
-    ) -> Result<()> {
-        let answer = self.http.post(reference, "blobs/uploads/")?;
-        if answer.status() != 202 {
-            return Err(self.refused(reference, answer));
-        }
-        let place = place_of(&answer)?;
-        let separator = if place.contains('?') { '&' } else { '?' };
-        let place = format!("{place}{separator}digest={}", descriptor.digest());
-        let answer = self.http.put(
-            reference,
-            &place,
-            "application/octet-stream",
-            descriptor.size(),
-            content,
-        )?;
-        match answer.status() {
-            201 | 204 => Ok(()),
-            _ => Err(self.refused(reference, answer)),
-        }
-    }
-
-    /// Uploads content whose digest is known only when all of it is there, while it is made: `content` is read to its
-    /// end, and says then what it was.
-    pub fn push_stream<R: Read + Send>(
-        &self,
-        reference: &Reference,
-        mut content: R,
-        end: impl FnOnce(R) -> Result<(Digest, u64)>,
-    ) -> Result<(Digest, u64)> {
-        let answer = self.http.post(reference, "blobs/uploads/")?;
-        if answer.status() != 202 {
-            return Err(self.refused(reference, answer));
-        }
-        let answer = self.http.patch(reference, &place_of(&answer)?, &mut content)?;
-        if !matches!(answer.status(), 202 | 204) {
-            return Err(self.refused(reference, answer));
-        }
-        let (digest, size) = end(content)?;
-        let place = place_of(&answer)?;
-        let separator = if place.contains('?') { '&' } else { '?' };
-        let place = format!("{place}{separator}digest={digest}");
-        let mut nothing = std::io::empty();
-        let answer = self
-            .http
-            .put(reference, &place, "application/octet-stream", 0, &mut nothing)?;
-        match answer.status() {
-            201 | 204 => Ok((digest, size)),
-            _ => Err(self.refused(reference, answer)),
-        }
-    }
-
     /// Uploads a manifest under the reference's tag (or its own digest).
     pub fn push_manifest(&self, reference: &Reference, media_type: &MediaType, bytes: &[u8]) -> Result<Digest> {
         let digest = digest_of(bytes);
@@ -323,12 +268,6 @@ impl Client {
             ),
         }
     }
-}
-
-/// Where an upload goes on.
-fn place_of(answer: &Answer) -> Result<String> {
-    let place = answer.header("Location");
-    place.ok_or_else(|| Error::system("the registry names no place to upload to"))
 }
 
 fn verified(stream: impl Read + Send + 'static, descriptor: &Descriptor) -> Box<dyn Read + Send> {
