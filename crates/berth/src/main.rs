@@ -25,16 +25,8 @@ use cli::table::{LATER, commands};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    for (process, ahead) in [(spawn::PROCESS, false), (spawn::AHEAD, true)] {
-        if let Some((roots, id)) = spawn::arguments::decode(&arguments, process) {
-            return ExitCode::from(monitor::run(roots, &id, ahead) as u8);
-        }
-    }
-    if let Some((roots, _)) = spawn::arguments::decode(&arguments, engine::names::PROCESS) {
-        return ExitCode::from(names::run(&roots) as u8);
-    }
-    if let Some((roots, _)) = spawn::arguments::decode(&arguments, engine::network::keep::PROCESS) {
-        return ExitCode::from(engine::network::keep::run(&roots) as u8);
+    if let Some(code) = own_process(&arguments) {
+        return ExitCode::from(code as u8);
     }
     if arguments.first().is_some_and(|a| a == commands::tour::INSIDE) {
         return ExitCode::from(commands::tour::inside());
@@ -47,6 +39,21 @@ fn main() -> ExitCode {
     }
     let code = dispatch(&arguments).unwrap_or_else(|error| fail(&error, &arguments));
     ExitCode::from(code)
+}
+
+/// The exit code of a process that the engine has started, if we are one. It stays in no directory of the starter's.
+fn own_process(arguments: &[OsString]) -> Option<i32> {
+    let am = |process: &str| {
+        let found = spawn::arguments::decode(arguments, process)?;
+        let _ = std::env::set_current_dir("/");
+        Some(found)
+    };
+    let monitor = |ahead| move |(roots, id): (_, String)| monitor::run(roots, &id, ahead);
+    am(spawn::PROCESS)
+        .map(monitor(false))
+        .or_else(|| am(spawn::AHEAD).map(monitor(true)))
+        .or_else(|| am(engine::names::PROCESS).map(|(roots, _)| names::run(&roots)))
+        .or_else(|| am(engine::network::keep::PROCESS).map(|(roots, _)| engine::network::keep::run(&roots)))
 }
 
 /// The name that the program was called by.

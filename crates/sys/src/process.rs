@@ -273,53 +273,6 @@ pub fn exit_now(code: i32) -> ! {
     }
 }
 
-/// A program that is to be started.
-pub struct Program {
-    /// Its file.
-    pub path: CString,
-    /// Its own name first.
-    pub arguments: Vec<CString>,
-}
-
-impl Program {
-    /// Starts it in `/`, without an environment, with these as its standard streams and no other descriptor that is not
-    /// close-on-exec. Does not wait for the execve: one that fails ends the new process with 127. The streams themselves
-    /// must not be 0, 1 or 2.
-    pub fn start(&self, streams: [BorrowedFd<'_>; 3]) -> Result<()> {
-        if streams.iter().any(|stream| stream.as_raw_fd() < 3) {
-            return Err(rustix::io::Errno::BADF);
-        }
-        let arguments: Vec<*const std::ffi::c_char> = self
-            .arguments
-            .iter()
-            .map(|a| a.as_ptr())
-            .chain([std::ptr::null()])
-            .collect();
-        let environment: [*const std::ffi::c_char; 1] = [std::ptr::null()];
-        // SAFETY: the child gets a copy of everything. It makes system calls on what was made ready here and nothing else
-        // (no allocation, no lock), so that other threads of the caller do not matter.
-        match unsafe { syscall!(Sysno::clone, u64::from(SIGCHLD), 0, 0, 0, 0) }.map_err(errno)? {
-            0 => {}
-            _ => return Ok(()),
-        }
-        // SAFETY: no memory is passed but the strings and lists made above, which are terminated.
-        unsafe {
-            let placed = (0u32..3)
-                .zip(streams)
-                .all(|(number, stream)| syscall!(Sysno::dup3, stream.as_raw_fd(), number, 0).is_ok());
-            if placed && syscall!(Sysno::chdir, c"/".as_ptr()).is_ok() {
-                let _ = syscall!(
-                    Sysno::execve,
-                    self.path.as_ptr(),
-                    arguments.as_ptr(),
-                    environment.as_ptr()
-                );
-            }
-        }
-        exit_now(127)
-    }
-}
-
 /// execve(2); returns only the error.
 pub fn execve(path: &CString, arguments: &[CString], environment: &[CString]) -> rustix::io::Errno {
     let pointers = |list: &[CString]| -> Vec<*const std::ffi::c_char> {

@@ -1,12 +1,13 @@
 //! Starting processes of ours: a container's monitor, what there is one of per host.
 
-use std::ffi::CString;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use bollard_stubs::models::ContainerCreateBody;
 use errdefs::{ErrnoStep, Error, Kind, Result, Step};
@@ -24,8 +25,6 @@ pub const AHEAD: &str = "monitor-ahead";
 
 /// The argument list of a process of ours, after the program's name: the two sides of it stand here, side by side.
 pub mod arguments {
-    use std::ffi::OsString;
-
     use super::*;
 
     /// What `start` gives: which of our processes, and which one of those.
@@ -61,13 +60,25 @@ pub mod arguments {
 pub fn start(roots: &Roots, process: &str, id: &str, input: BorrowedFd<'_>) -> Result<()> {
     let step = || format!("start 'berth {process}'");
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).errno_step(step())?;
-    let words = std::iter::once("berth".into()).chain(arguments::encode(roots, process, id));
-    let text = |word: std::ffi::OsString| CString::new(word.as_bytes()).step("a zero byte in a path");
-    let program = sys::process::Program {
-        path: c"/proc/self/exe".into(),
-        arguments: words.map(text).collect::<Result<_>>()?,
-    };
-    program.start([input, null.as_fd(), null.as_fd()]).errno_step(step())
+    launch(
+        OWN,
+        arguments::encode(roots, process, id),
+        [input, null.as_fd(), null.as_fd()],
+    )
+    .step_with(step)
+}
+
+/// Our own program's file.
+const OWN: &str = "/proc/self/exe";
+
+/// Returns once the new process has executed the program: as long we rest, so that it begins at once, and both go on on
+/// processors of their own (`posix_spawn`). A fork leaves the new process waiting on ours.
+fn launch(file: &str, words: Vec<OsString>, streams: [BorrowedFd<'_>; 3]) -> std::io::Result<()> {
+    let [input, output, error] = streams.map(|fd| fd.try_clone_to_owned().map(Stdio::from));
+    let mut command = Command::new(file);
+    command.arg0("berth").args(words).env_clear();
+    command.stdin(input?).stdout(output?).stderr(error?);
+    command.spawn().map(drop)
 }
 
 /// A monitor that was started, and waits to be told that its container is made.
@@ -78,8 +89,6 @@ pub struct Monitor {
     lock: Option<File>,
     socket: UnixStream,
     words: File,
-    /// Kept: the kernel may not have read it yet.
-    _program: Program,
 }
 
 impl Monitor {
@@ -104,16 +113,14 @@ impl Monitor {
     fn start_as(process: &str, roots: &Roots, id: &str, lock: File, host_root: bool) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair().step("make a socket for the monitor")?;
         let words = memory_file()?;
-        let program = Program::new(arguments::encode(roots, process, id), host_root)?;
         let streams = [lock.as_fd(), theirs.as_fd(), words.as_fd()];
-        program.program.start(streams).errno_step("start the monitor")?;
+        launch_monitor(arguments::encode(roots, process, id), host_root, streams)?;
         Ok(Monitor {
             roots: roots.clone(),
             id: id.into(),
             lock: Some(lock),
             socket: ours,
             words,
-            _program: program,
         })
     }
 
@@ -175,35 +182,18 @@ fn died(words: &mut File, error: Error) -> Error {
     }
 }
 
-/// Our own program, as a monitor. For a container whose root is the host's it is a read-only view of our file: nobody who
+/// Our own program as a monitor. For a container whose root is the host's it is a read-only view of our file: nobody who
 /// gets hold of it through `/proc/PID/exe` can write to it (CVE-2019-5736). Root of a user namespace of its own cannot
 /// write to it anyway.
-struct Program {
-    program: sys::process::Program,
-    _view: Option<OwnedFd>,
-}
-
-impl Program {
-    fn new(words: Vec<std::ffi::OsString>, host_root: bool) -> Result<Self> {
-        let own = "/proc/self/exe";
-        let view = if host_root {
-            sys::mount::read_only_view(Path::new(own)).ok()
-        } else {
-            None
-        };
-        let path = view
-            .as_ref()
-            .map_or(own.to_owned(), |view| format!("/proc/self/fd/{}", view.as_raw_fd()));
-        let text = |text: &[u8]| CString::new(text).step("a zero byte in a path");
-        let names = std::iter::once(text(b"berth")).chain(words.iter().map(|a| text(a.as_bytes())));
-        Ok(Program {
-            program: sys::process::Program {
-                path: text(path.as_bytes())?,
-                arguments: names.collect::<Result<_>>()?,
-            },
-            _view: view,
-        })
-    }
+fn launch_monitor(words: Vec<OsString>, host_root: bool, streams: [BorrowedFd<'_>; 3]) -> Result<()> {
+    let view = match host_root {
+        true => sys::mount::read_only_view(Path::new(OWN)).ok(),
+        false => None,
+    };
+    let file = view
+        .as_ref()
+        .map_or(OWN.to_owned(), |view| format!("/proc/self/fd/{}", view.as_raw_fd()));
+    launch(&file, words, streams).step("start the monitor")
 }
 
 #[cfg(test)]
