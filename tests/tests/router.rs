@@ -215,3 +215,62 @@ fn a_host_that_was_no_router_becomes_one_for_containers_alone() {
     berth.run(&["network", "prune", "-f"]).ok();
     assert_eq!(on(&host, &format!("cat {forwarding}")).out, "1");
 }
+
+#[test]
+fn a_port_that_the_host_refuses_is_refused_although_it_is_published() {
+    let world = World::new();
+    let berth = world.berth();
+    let host = |script: &str| world.on(&world.host(), script).ok();
+    // One firewall as iptables makes it, one of nftables with its own sets and maps.
+    host(
+        "iptables-nft -A INPUT -i lo -j ACCEPT; iptables-nft -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT
+        iptables-nft -N in; iptables-nft -A INPUT -p tcp -j in
+        iptables-nft -A in -p tcp -m multiport --dports 8080,8081 -m comment --comment x -j ACCEPT
+        iptables-nft -A in -j LOG; iptables-nft -P INPUT DROP
+        nft -f - << 'END'
+table inet mine {
+    set bad { type ipv4_addr; flags interval; elements = { 10.77.0.0/25 } }
+    chain guard { tcp dport { 8081, 8083 } ip saddr @bad counter reject; }
+    chain input {
+        type filter hook input priority 10; policy accept;
+        ct state vmap { established : accept, new : jump guard }
+    }
+}
+END",
+    );
+    let publish = ["-p", "8080:80", "-p", "8081:80", "-p", "8082:80"];
+    serve(&berth, &[&["--name", "web"], &publish[..]].concat(), "hello");
+    let ask = |port: u16| world.ask(&world.client(), "10.77.1.2", port);
+    assert_eq!(ask(8080), "hello", "both firewalls let it through");
+    assert_eq!(ask(8081), "", "the second one refuses it");
+    assert_eq!(ask(8082), "", "the first one has nothing for it");
+    assert_eq!(
+        world.ask(&world.host(), "127.0.0.1", 8082),
+        "hello",
+        "from the host itself"
+    );
+    // Rules that change, change what is refused.
+    host("nft delete element inet mine bad { 10.77.0.0/25 }");
+    eventually("it is let through", || ask(8081) == "hello");
+    host("iptables-nft -I in -p tcp --dport 8080 -j REJECT");
+    eventually("it is refused", || ask(8080).is_empty());
+    // Those that come later are asked about as well, and who wants Docker's way gets it.
+    serve(&berth, &["--name", "late", "-p", "8083:80"], "late");
+    assert_eq!(ask(8083), "");
+    let option = "berth.network.host_firewall=bypass";
+    berth.run(&["network", "create", "-o", option, "dockers"]).ok();
+    serve(
+        &berth,
+        &["--name", "open", "--network", "dockers", "-p", "8084:80"],
+        "open",
+    );
+    assert_eq!(ask(8084), "open");
+    assert_eq!(ask(8083), "");
+    host("iptables-nft -P INPUT ACCEPT");
+    eventually("there is no refusal left", || ask(8083) == "late");
+    berth.run(&["rm", "-f", "web", "late", "open"]).ok();
+    berth.run(&["network", "rm", "dockers"]).ok();
+    eventually("nothing is left of ours", || {
+        !host("nft list ruleset").contains("berth")
+    });
+}

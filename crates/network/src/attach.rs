@@ -8,7 +8,7 @@ use linux::CLONE_NEWNET;
 
 use crate::bridge::{self, Ports};
 use crate::netlink::{Batch, Socket};
-use crate::{Attachment, Driver, Published, link};
+use crate::{Attachment, Driver, Published, link, neighbour};
 
 #[allow(missing_docs)]
 mod linux {
@@ -42,9 +42,14 @@ pub fn publish(attachments: &[Attachment]) -> Result<()> {
         return Ok(());
     }
     let socket = Socket::netfilter()?;
-    attachments
-        .iter()
-        .try_for_each(|a| bridge::publish(&socket, &a.network.table, &ports(a)))
+    for attachment in attachments {
+        let (table, ports) = (&attachment.network.table, ports(attachment));
+        if !attachment.network.past_host_rules && !ports.is_empty() {
+            neighbour::ask_about_more(&socket, table, &ports)?;
+        }
+        bridge::publish(&socket, table, &ports)?;
+    }
+    Ok(())
 }
 
 /// They do no more. The interfaces go with the namespace.

@@ -153,16 +153,34 @@ pub fn is_guarded(socket: &Socket, network: &Network) -> Result<bool> {
     }
 }
 
-/// Makes the whole table anew, and ways through other firewalls.
-pub fn guard_all(socket: &Socket, table: &str, networks: &[Network], ports: &Ports, closed: &Closed) -> Result<()> {
-    let mut transaction = Transaction::default();
-    transaction.replace(&ruleset::table(table, networks, ports, closed));
-    transaction.commit(socket)?;
-    open_ways(socket, table, networks)
+/// What is to be on this host of all networks.
+pub struct All {
+    /// Those whose bridges are there.
+    pub networks: Vec<Network>,
+    /// Published ports.
+    pub ports: Ports,
+    /// Those of them that the host's own rules count for.
+    pub asked: Ports,
+    /// See there.
+    pub closed: Closed,
 }
 
-/// Ways of these networks through other firewalls on this host; others of ours go.
-pub fn open_ways(socket: &Socket, table: &str, networks: &[Network]) -> Result<()> {
+/// Makes the whole table anew, and gets along with other firewalls.
+pub fn guard_all(socket: &Socket, table: &str, all: &All) -> Result<()> {
+    neighbour::ask_about(socket, table, &all.asked)?;
+    let mut transaction = Transaction::default();
+    transaction.replace(&ruleset::table(table, &all.networks, &all.ports, &all.closed));
+    transaction.commit(socket)?;
+    open_ways(socket, table, &all.networks)
+}
+
+/// What other firewalls have to do with ours is put right.
+pub fn heed_others(socket: &Socket, table: &str, all: &All) -> Result<()> {
+    neighbour::ask_about(socket, table, &all.asked)?;
+    open_ways(socket, table, &all.networks)
+}
+
+fn open_ways(socket: &Socket, table: &str, networks: &[Network]) -> Result<()> {
     let bridges: Vec<&str> = networks.iter().filter_map(Network::bridge).collect();
     neighbour::open_ways(socket, table, &bridges)
 }
@@ -176,6 +194,7 @@ pub fn is_intact(socket: &Socket, table: &str) -> Result<bool> {
 pub fn unguard_all(socket: &Socket, table: &str) -> Result<()> {
     const ENOENT: i32 = 2;
     neighbour::open_ways(socket, table, &[])?;
+    neighbour::ask_nobody(socket, table)?;
     let mut transaction = Transaction::default();
     transaction.delete(table);
     match transaction.commit(socket) {

@@ -37,6 +37,9 @@ pub struct Network {
     pub masquerade: bool,
     /// Containers of it may talk to each other.
     pub open: bool,
+    /// The host's own rules for what comes to it do not count for its published ports.
+    #[serde(default)]
+    pub past_host_rules: bool,
     /// Bytes in a packet.
     pub mtu: Option<u32>,
     /// The firewall's table that it belongs to.

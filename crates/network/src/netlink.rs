@@ -105,6 +105,12 @@ impl Batch {
         }
     }
 
+    /// An attribute with its header, as the kernel gave it.
+    pub(crate) fn put_whole(&mut self, attribute: &[u8]) {
+        self.bytes.extend_from_slice(attribute);
+        self.pad();
+    }
+
     /// Bytes so far: the caller ends a batch before it is too long for the socket.
     pub fn len(&self) -> usize {
         self.bytes.len()
@@ -345,6 +351,16 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
+/// The same with each one's header: `(type, value, all of it)`.
+pub fn whole_attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8], &[u8])> {
+    let mut at = 0;
+    attributes(bytes).map(move |(kind, value)| {
+        let whole = &bytes[at..at + value.len() + 4];
+        at = (at + whole.len()).next_multiple_of(4);
+        (kind, value, whole)
+    })
+}
+
 /// One of them.
 pub fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(bytes)
@@ -371,6 +387,10 @@ mod tests {
         assert_eq!(attribute(body, 1), Some(&b"abc\0"[..]));
         assert_eq!(attribute(attribute(body, 2).unwrap(), 3), Some(&7u32.to_ne_bytes()[..]));
         assert_eq!(attribute(body, 9), None);
+        let whole: Vec<_> = whole_attributes(body)
+            .map(|(kind, _, whole)| (kind, whole.len()))
+            .collect();
+        assert_eq!(whole, [(1, 8), (2, 12)]);
     }
 
     #[test]

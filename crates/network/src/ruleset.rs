@@ -245,6 +245,7 @@ mod tests {
             internal,
             masquerade: true,
             open: true,
+            past_host_rules: false,
             mtu: None,
             table: "berth".into(),
         };

@@ -20,6 +20,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("bridge", row::OPTION_MASQUERADE),
     ("bridge", row::OPTION_BINDING),
     ("bridge", row::OPTION_MTU),
+    ("bridge", row::OPTION_HOST_RULES),
     ("bridge", "com.docker.network.bridge.default_bridge"),
     ("bridge", "com.docker.network.enable_ipv6"),
     ("bridge", "com.docker.network.enable_ipv4"),
@@ -230,6 +231,9 @@ fn check_options(driver: &str, options: Option<&HashMap<String, String>>) -> Res
             }
             row::OPTION_NAME if value.is_empty() || value.len() > 15 || value.contains(['/', ' ', ':', '"']) => {
                 return bad("an interface's name has up to 15 characters");
+            }
+            row::OPTION_HOST_RULES if !["honour", "bypass"].contains(&value.as_str()) => {
+                return bad("honour or bypass is needed");
             }
             row::OPTION_BINDING if value.parse::<IpAddr>().is_err() => return bad("it is no address"),
             "macvlan_mode" if !["bridge", "private", "vepa", "passthru"].contains(&value.as_str()) => {

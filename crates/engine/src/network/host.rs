@@ -5,12 +5,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use errdefs::{ErrnoStep, Result, Step};
-use network::bridge::{self, Closed, Ports};
+use network::bridge::{self, All, Closed, Ports};
 use network::port::Protocol;
 use network::{Network, Published, netlink::Socket};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use super::row::OPTION_HOST_RULES;
 use super::{BRIDGE, Row, predefined};
 use crate::Engine;
 use crate::state::database;
@@ -51,8 +52,17 @@ impl Engine {
 
     /// The whole table anew, from what is written down. The caller holds the lock.
     pub(crate) fn rebuild_firewall(&self, socket: &Socket, table: &str) -> Result<()> {
-        let up = self.networks_up(table)?;
-        bridge::guard_all(socket, table, &up, &self.published_ports(None)?, &self.closed()?)
+        bridge::guard_all(socket, table, &self.all_of(self.networks_up(table)?)?)
+    }
+
+    /// What is to be on the host besides these networks.
+    pub(crate) fn all_of(&self, networks: Vec<Network>) -> Result<All> {
+        Ok(All {
+            networks,
+            ports: self.published_ports(None)?,
+            asked: self.asked_ports()?,
+            closed: self.closed()?,
+        })
     }
 
     /// Networks whose bridges are there.
@@ -98,10 +108,22 @@ impl Engine {
 
     /// Ports that lead to containers: all, or one container's.
     pub(crate) fn published_ports(&self, container: Option<&str>) -> Result<Ports> {
-        let query =
-            "SELECT protocol, address, first, inner, count, targets FROM port WHERE ?1 IS NULL OR container = ?1";
-        let mut statement = self.state.db.prepare_cached(query).map_err(database)?;
-        let rows = statement.query_map([container], |row| {
+        self.ports("?1 IS NULL OR container = ?1", container)
+    }
+
+    /// Ports that the host's own rules count for.
+    fn asked_ports(&self) -> Result<Ports> {
+        let bypassed = "SELECT address.endpoint FROM address JOIN network ON network.id = address.network
+            WHERE json_extract(body, ?1) = 'bypass'";
+        let option = format!("$.options.\"{OPTION_HOST_RULES}\"");
+        self.ports(&format!("endpoint NOT IN ({bypassed})"), Some(&option))
+    }
+
+    /// Those for which a condition with one parameter holds.
+    fn ports(&self, condition: &str, parameter: Option<&str>) -> Result<Ports> {
+        let query = format!("SELECT protocol, address, first, inner, count, targets FROM port WHERE {condition}");
+        let mut statement = self.state.db.prepare_cached(&query).map_err(database)?;
+        let rows = statement.query_map([parameter], |row| {
             let text: (String, String, String) = (row.get(0)?, row.get(1)?, row.get(5)?);
             let numbers: (u16, u16, u16) = (row.get(2)?, row.get(3)?, row.get(4)?);
             Ok((text, numbers))

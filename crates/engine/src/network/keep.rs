@@ -79,7 +79,7 @@ impl Engine {
                 whole = whole && bridge::is_guarded(&socket, network)?;
             }
             match whole {
-                true => bridge::open_ways(&socket, &table, &up)?,
+                true => bridge::heed_others(&socket, &table, &self.all_of(up)?)?,
                 false => self.rebuild_firewall(&socket, &table)?,
             }
         }
@@ -112,18 +112,20 @@ fn keep(roots: &Roots) -> Result<()> {
     let (firewall, links) = (Socket::firewall_news()?, Socket::link_news()?);
     loop {
         // Opened for a moment: a process that waits is to be small.
-        let needed = Engine::open(roots.clone())?.mend_firewall()?;
+        let engine = Engine::open(roots.clone())?;
+        let (needed, table) = (engine.mend_firewall()?, engine.firewall_table()?);
+        drop(engine);
         let patience = match needed {
             Needed::Yes => None,
             Needed::Soon => Some(SOON),
             Needed::No => return Ok(()),
         };
-        wait_for_news(&firewall, &links, patience)?;
+        wait_for_news(&firewall, &links, &table, patience)?;
     }
 }
 
 /// Until something has changed that concerns us, or the time is over.
-fn wait_for_news(firewall: &Socket, links: &Socket, patience: Option<Duration>) -> Result<()> {
+fn wait_for_news(firewall: &Socket, links: &Socket, table: &str, patience: Option<Duration>) -> Result<()> {
     let timeout = patience.and_then(|p| Timespec::try_from(p).ok());
     loop {
         let mut fds = [PollFd::new(firewall, PollFlags::IN), PollFd::new(links, PollFlags::IN)];
@@ -134,7 +136,7 @@ fn wait_for_news(firewall: &Socket, links: &Socket, patience: Option<Duration>) 
         };
         std::thread::sleep(SETTLE);
         let mut concerns = false;
-        let whole = firewall.hear(|kind, _| concerns |= network::nft::foreign::changes_rules(kind))?;
+        let whole = firewall.hear(|kind, body| concerns |= network::nft::foreign::concerns(kind, body, table))?;
         let heard = links.hear(|kind, _| concerns |= network::link::is_removal(kind))?;
         if concerns || !whole || !heard || patience.is_some() {
             return Ok(());

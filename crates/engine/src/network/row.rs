@@ -18,6 +18,8 @@ pub const OPTION_ICC: &str = "com.docker.network.bridge.enable_icc";
 pub const OPTION_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 /// Where ports are published that name no address.
 pub const OPTION_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+/// Ours: `honour`, or `bypass`, which is Docker's way: what the host's own rules refuse is published all the same.
+pub const OPTION_HOST_RULES: &str = "berth.network.host_firewall";
 /// Bytes in a packet.
 pub const OPTION_MTU: &str = "com.docker.network.driver.mtu";
 
@@ -119,6 +121,7 @@ impl Row {
             internal: self.internal,
             masquerade: !no(OPTION_MASQUERADE),
             open: !no(OPTION_ICC),
+            past_host_rules: self.option(OPTION_HOST_RULES) == Some("bypass"),
             mtu: self.option(OPTION_MTU).and_then(|m| m.parse().ok()),
             table: table.into(),
         }

@@ -281,7 +281,7 @@ fn type_number(types: &[Type]) -> u32 {
 }
 
 /// Registers' bytes of a key or value.
-fn bytes(values: &[Value]) -> Vec<u8> {
+pub(super) fn bytes(values: &[Value]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(32);
     for value in values {
         match value {
@@ -323,6 +323,7 @@ pub(super) fn encode_rule(batch: &mut Batch, rule: &Rule) {
         Action::Accept => verdict(batch, ACCEPT),
         Action::Drop => verdict(batch, DROP),
         Action::Return => verdict(batch, RETURN),
+        Action::Jump(chain) => jump(batch, chain),
         Action::Masquerade => expression(batch, "masq", |_| {}),
         Action::TranslateBy { fields, map, family } => {
             load_all(batch, fields);
@@ -372,7 +373,20 @@ fn set_port(batch: &mut Batch, port: Field, protocol: Protocol, to: u16) {
     });
 }
 
-fn verdict(batch: &mut Batch, code: u32) {
+fn jump(batch: &mut Batch, chain: &str) {
+    const JUMP: u32 = -3i32 as u32;
+    expression(batch, "immediate", |b| {
+        b.put_be32(1, VERDICT);
+        b.nest(2, |b| {
+            b.nest(2, |b| {
+                b.put_be32(1, JUMP);
+                b.put_text(2, chain);
+            });
+        });
+    });
+}
+
+pub(super) fn verdict(batch: &mut Batch, code: u32) {
     expression(batch, "immediate", |b| {
         b.put_be32(1, VERDICT);
         b.nest(2, |b| b.nest(2, |b| b.put_be32(1, code)));

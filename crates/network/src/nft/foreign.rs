@@ -24,10 +24,20 @@ mod rule {
     pub const USERDATA: u16 = 7;
 }
 
-/// Whether news of this type may be of something that was taken away, or of a new rule.
-pub fn changes_rules(kind: u16) -> bool {
-    // Tables (0 to 2), chains (3 to 5) and rules (6 to 8), not the elements of sets, which come with every port.
-    kind >> 8 == SUBSYSTEM >> 8 && kind & 0xff <= 8
+/// Whether news concern the owner of a table: others' rules have changed, or something of its own was taken away. What is
+/// put into a table of its own comes from itself, and ports come and go all the time.
+pub fn concerns(kind: u16, body: &[u8], own: &str) -> bool {
+    const TABLES_CHAINS_AND_RULES: std::ops::RangeInclusive<u16> = 0..=8;
+    const REMOVALS: &[u16] = &[2, 5, 8];
+    const ELEMENTS: &[u16] = &[12, 14];
+    if kind >> 8 != SUBSYSTEM >> 8 {
+        return false;
+    }
+    let (what, table) = (kind & 0xff, attribute(body.get(4..).unwrap_or_default(), 1).map(text));
+    match table.is_some_and(|t| t.starts_with(own)) {
+        true => REMOVALS.contains(&what),
+        false => TABLES_CHAINS_AND_RULES.contains(&what) || ELEMENTS.contains(&what),
+    }
 }
 
 /// A chain that hangs at a hook and filters.
@@ -54,7 +64,7 @@ pub struct Commented {
     pub comment: String,
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
 }
 
@@ -84,6 +94,18 @@ pub fn base_chains(socket: &Socket) -> Result<Vec<BaseChain>> {
             hook,
             drops: attribute(attributes, POLICY).and_then(number) == Some(0),
         })
+    };
+    Ok(socket.dump(batch)?.into_iter().filter_map(read).collect())
+}
+
+/// The names of all tables, and of the chains in them, by family.
+pub fn chain_names(socket: &Socket) -> Result<Vec<(u8, String, String)>> {
+    let mut batch = Batch::default();
+    batch.message(GET_CHAIN, 0, &[0; 4], || "list the firewall's chains".into());
+    let read = |body: Vec<u8>| {
+        let (family, attributes) = (*body.first()?, body.get(4..)?);
+        let part = |kind| attribute(attributes, kind).map(text);
+        Some((family, part(rule::TABLE)?, part(3)?))
     };
     Ok(socket.dump(batch)?.into_iter().filter_map(read).collect())
 }

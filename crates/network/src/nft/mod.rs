@@ -5,6 +5,7 @@
 
 mod encode;
 pub mod foreign;
+pub mod mirror;
 mod text;
 
 pub use encode::{Elements, Transaction, contains, list_tables};
@@ -182,6 +183,8 @@ pub enum Action {
     Drop,
     /// The chain ends here.
     Return,
+    /// Another chain is asked.
+    Jump(String),
     /// Its source becomes this host.
     Masquerade,
     /// Its target becomes what a map says for these fields.

@@ -122,6 +122,7 @@ impl Display for Rule {
             Action::Accept => f.write_str("accept"),
             Action::Drop => f.write_str("drop"),
             Action::Return => f.write_str("return"),
+            Action::Jump(chain) => write!(f, "jump {chain:?}"),
             Action::Masquerade => f.write_str("masquerade"),
             Action::TranslateBy { fields, map, family } => {
                 let version = if *family == 2 { "ip" } else { "ip6" };
