@@ -149,7 +149,7 @@ async fn answer(request: Request<Incoming>, server: &Arc<Server>, scope: Option<
             if changes {
                 (server.log)(&format!("{} {rest}: {}", route.method, reply.status));
             }
-            reply
+            crate::shape::answer(route.name, call_version, reply)
         }
         Err(error) => {
             if changes {

@@ -102,7 +102,46 @@ pub fn container(headers: &HeaderMap, bytes: &[u8]) -> Result<engine::models::Co
     let mut body = value(headers, bytes)?.ok_or_else(missing)?;
     capitals(&mut body);
     words_to_lists(&mut body, &["Cmd", "Entrypoint"]);
+    mac_address(&mut body)?;
     from_value(body)
+}
+
+/// A container's own address (before 1.44) is that of its endpoint on its main network.
+fn mac_address(body: &mut Value) -> Result<()> {
+    let Some(Value::String(address)) = field(body, "MacAddress").map(Value::take) else {
+        return Ok(());
+    };
+    if address.is_empty() {
+        return Ok(());
+    }
+    let mode = field(body, "HostConfig").and_then(|host| field(host, "NetworkMode"));
+    let network = match mode.and_then(|m| m.as_str()).unwrap_or_default() {
+        "" | "default" => "bridge".to_owned(),
+        mode if ["none", "host"].contains(&mode) || mode.starts_with("container:") => {
+            return Err(Error::invalid("conflicting options: mac-address and the network mode"));
+        }
+        mode => mode.to_owned(),
+    };
+    let mut asked = body;
+    for name in ["NetworkingConfig", "EndpointsConfig", &network, "MacAddress"] {
+        if asked.is_null() {
+            *asked = Value::Object(Default::default());
+        }
+        let fields = asked.as_object_mut();
+        let fields = fields.ok_or_else(|| Error::invalid(format!("invalid JSON: {name} belongs to an object")))?;
+        asked = fields.entry(name).or_insert(Value::Null);
+    }
+    match asked.as_str().unwrap_or_default() {
+        "" => *asked = address.into(),
+        other if other == address => {}
+        _ => {
+            return Err(Error::invalid(
+                "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be \
+                 left empty",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A field under whatever case it was written in.

@@ -27,6 +27,7 @@ mod reaper;
 mod reply;
 mod routes;
 mod scope;
+mod shape;
 mod sockets;
 mod stream;
 mod tls;

@@ -164,7 +164,7 @@ pub const ROUTES: &[Route] = &[
     engine("HEAD", "/containers/{}/archive", "containers.archive", archive::stat),
     waits("GET", "/containers/{}/archive", "containers.archive", |c| Box::pin(archive::get(c))),
     uploads("PUT", "/containers/{}/archive", "containers.archive.put", |c| Box::pin(archive::put(c))),
-    engine("DELETE", "/containers/{}", "containers.delete", containers::delete),
+    engine("DELETE", "/containers/{*}", "containers.delete", containers::delete),
 
     engine("POST", "/containers/{}/exec", "exec.create", exec::create),
     waits("POST", "/exec/{}/start", "exec.start", |c| Box::pin(exec::start(c))),

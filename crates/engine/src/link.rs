@@ -111,6 +111,8 @@ pub enum Amendment {
     Name(String),
     /// Its limits and its restart policy.
     Settings(Box<bollard_stubs::models::ContainerUpdateBody>),
+    /// It has no other container under this alias any more.
+    Unlink(String),
 }
 
 /// A process to add, its user already looked up inside the container.

@@ -30,6 +30,8 @@ impl Engine {
         }
         let uname = rustix::system::uname();
         let text = |c: &std::ffi::CStr| Some(c.to_string_lossy().into_owned());
+        let controllers = controllers();
+        let has = |name: &str| Some(controllers.iter().any(|c| c == name));
         let v2_only = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
         let mut security = vec!["name=seccomp,profile=builtin".to_owned(), "name=userns".to_owned()];
         if v2_only {
@@ -63,6 +65,15 @@ impl Engine {
             architecture: text(uname.machine()),
             ncpu: Some(std::thread::available_parallelism().map_or(1, |n| n.get()) as i64),
             mem_total: Some(memory()),
+            memory_limit: has("memory"),
+            swap_limit: has("memory"),
+            oom_kill_disable: Some(!v2_only && has("memory") == Some(true)),
+            cpu_cfs_period: has("cpu"),
+            cpu_cfs_quota: has("cpu"),
+            cpu_shares: has("cpu"),
+            cpu_set: has("cpuset"),
+            pids_limit: has("pids"),
+            ipv4_forwarding: Some(forwards()),
             name: text(uname.nodename()),
             server_version: Some(env!("CARGO_PKG_VERSION").into()),
             // What Docker's clients expect it to be called; it is called as runc, too.
@@ -116,12 +127,25 @@ impl Engine {
     pub fn version(&self) -> SystemVersion {
         let uname = rustix::system::uname();
         let version = env!("CARGO_PKG_VERSION");
+        let kernel = uname.release().to_string_lossy().into_owned();
+        let details = [
+            ("ApiVersion", API_VERSION),
+            ("MinAPIVersion", MIN_API_VERSION),
+            ("Arch", &::image::Platform::host().architecture),
+            ("Os", "linux"),
+            ("KernelVersion", &kernel),
+            ("Experimental", "false"),
+            ("BuildTime", ""),
+            ("GitCommit", ""),
+            ("GoVersion", ""),
+        ];
+        let details = details.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         SystemVersion {
             platform: Some(SystemVersionPlatform { name: "Berth".into() }),
             components: Some(vec![SystemVersionComponents {
                 name: "Berth".into(),
                 version: version.into(),
-                details: Some(HashMap::from([("ApiVersion".to_owned(), API_VERSION.to_owned())])),
+                details: Some(details),
             }]),
             version: Some(version.into()),
             api_version: Some(API_VERSION.into()),
@@ -133,9 +157,28 @@ impl Engine {
             experimental: Some(false),
             os: Some("linux".into()),
             arch: Some(::image::Platform::host().architecture),
-            kernel_version: Some(uname.release().to_string_lossy().into_owned()),
+            kernel_version: Some(kernel),
         }
     }
+}
+
+/// What limits can be set of, in version 1 or 2 of control groups.
+fn controllers() -> Vec<String> {
+    let v2 = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let v1 = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
+    // Name, hierarchy, groups, whether it is on.
+    let on = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let name = words.next().filter(|name| !name.starts_with('#'))?;
+        (words.nth(2) == Some("1")).then(|| name.to_owned())
+    };
+    let v2 = v2.split_ascii_whitespace().map(String::from);
+    v2.chain(v1.lines().filter_map(on)).collect()
+}
+
+fn forwards() -> bool {
+    let forward = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward");
+    forward.is_ok_and(|text| text.trim() == "1")
 }
 
 /// os-release(5).

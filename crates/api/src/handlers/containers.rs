@@ -9,9 +9,9 @@ use errdefs::{Error, Result};
 use serde_json::json;
 
 use super::images::name_and_tag;
-use crate::call::{Call, not_yet};
-use crate::decode;
+use crate::call::Call;
 use crate::reply::Reply;
+use crate::{decode, shape};
 
 /// `docker ps`.
 pub fn list(engine: &Engine, call: &Call) -> Result<Reply> {
@@ -35,8 +35,10 @@ pub fn list(engine: &Engine, call: &Call) -> Result<Reply> {
 
 /// `docker create`.
 pub fn create(engine: &Engine, call: &Call) -> Result<Reply> {
-    let body = decode::container(&call.headers, &call.body)?;
-    let platform = call.query.text("platform").map(Platform::parse).transpose()?;
+    let mut body = decode::container(&call.headers, &call.body)?;
+    shape::container(call.version, &mut body)?;
+    let platform = call.query.text("platform").filter(|_| call.since(41));
+    let platform = platform.map(Platform::parse).transpose()?;
     let made = engine.create(call.query.text("name"), &body, platform.as_ref())?;
     Ok(Reply::json(201, &made))
 }
@@ -67,13 +69,17 @@ pub fn start(engine: &Engine, call: &Call) -> Result<Reply> {
 
 /// `docker stop`.
 pub fn stop(engine: &Engine, call: &Call) -> Result<Reply> {
-    engine.stop(call.name(), call.query.text("signal"), call.query.number("t")?)?;
+    engine.stop(call.name(), signal(call), call.query.number("t")?)?;
     Ok(Reply::nothing())
+}
+
+fn signal(call: &Call) -> Option<&str> {
+    call.query.text("signal").filter(|_| call.since(42))
 }
 
 /// `docker restart`.
 pub fn restart(engine: &Engine, call: &Call) -> Result<Reply> {
-    engine.restart(call.name(), call.query.text("signal"), call.query.number("t")?)?;
+    engine.restart(call.name(), signal(call), call.query.number("t")?)?;
     Ok(Reply::nothing())
 }
 
@@ -161,7 +167,8 @@ pub fn size(call: &Call) -> Result<(u16, u16)> {
 /// `docker rm`.
 pub fn delete(engine: &Engine, call: &Call) -> Result<Reply> {
     if call.query.on("link") {
-        return Err(not_yet("removing a link"));
+        engine.unlink(call.name())?;
+        return Ok(Reply::nothing());
     }
     engine.remove(call.name(), call.query.on("force"), call.query.on("v"))?;
     Ok(Reply::nothing())

@@ -2,8 +2,9 @@
 
 use engine::Engine;
 use engine::image::Platform;
-use errdefs::{Error, Result};
+use errdefs::{Error, Result, Step};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::call::Call;
 use crate::reply::Reply;
@@ -11,8 +12,8 @@ use crate::reply::Reply;
 /// `docker images`.
 pub fn list(engine: &Engine, call: &Call) -> Result<Reply> {
     let mut filters = call.filters()?;
-    // Before 1.25 a name alone was a filter.
-    if !call.since(25)
+    // Before 1.41 a name alone was a filter.
+    if !call.since(41)
         && let Some(name) = call.query.text("filter")
     {
         filters.push(("reference".into(), name.into()));
@@ -23,7 +24,14 @@ pub fn list(engine: &Engine, call: &Call) -> Result<Reply> {
 /// `docker image inspect`.
 pub fn inspect(engine: &Engine, call: &Call) -> Result<Reply> {
     let platform = platforms(call, "platform")?.pop();
-    Ok(Reply::json(200, &engine.inspect_image(call.name(), platform.as_ref())?))
+    let image = engine.inspect_image(call.name(), platform.as_ref())?;
+    let mut body = serde_json::to_value(&image).step("write the answer")?;
+    // What the generated types do not have any more.
+    let origin = engine.image_origin(image.id.as_deref().unwrap_or_default())?;
+    if let (Some(body), Value::Object(origin)) = (body.as_object_mut(), origin) {
+        body.extend(origin);
+    }
+    Ok(Reply::json(200, &body))
 }
 
 /// `docker history`.

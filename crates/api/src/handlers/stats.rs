@@ -20,7 +20,7 @@ pub async fn stats(call: Call) -> Result<Reply> {
     let reader = blocking(&call.server, move |engine| engine.stats(&name)).await?;
     let stream = call.query.text("stream").is_none() || call.query.on("stream");
     if !stream {
-        return once(reader, call.query.on("one-shot")).await;
+        return once(reader, call.since(41) && call.query.on("one-shot")).await;
     }
     let (sender, receiver) = channel(1);
     tokio::spawn(async move {

@@ -1,6 +1,7 @@
 //! `_ping`, `version`, `info`.
 
 use engine::Engine;
+use engine::models::{IndexInfo, RegistryServiceConfig};
 use errdefs::{Error, Result};
 use hyper::header::{CACHE_CONTROL, HeaderName, PRAGMA};
 
@@ -33,8 +34,36 @@ pub fn version(engine: &Engine, _: &Call) -> Result<Reply> {
 }
 
 /// `docker info`.
-pub fn info(engine: &Engine, _: &Call) -> Result<Reply> {
-    Ok(Reply::json(200, &engine.info()?))
+pub fn info(engine: &Engine, call: &Call) -> Result<Reply> {
+    let mut info = engine.info()?;
+    info.registry_config = Some(registries(&call.server.registry));
+    Ok(Reply::json(200, &info))
+}
+
+/// Which registries are spoken to in another way than usual.
+fn registries(options: &engine::image::registry::Options) -> RegistryServiceConfig {
+    let mirrors = |name: &str| {
+        let own = options
+            .mirrors
+            .iter()
+            .filter(|(registry, _)| registry == name || registry == "*");
+        Some(own.map(|(_, mirror)| format!("https://{mirror}/")).collect::<Vec<_>>())
+    };
+    let index = |name: &str, official: bool| {
+        let info = IndexInfo {
+            name: Some(name.to_owned()),
+            mirrors: mirrors(name),
+            secure: Some(official),
+            official: Some(official),
+        };
+        (name.to_owned(), info)
+    };
+    let insecure = options.insecure.iter().map(|name| index(name, false));
+    RegistryServiceConfig {
+        insecure_registry_cidrs: Some(["::1/128", "127.0.0.0/8"].map(String::from).into()),
+        index_configs: Some(insecure.chain([index("docker.io", true)]).collect()),
+        mirrors: mirrors("docker.io"),
+    }
 }
 
 /// `docker system df`.

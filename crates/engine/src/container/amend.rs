@@ -16,6 +16,11 @@ impl Amendment {
         match self {
             Amendment::Name(name) => record.name.clone_from(name),
             Amendment::Settings(update) => update_host(record.body.host_config.get_or_insert_default(), update),
+            Amendment::Unlink(alias) => {
+                let host = record.body.host_config.get_or_insert_default();
+                let own = |link: &String| link.split_once(':').map_or(link.as_str(), |(_, alias)| alias) == alias;
+                host.links.iter_mut().for_each(|links| links.retain(|link| !own(link)));
+            }
         }
     }
 }
@@ -57,6 +62,22 @@ impl Engine {
             .map_err(cannot)?;
         self.tell_of(&record, "update", &[]);
         Ok(Vec::new())
+    }
+
+    /// Takes a link away: `CONTAINER/ALIAS`.
+    pub fn unlink(&self, path: &str) -> Result<()> {
+        let Some((parent, alias)) = path.trim_start_matches('/').rsplit_once('/') else {
+            return Err(Error::conflict(
+                "Conflict, cannot remove the default link name of the container",
+            ));
+        };
+        let record = self.record(parent)?;
+        self.amend(&record.id, Amendment::Unlink(alias.into()))?;
+        match self.alive(&record.id)? {
+            Some(_) => self.rewrite_names(&self.read_record(&record.id)?),
+            // Its next start writes them.
+            None => Ok(()),
+        }
     }
 
     fn amend(&self, id: &str, amendment: Amendment) -> Result<()> {

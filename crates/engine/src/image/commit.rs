@@ -195,6 +195,14 @@ impl Engine {
         config["rootfs"] =
             json!({"type": "layers", "diff_ids": layers.iter().map(|l| l.to_string()).collect::<Vec<_>>()});
         config["config"] = Value::Object(settings);
+        // As Docker notes where an image comes from.
+        config["parent"] = json!(record.image);
+        config["container"] = json!(record.id);
+        config["container_config"] = serde_json::to_value(&record.body).step("read the container's settings")?;
+        if let Some(fields) = config["container_config"].as_object_mut() {
+            fields.remove("HostConfig");
+            fields.remove("NetworkingConfig");
+        }
         Ok(config)
     }
 }

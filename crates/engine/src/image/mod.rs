@@ -246,6 +246,19 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Which container an image was made of, with which settings, on which image: as far as its configuration says so.
+    pub fn image_origin(&self, name: &str) -> Result<serde_json::Value> {
+        let digest: Digest = self.image_id(name)?.parse().step("read the image's id")?;
+        let raw: serde_json::Value =
+            serde_json::from_slice(&self.content.get(&digest)?).step("read the image's configuration")?;
+        let text = |key: &str| raw[key].as_str().unwrap_or_default();
+        Ok(serde_json::json!({
+            "Parent": text("parent"), "Container": text("container"), "ContainerConfig": raw["container_config"]
+        }))
+    }
+}
+
 /// Diff ids of a configuration.
 fn diff_ids(config: &ImageConfiguration) -> Result<Vec<Digest>> {
     config.rootfs().diff_ids().iter().map(|id| parse_diff_id(id)).collect()

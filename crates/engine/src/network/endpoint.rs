@@ -244,7 +244,7 @@ impl Engine {
     }
 
     /// The container's file of hosts, after its networks changed while it runs.
-    fn rewrite_names(&self, record: &Record) -> Result<()> {
+    pub(crate) fn rewrite_names(&self, record: &Record) -> Result<()> {
         let live = self.alive(&record.id)?;
         let attachments = live.map(|l| l.networks).unwrap_or_default();
         let lines = self.link_lines(record)?;
