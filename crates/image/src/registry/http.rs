@@ -450,7 +450,11 @@ fn passing(error: &ureq::Error) -> bool {
 }
 
 fn failed(reference: &Reference, error: &ureq::Error) -> Error {
-    let message = format!("talk to the registry {}: {error}", reference.registry);
+    let why = match error {
+        ureq::Error::HostNotFound => "its name cannot be looked up".to_owned(),
+        error => error.to_string(),
+    };
+    let message = format!("talk to the registry {}: {why}", reference.registry);
     let hint = match error {
         ureq::Error::HostNotFound => "is the registry's name right, and does name resolution work?",
         ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {

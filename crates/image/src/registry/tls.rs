@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ureq::config::Config;
+use ureq::http::Uri;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Proxy};
 
 /// Where distributions keep the authorities that they believe; without any, the library's own count.
@@ -39,7 +43,7 @@ impl Agents {
     }
 
     fn make(&self, host: &str, loose: bool) -> Agent {
-        Agent::config_builder()
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -50,8 +54,8 @@ impl Agents {
             .timeout_per_read(Some(self.patience))
             .proxy(self.proxy.clone())
             .tls_config(self.tls(host, loose))
-            .build()
-            .new_agent()
+            .build();
+        Agent::with_parts(config, DefaultConnector::default(), Lookup::default())
     }
 
     fn tls(&self, host: &str, loose: bool) -> TlsConfig {
@@ -76,6 +80,19 @@ impl Agents {
             Some(ClientCert::new_with_certs(&certificates(cert)?, key))
         });
         config.client_cert(client).build()
+    }
+}
+
+/// The system's resolver, whose failures are told apart from those of connections: it has tried for long enough itself.
+#[derive(Debug, Default)]
+struct Lookup(DefaultResolver);
+
+impl Resolver for Lookup {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        self.0.resolve(uri, config, timeout).map_err(|error| match error {
+            ureq::Error::Io(_) | ureq::Error::Timeout(_) => ureq::Error::HostNotFound,
+            other => other,
+        })
     }
 }
 
