@@ -125,6 +125,58 @@ fn compose_runs_an_application() {
     }
 }
 
+/// schemathesis asks what the served description says may be asked, and compares the answers with it.
+#[test]
+fn answers_are_as_described() {
+    let world = World::new();
+    shell(&format!("ip -n {} route replace unreachable default", world.host()));
+    let api = Api::with(world.berth(), &["-H", "tcp://127.0.0.1:2375"]);
+    let busy = ["sh", "-c", "trap exit TERM; while :; do sleep 0.1; done"];
+    api.start(&["--name", "busy"], &busy);
+    api.docker(&["create", "--name", "idle", "--network", "none", BUSYBOX, "true"])
+        .ok();
+    api.docker(&["volume", "create", "data"]).ok();
+    let mut description = api.request("GET", "/swagger", "").json();
+    // Names that are there, where nothing waits for the container's end and nothing takes them away.
+    let ends = ["/wait", "/logs", "/stats", "/attach", "/attach/ws", "/start"];
+    for (path, methods) in description["paths"].as_object_mut().unwrap() {
+        if !path.contains("{name}")
+            || (ends.iter().any(|end| path.ends_with(end)) && path != "/containers/{name}/start")
+        {
+            continue;
+        }
+        for (method, operation) in methods.as_object_mut().unwrap() {
+            let parameters = operation["parameters"].as_array_mut().unwrap();
+            let name = parameters.iter_mut().find(|p| p["in"] == "path").unwrap();
+            if method != "delete" {
+                name["schema"] =
+                    serde_json::json!({"type": "string", "enum": ["busy", "idle", "data", "bridge", "no", BUSYBOX]});
+            }
+        }
+    }
+    let file = api.berth.path("swagger.json");
+    std::fs::write(&file, description.to_string()).unwrap();
+    let program = fixtures().join("schemathesis/bin/st");
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
+                  response_schema_conformance";
+    // These wait for what happens, need a registry, or are what only a builder or a swarm answers.
+    let others = r"^(events|build|swarm|images\.(create|push|search|distribution)|system\.auth)$";
+    let mut command = inside(&world.host(), &program.display().to_string());
+    command
+        .args(["run", &file, "--base-url", "http://127.0.0.1:2375", "--checks", checks])
+        .args(["--exclude-tag-regex", others, "--request-timeout", "20000"])
+        .args(["--hypothesis-max-examples", "12", "--hypothesis-seed", "1"])
+        .args(["--hypothesis-suppress-health-check", "all", "--no-color"])
+        .env("HOME", api.berth.dir.path())
+        .current_dir(api.berth.dir.path());
+    let output = command.output().expect("run schemathesis");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains(" passed"), "{text}");
+    let left = api.berth.run(&["ps", "-aq"]).out;
+    left.split_whitespace()
+        .for_each(|id| _ = api.berth.run(&["rm", "-f", "-v", id]));
+}
+
 /// A script of a stranger's client, in the network namespace of an engine of its own.
 fn script(program: PathBuf, name: &str) {
     let world = World::new();

@@ -20,6 +20,7 @@ mod frames;
 mod handlers;
 mod hijack;
 mod listen;
+mod openapi;
 mod pending;
 mod process;
 mod query;

@@ -16,7 +16,7 @@ use crate::decode;
 use crate::routes::{ROUTES, Route};
 
 /// What may be asked whatever the scope.
-const ALWAYS: &[&str] = &["system.ping", "system.version"];
+const ALWAYS: &[&str] = &["system.ping", "system.version", "system.swagger"];
 /// What a scope by labels knows how to keep apart.
 const LABELLED: &[&str] = &["containers", "exec", "events", "volumes"];
 
