@@ -104,8 +104,41 @@ pub fn systemd(work: &Path) -> Vec<u8> {
     with_libc("systemd", work)
 }
 
+/// A dynamic loader that looks at the notes of libraries, which it did up to glibc 2.36: Debian bullseye's.
+fn strict_loader(work: &Path) -> Vec<u8> {
+    let loader = "./lib/x86_64-linux-gnu/ld-2.31.so";
+    let tar = crate::fixtures().join("bullseye.tar");
+    let out = Command::new("tar")
+        .arg("-xOf")
+        .arg(&tar)
+        .arg(loader)
+        .current_dir(work)
+        .output();
+    let out = out.expect("tar is installed").stdout;
+    assert!(!out.is_empty(), "{}: scripts/fixtures", tar.display());
+    out
+}
+
+/// A program with a library that asks for Linux 99.1, and a loader that listens.
+pub fn new_library(work: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    let directory = format!("-L{}", work.display());
+    let (library, program) = (work.join("libnew.so"), work.join("needs-new"));
+    compile(
+        "newlib.c",
+        &["-shared", "-fPIC", "-DLIBRARY", "-Wl,-soname,libnew.so"],
+        &library,
+    );
+    compile("newlib.c", &["-no-pie", &directory, "-lnew"], &program);
+    let read = |path: &Path| std::fs::read(path).expect("a program that was just made");
+    vec![
+        ("bin/needs-new", read(&program)),
+        ("lib/libnew.so", read(&library)),
+        ("lib64/ld-linux-x86-64.so.2", strict_loader(work)),
+    ]
+}
+
 /// Static, with this machine's C library.
-fn with_libc(name: &str, work: &Path) -> Vec<u8> {
+pub fn with_libc(name: &str, work: &Path) -> Vec<u8> {
     let out = work.join(name);
     let flags = ["-static", "-O1", "-o"];
     let made = Command::new("gcc")

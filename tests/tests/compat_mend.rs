@@ -315,3 +315,44 @@ grep name=systemd /proc/mounts; cat /proc/self/cgroup | sed 's/^/left: /'
     let left: Vec<&str> = out.lines().filter(|l| l.starts_with("left: ")).collect();
     assert_eq!(left, ["left: 0::/"], "{out}");
 }
+
+/// A library that asks for a kernel that is not there: its loader passes it by, but for a copy that asks for none.
+#[test]
+fn a_library_that_refuses_this_kernel_is_mended() {
+    let berth = Berth::empty();
+    let mut tar = Tar::default();
+    for dir in ["bin", "lib", "lib64"] {
+        tar.directory(dir, 0o755);
+    }
+    for (path, content) in old::new_library(berth.dir.path()) {
+        tar.file(path, 0o755, &content);
+    }
+    let path = berth.path("new.tar");
+    std::fs::write(&path, tar.finish()).unwrap();
+    berth
+        .run(&["import", "-c", "CMD [\"/bin/needs-new\"]", &path, "new:1"])
+        .ok();
+    let layers = berth.inspect("new:1", "{{json .RootFS.Layers}}");
+    let run = |flags: &[&str]| berth.run(&[&["run", "--rm", "--network", "none"], flags, &["new:1"]].concat());
+    run(&["--compat=off"]).fails(127, "libnew.so: cannot open shared object file");
+    let ran = run(&[]);
+    assert!(
+        ran.err.contains("mended for this kernel") && ran.err.contains("/lib/libnew.so"),
+        "{ran:?}"
+    );
+    assert_eq!(ran.ok(), "the library is there");
+    assert_eq!(berth.inspect("new:1", "{{json .RootFS.Layers}}"), layers);
+    let judged = berth.run(&["compat", "new:1"]);
+    assert!(
+        judged.code == 1 && judged.out.contains("a copy of the library without the note"),
+        "{judged:?}"
+    );
+    // An image that is made of a container is foretold as well.
+    berth
+        .run(&["create", "--name", "made", "--network", "none", "new:1"])
+        .ok();
+    berth.run(&["commit", "made", "new:2"]).ok();
+    let ran = berth.run(&["run", "--rm", "--network", "none", "new:2"]);
+    assert!(ran.err.contains("mended for this kernel"), "{ran:?}");
+    assert_eq!(ran.ok(), "the library is there");
+}

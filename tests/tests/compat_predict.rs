@@ -3,6 +3,8 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
+use berth_tests::api::Api;
+use berth_tests::registry::Registry;
 use berth_tests::{BUSYBOX, Berth, Tar, old};
 use serde_json::Value;
 
@@ -280,6 +282,23 @@ fn who_makes_a_container_of_it_is_told_before() {
     // Nothing when all is well.
     let quiet = berth.run(&["create", "--network", "none", BUSYBOX]);
     assert_eq!((quiet.code, quiet.err.as_str()), (0, ""));
+    // Over the API as well: when it is pulled, and in the answer to who makes one.
+    let registry = Registry::start();
+    let name = registry.name("foreign:1");
+    berth.run(&["tag", "foreign:1", &name]).ok();
+    berth.run(&["push", &name]).ok();
+    let word = "WARNING: /bin/foreign will not run here";
+    let pulled = berth.run(&["pull", &name]);
+    assert!(pulled.err.contains(word), "{pulled:?}");
+    let api = Api::with(berth, &[]);
+    assert!(api.docker(&["pull", &name]).ok().contains(word));
+    let created = api.docker(&["create", "--network", "none", &name]);
+    assert!(created.err.contains(word), "{created:?}");
+    assert!(
+        !api.docker(&["create", "--network", "none", BUSYBOX])
+            .err
+            .contains("WARNING")
+    );
 }
 
 #[test]

@@ -47,6 +47,10 @@ pub async fn create(mut call: Call) -> Result<Reply> {
     written(&call.server, "application/json", Late::Say, move |engine, pipe| {
         let lines = Lines::new(pipe);
         engine.pull(&name, platform.as_ref(), &client, &|progress| lines.say(&progress))?;
+        // What will not run here is known by now, and there is no other place to say it.
+        for word in engine.foretold(&name).unwrap_or_default() {
+            lines.say_json(&json!({"status": format!("WARNING: {word}")}));
+        }
         lines.end()
     })
     .await

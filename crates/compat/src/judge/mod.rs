@@ -3,6 +3,8 @@
 pub mod closure;
 mod entry;
 mod packages;
+mod plugins;
+pub mod rpm;
 pub mod tree;
 
 use std::collections::HashMap;
@@ -68,6 +70,29 @@ struct Looked {
     closure: Closure,
     entry: bool,
     analysis: Option<Analysis>,
+    /// It is no program, but what programs may load.
+    plugin: bool,
+}
+
+impl Looked {
+    fn findings(&self, host: &Host, profile: &seccomp::Profile) -> Vec<Finding> {
+        let look = Look {
+            host,
+            profile,
+            file: &self.file,
+            closure: &self.closure,
+            entry: self.entry,
+            analysis: self.analysis.as_ref(),
+        };
+        let mut findings = catalogue::check(&look);
+        if self.plugin {
+            // What it shares with programs is told of them; and nobody has to load it.
+            let most = if self.entry { Sure::OnSomePath } else { Sure::Unlikely };
+            findings.retain(|f| f.file == self.file.path);
+            findings.iter_mut().for_each(|f| f.sure = f.sure.min(most));
+        }
+        findings
+    }
 }
 
 /// The system calls of one program.
@@ -143,6 +168,26 @@ impl Case {
                 closure,
                 entry,
                 analysis,
+                plugin: false,
+            });
+        }
+        if self.subject.programs.is_empty() {
+            self.look_at_plugins(&mut known);
+        }
+    }
+
+    /// What programs load without naming it; of one that who starts the image usually loads, as of an entry.
+    fn look_at_plugins(&mut self, known: &mut Known) {
+        for file in plugins::find(&self.tree, self.programs.iter().map(|p| &p.closure)) {
+            let loads = |p: &Looked| p.entry && plugins::loads(&p.file, &p.closure, &file);
+            let entry = self.programs.iter().any(loads);
+            let closure = closure::closure(&self.tree, &self.directories, known, &file);
+            self.programs.push(Looked {
+                file,
+                closure,
+                entry,
+                analysis: None,
+                plugin: true,
             });
         }
     }
@@ -164,41 +209,31 @@ impl Case {
     pub fn verdict(&self, host: &Host) -> Verdict {
         let profile = seccomp::profile(&host.engine_seccomp).unwrap_or(&seccomp::PROFILES[0]);
         let mut sheet = Sheet::default();
-        let mut programs = Vec::new();
+        let (mut programs, mut outcome) = (Vec::new(), Status::Runs);
         for looked in &self.programs {
-            let look = Look {
-                host,
-                profile,
-                file: &looked.file,
-                closure: &looked.closure,
-                entry: looked.entry,
-                analysis: looked.analysis.as_ref(),
-            };
             let mut status = Status::Runs;
             let mut indices = Vec::new();
-            for finding in catalogue::check(&look) {
+            for finding in looked.findings(host, profile) {
                 // A program that nobody analysed may not be reached by what its libraries could do.
                 status = status.max(finding.status());
                 indices.push(sheet.add(finding));
             }
             indices.sort_unstable();
             indices.dedup();
-            if looked.entry || !indices.is_empty() {
+            if looked.entry {
+                outcome = outcome.max(status);
+            }
+            let entry = looked.entry && !looked.plugin;
+            if entry || !indices.is_empty() {
                 programs.push(Program {
                     path: looked.file.path.clone(),
                     status,
-                    entry: looked.entry,
+                    entry,
                     findings: indices,
                 });
             }
         }
-        let mut status = programs
-            .iter()
-            .filter(|p| p.entry)
-            .map(|p| p.status)
-            .max()
-            .unwrap_or_default();
-        status = status.max(self.whole_image(host, &mut sheet));
+        let status = outcome.max(self.whole_image(host, &mut sheet));
         self.assemble(status, sheet, programs)
     }
 
@@ -255,7 +290,7 @@ impl Case {
             entry: programs.iter().filter(|p| p.entry).map(|p| p.path.clone()).collect(),
             findings,
             programs,
-            looked_at: self.programs.len(),
+            looked_at: self.programs.iter().filter(|p| !p.plugin).count(),
         }
     }
 }

@@ -2,12 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::rpm;
 use super::tree::Tree;
 
 /// Files whose package is looked for.
 const WANTED: usize = 2000;
 /// Lists of dpkg that are read.
 const LISTS: usize = 20_000;
+/// Largest database of rpm that is read.
+const DATABASE: u64 = 512 << 20;
 
 /// The packages of these files: `libc6 2.36-9+deb12u7`.
 pub fn packages(tree: &Tree, wanted: &[String]) -> HashMap<String, String> {
@@ -23,7 +26,7 @@ pub fn packages(tree: &Tree, wanted: &[String]) -> HashMap<String, String> {
     if !names.is_empty() {
         dpkg(tree, &names, &mut found);
         apk(tree, &names, &mut found);
-        rpm(tree, wanted, &mut found);
+        rpm(tree, &names, &mut found);
     }
     found
 }
@@ -79,39 +82,18 @@ fn apk(tree: &Tree, names: &Names<'_>, found: &mut HashMap<String, String>) {
     }
 }
 
-/// rpm's database is binary (and has been three formats): a package is told only where its documentation names it.
-fn rpm(tree: &Tree, wanted: &[String], found: &mut HashMap<String, String>) {
-    let there = [
-        "/var/lib/rpm/Packages",
-        "/var/lib/rpm/rpmdb.sqlite",
-        "/usr/lib/sysimage/rpm/rpmdb.sqlite",
-        "/var/lib/rpm/Packages.db",
-    ];
-    if !there.iter().any(|p| tree.exists(p)) {
+/// rpm's database, in whichever of its forms it is.
+fn rpm(tree: &Tree, names: &Names<'_>, found: &mut HashMap<String, String>) {
+    let Some((bytes, _)) = rpm::PLACES.iter().find_map(|place| tree.bytes(place, DATABASE)) else {
         return;
-    }
-    // Directories of documentation are named after packages, and those of old systems with versions.
-    let documents: HashSet<String> = tree.names("/usr/share/doc").into_iter().collect();
-    let usual = [
-        ("libc.so", "glibc"),
-        ("libc-2", "glibc"),
-        ("ld-2", "glibc"),
-        ("ld-linux", "glibc"),
-        ("systemd", "systemd"),
-        ("bash", "bash"),
-    ];
-    for path in wanted.iter().take(WANTED) {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        let package = usual
-            .iter()
-            .find(|(start, _)| name.starts_with(start))
-            .map_or(name, |(_, package)| package);
-        let versioned = documents.iter().find(|d| {
-            let rest = d.strip_prefix(package).and_then(|r| r.strip_prefix('-'));
-            rest.is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let last = |path: &'_ str| path.rsplit('/').next().unwrap_or_default().as_bytes().to_vec();
+    let wanted: HashSet<Vec<u8>> = names.keys().map(|path| last(path)).collect();
+    rpm::headers(&bytes, &mut |header| {
+        header.files(&|name| wanted.contains(name), &mut |path| {
+            if names.contains_key(path) {
+                note(names, path, &header.label().unwrap_or_default(), found);
+            }
         });
-        if let Some(package) = versioned.cloned().or_else(|| documents.get(package).cloned()) {
-            found.entry(path.clone()).or_insert(package);
-        }
-    }
+    });
 }

@@ -16,7 +16,7 @@ pub use walk::directory;
 use crate::vsyscall::Site;
 
 /// The version of what is kept: another one is made anew.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What was found in one tree.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
