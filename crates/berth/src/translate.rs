@@ -235,6 +235,12 @@ fn host(given: &Given, network: String) -> Result<HostConfig> {
         masked_paths: paths.clone(),
         readonly_paths: paths,
         shm_size: bytes("shm-size", "--shm-size")?,
+        storage_opt: Some(
+            each(given, "storage-opt", values::storage_option)?
+                .into_iter()
+                .collect(),
+        )
+        .filter(|s: &HashMap<_, _>| !s.is_empty()),
         sysctls: Some(each(given, "sysctl", values::sysctl)?.into_iter().collect())
             .filter(|s: &HashMap<_, _>| !s.is_empty()),
         console_size: given

@@ -1,6 +1,31 @@
-//! Times in Docker's words (docker/go-units), read and written.
+//! Times and sizes in Docker's words (docker/go-units), read and written.
 
 use errdefs::{Error, Result};
+
+/// `512m`, `1.5g`, `64k`, plain bytes: powers of 1024. The number ends with the last digit; what follows is the unit.
+pub fn parse_bytes(text: &str) -> Result<i64> {
+    let size = || Error::invalid(format!("invalid size: '{text}'"));
+    let end = text.rfind(|c: char| c.is_ascii_digit() || c == '.').ok_or_else(size)?;
+    let (number, unit) = text.split_at(end + 1);
+    let unit = unit.trim_start_matches(' ');
+    let suffix = || Error::invalid(format!("invalid suffix: '{unit}'"));
+    let number: f64 = number.trim().parse().map_err(|_| size())?;
+    let lower = unit.to_ascii_lowercase();
+    let shift = match lower.chars().next() {
+        None => 0,
+        Some('b') if lower == "b" => 0,
+        Some(letter) if ["", "b", "ib"].contains(&&lower[letter.len_utf8()..]) => {
+            let place = "kmgtp".find(letter).ok_or_else(suffix)?;
+            10 * (place as u32 + 1)
+        }
+        Some(_) => return Err(suffix()),
+    };
+    let bytes = number * (1u64 << shift) as f64;
+    if !(0.0..=i64::MAX as f64).contains(&bytes) {
+        return Err(size());
+    }
+    Ok(bytes as i64)
+}
 
 /// `Less than a second`, `3 seconds`, `About a minute`, `2 hours`...
 pub fn duration(seconds: i64) -> String {

@@ -33,10 +33,16 @@ impl Engine {
                 device.display()
             )));
         }
+        let size = size_of(&options)?;
+        size.map_or(Ok(()), |_| snapshot::quota::can_limit(&self.roots.data))?;
         let path = self.roots.volume(&name);
         let make = || {
             paths::make_private(&self.roots.volumes().join(&name))?;
-            std::fs::create_dir_all(&path).step_with(|| format!("make the volume {name}"))
+            std::fs::create_dir_all(&path).step_with(|| format!("make the volume {name}"))?;
+            match size {
+                Some(size) if !snapshot::quota::is_limited(&path) => snapshot::quota::limit(&[&path], size),
+                _ => Ok(()),
+            }
         };
         if let Some(volume) = self.find_volume(&name)? {
             // A removal that was cut short may have taken its files, or its maker did not come so far.
@@ -159,7 +165,10 @@ impl Engine {
             db.execute("DELETE FROM volume WHERE name = ?1", [name])
                 .map_err(database)?;
             match dir.exists() {
-                true => self.layers.doom(&dir).map(Some),
+                true => {
+                    snapshot::quota::forget_limit(&self.roots.volume(name));
+                    self.layers.doom(&dir).map(Some)
+                }
                 false => Ok(None),
             }
         })?;
@@ -169,14 +178,28 @@ impl Engine {
     }
 }
 
+/// How many bytes may be in a volume: `size=10g`.
+fn size_of(options: &HashMap<String, String>) -> Result<Option<u64>> {
+    let Some(text) = options.get("size") else {
+        return Ok(None);
+    };
+    if options.len() > 1 {
+        return Err(Error::invalid("a size can be given to a volume of its own alone"));
+    }
+    match crate::human::parse_bytes(text)? {
+        0 => Err(Error::invalid("a volume of size 0")),
+        bytes => Ok(Some(bytes as u64)),
+    }
+}
+
 /// Options of the local driver: of what could be mounted, a directory of the host (`type=none`, `o=bind`, `device=DIR`).
 pub(crate) fn bound_directory(options: &HashMap<String, String>) -> Result<Option<std::path::PathBuf>> {
-    if options.is_empty() {
+    if options.keys().all(|name| name == "size") {
         return Ok(None);
     }
     if let Some(name) = options
         .keys()
-        .find(|name| !["type", "o", "device"].contains(&name.as_str()))
+        .find(|name| !["type", "o", "device", "size"].contains(&name.as_str()))
     {
         return Err(Error::invalid(format!("invalid option: {name:?}")));
     }

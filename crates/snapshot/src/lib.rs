@@ -21,6 +21,7 @@ mod find;
 mod mount;
 mod mount_points;
 mod pack;
+pub mod quota;
 mod shift;
 mod store;
 mod tar;

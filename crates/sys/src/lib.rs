@@ -12,6 +12,7 @@ pub mod path;
 pub mod probe;
 pub mod process;
 pub mod ptrace;
+pub mod quota;
 pub mod schedule;
 pub mod seccomp;
 pub mod signal;

@@ -189,6 +189,14 @@ pub fn sysctl(text: &str) -> Result<(String, String)> {
     }
 }
 
+/// `--storage-opt size=10g`
+pub fn storage_option(text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(Error::invalid(format!("invalid storage option: {text}"))),
+    }
+}
+
 /// `--cap-add` and `--cap-drop`: full names, sorted, each once.
 pub fn capabilities(add: &[String], drop: &[String]) -> (Vec<String>, Vec<String>) {
     let name = |text: &String| {

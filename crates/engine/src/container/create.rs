@@ -62,6 +62,8 @@ impl Engine {
         crate::network::shared::check(body)?;
         let reference = body.image.as_deref().filter(|i| !i.is_empty());
         let reference = reference.ok_or_else(|| Error::invalid("no image specified"))?;
+        let size = own_size(body)?;
+        size.map_or(Ok(()), |_| snapshot::quota::can_limit(&self.roots.data))?;
         let image = self.image_on(reference, platform)?;
         self.image_is_used(&image.id);
         let own_command = [&body.entrypoint, &body.cmd].into_iter().flatten().all(Vec::is_empty);
@@ -172,7 +174,11 @@ impl Engine {
             body,
         };
         let first = record.ids.map_or(0, |range| range.first);
-        snapshot::Writable::create(&self.roots.container(id), first, first)?;
+        let dir = self.roots.container(id);
+        snapshot::Writable::create(&dir, first, first)?;
+        if let Some(size) = own_size(&record.body)? {
+            snapshot::quota::limit(&[&dir.join("upper"), &dir.join("work")], size)?;
+        }
         for wanted in wanted {
             let point = self.provide(wanted, &image.layers, &mut undo.volumes)?;
             record.mounts.push(point);
@@ -326,6 +332,23 @@ fn default_hostname(body: &ContainerCreateBody, id: &str) -> String {
         true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         false => files::short(id).to_owned(),
     }
+}
+
+/// How many bytes the container may write to its root file system: `--storage-opt size=`.
+fn own_size(body: &ContainerCreateBody) -> Result<Option<u64>> {
+    let options = body.host_config.as_ref().and_then(|h| h.storage_opt.as_ref());
+    let mut size = None;
+    for (name, value) in options.into_iter().flatten() {
+        if !name.eq_ignore_ascii_case("size") {
+            return Err(Error::invalid(format!("unknown storage option: {name}")));
+        }
+        let bytes = crate::human::parse_bytes(value)?;
+        if bytes == 0 {
+            return Err(Error::invalid("a storage size of 0"));
+        }
+        size = Some(bytes as u64);
+    }
+    Ok(size)
 }
 
 /// What makes no sense is refused in Docker's words. May normalise.

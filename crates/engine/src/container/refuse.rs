@@ -16,10 +16,6 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     let host = body.host_config.as_ref().unwrap_or(&empty);
     let asked = [
         (
-            "storage options",
-            host.storage_opt.as_ref().is_some_and(|s| !s.is_empty()),
-        ),
-        (
             "volume drivers",
             has_volumes(body)
                 && host

@@ -78,6 +78,10 @@ impl Engine {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).step("remove the container"),
             _ => {}
         }
+        let limited = |r: &Record| r.body.host_config.as_ref().is_some_and(|h| h.storage_opt.is_some());
+        if record.as_ref().is_some_and(limited) {
+            snapshot::quota::forget_limit(&self.roots.container(id).join("upper"));
+        }
         snapshot::remove_tree(&self.roots.container(id))?;
         self.forget(id)?;
         if let Some(record) = &record {

@@ -113,7 +113,7 @@ pub const CONTAINER: &[Flag] = &[
     one("shm-size", "Size of /dev/shm"),
     one("stop-signal", "Signal to stop the container"),
     one("stop-timeout", "Timeout (in seconds) to stop a container"),
-    many("storage-opt", "Storage driver options for the container").later(),
+    many("storage-opt", "Storage driver options for the container"),
     many("sysctl", "Sysctl options"),
     many("tmpfs", "Mount a tmpfs directory"),
     on("tty", "Allocate a pseudo-TTY").short('t'),
