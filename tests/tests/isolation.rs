@@ -49,6 +49,81 @@ fn users_with_high_numbers_are_users_too() {
     );
 }
 
+/// As somebody does who looks into a running container with tools of another image.
+#[test]
+fn processes_can_be_shared() {
+    let berth = Berth::new();
+    let id = berth.start(&["--name", "watched"], &["sleep", "4321"]);
+    let sees = berth.run(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--pid",
+        "container:watched",
+        BUSYBOX,
+        "ps",
+        "-o",
+        "pid,args",
+    ]);
+    let sees = sees.ok();
+    assert!(sees.contains("1 sleep 4321"), "{sees}");
+    let script = "echo /proc/1/root/bin/busy*; cat /proc/1/comm";
+    let killed = berth.run(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--pid",
+        &format!("container:{id}"),
+        BUSYBOX,
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert!(
+        killed.out.starts_with("/proc/1/root/bin/busybox\nsleep"),
+        "{}{}",
+        killed.out,
+        killed.err
+    );
+    berth.run(&["stop", "-t", "0", "watched"]).ok();
+    let gone = berth.run(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--pid",
+        "container:watched",
+        BUSYBOX,
+        "true",
+    ]);
+    assert_eq!(gone.code, 125);
+    assert!(
+        gone.err
+            .contains("cannot join PID namespace of a non running container"),
+        "{}",
+        gone.err
+    );
+    let unknown = berth.run(&["create", "--network", "none", "--pid", "container:nobody", BUSYBOX]);
+    assert!(
+        unknown
+            .err
+            .contains("joining PID namespace of container: No such container: nobody"),
+        "{}",
+        unknown.err
+    );
+    // What is left of whoever shared does not outlive it.
+    berth.run(&["start", "watched"]).ok();
+    berth.start(
+        &["--name", "guest", "--pid", "container:watched"],
+        &["sh", "-c", "sleep 777 & sleep 777 & exec sleep 778"],
+    );
+    berth.run(&["stop", "-t", "0", "guest"]).ok();
+    let all = berth.run(&["exec", "watched", "ps", "-o", "args"]).ok();
+    assert!(all.contains("sleep 4321") && !all.contains("sleep 777"), "{all}");
+}
+
 #[test]
 fn processes_inside_see_only_their_own() {
     let berth = Berth::new();

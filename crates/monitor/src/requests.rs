@@ -73,7 +73,7 @@ impl Monitor {
         let Some(run) = &self.run else { return };
         // It may have ended just now.
         let sent = sys::process::pidfd_send_signal(run.created.pidfd.as_fd(), signal);
-        if signal == 9 && self.record.host().pid_mode.as_deref() == Some("host") {
+        if signal == 9 && !own_processes(&self.record) {
             let _ = run.created.cgroup.kill();
         }
         if sent.is_ok() {
@@ -149,4 +149,9 @@ impl Monitor {
         events.extend(event::of_mounts(&self.record, false));
         event::tell(&self.roots, &events);
     }
+}
+
+/// Whether all processes go with the first one.
+fn own_processes(record: &engine::container::Record) -> bool {
+    matches!(record.host().pid_mode.as_deref().unwrap_or_default(), "" | "private")
 }

@@ -150,7 +150,7 @@ impl Engine {
             endpoints,
         } = made;
         let host_users = body.host_config.as_ref().is_some_and(spec::host_users);
-        let users = self.share_network(&mut body, !host_users)?;
+        let users = self.share(&mut body, !host_users)?;
         if body.hostname.as_deref().is_none_or(str::is_empty) {
             body.hostname = Some(default_hostname(&body, id));
         }

@@ -69,7 +69,7 @@ impl Engine {
     }
 
     fn begin_for(&self, monitor: &mut Monitor, record: &Record, attach: bool, early: &[OwnedFd]) -> Result<Attached> {
-        let ready = self.check_owner_runs(record).and_then(|()| self.allocate(record));
+        let ready = self.check_owners_run(record).and_then(|()| self.allocate(record));
         let networks = ready.inspect_err(|_| {
             // The caller's monitor holds the lock.
             if record.auto_remove() {

@@ -53,7 +53,9 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
             false => Error::invalid(format!("logger: no log driver named '{log}' is registered")),
         });
     }
-    mode("pid mode", &host.pid_mode, &["", "private", "host"])?;
+    if !host.pid_mode.as_deref().is_some_and(|m| m.starts_with("container:")) {
+        mode("pid mode", &host.pid_mode, &["", "private", "host"])?;
+    }
     mode(
         "ipc mode",
         &host.ipc_mode,
@@ -95,7 +97,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         let host = HostConfig {
-            pid_mode: Some("container:x".into()),
+            ipc_mode: Some("container:x".into()),
             ..Default::default()
         };
         let body = ContainerCreateBody {
@@ -103,7 +105,7 @@ mod tests {
             ..Default::default()
         };
         let error = refuse_unsupported(&body).unwrap_err();
-        assert_eq!(error.to_string(), "the pid mode \"container:x\": not supported yet");
+        assert_eq!(error.to_string(), "the ipc mode \"container:x\": not supported yet");
         assert!(refuse_unsupported(&ContainerCreateBody::default()).is_ok());
     }
 }

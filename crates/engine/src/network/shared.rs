@@ -1,14 +1,15 @@
-//! `--network container:NAME`: the network of another container, which has to run.
+//! `--network container:NAME` and `--pid container:NAME`: the network and the processes of another container, which has to
+//! run.
 //!
-//! Rights over a network belong to the user namespace that it was made in. So who shares a network shares the users, too,
-//! unless the other one's are the host's: those nobody gets who did not ask for them.
+//! Rights over a network or a process belong to the user namespace that it was made in. So who shares them shares the users,
+//! too, unless the other one's are the host's: those nobody gets who did not ask for them.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use bollard_stubs::models::ContainerCreateBody;
-use errdefs::{Error, Kind, Result, Step};
+use errdefs::{Error, Result, Step};
 
 use crate::container::Record;
 use crate::container::record::read_json;
@@ -18,7 +19,7 @@ use crate::{Engine, Roots};
 
 const PREFIX: &str = "container:";
 
-/// Whose network a mode says to share.
+/// Whose network (or processes) a mode says to share.
 pub fn owner(mode: &str) -> Option<&str> {
     mode.strip_prefix(PREFIX)
 }
@@ -83,93 +84,152 @@ pub fn check(body: &ContainerCreateBody) -> Result<()> {
 }
 
 impl Engine {
-    /// Writes the id of the container whose network is to be shared into the request, and the host name that comes with
-    /// it; whose users the new container has.
-    pub(crate) fn share_network(&self, body: &mut ContainerCreateBody, own_users: bool) -> Result<Users> {
-        let users = if own_users { Users::Own } else { Users::Hosts };
-        let Some(name) = owner(super::endpoint::mode(body)) else {
-            return Ok(users);
-        };
-        let theirs = self.record(name).map_err(joining)?;
-        body.hostname.clone_from(&theirs.body.hostname);
-        body.domainname.clone_from(&theirs.body.domainname);
-        if let Some(host) = &mut body.host_config {
-            host.network_mode = Some(format!("{PREFIX}{}", theirs.id));
+    /// Writes the ids of the containers whose network and processes are to be shared into the request, and the host name that
+    /// comes with a network; whose users the new container has.
+    pub(crate) fn share(&self, body: &mut ContainerCreateBody, own_users: bool) -> Result<Users> {
+        let mut users = if own_users { Users::Own } else { Users::Hosts };
+        if let Some(name) = owner(super::endpoint::mode(body)) {
+            let theirs = self.record(name).map_err(|e| joining(Kind::Network, e))?;
+            body.hostname.clone_from(&theirs.body.hostname);
+            body.domainname.clone_from(&theirs.body.domainname);
+            if let Some(host) = &mut body.host_config {
+                host.network_mode = Some(format!("{PREFIX}{}", theirs.id));
+            }
+            if let (Some(ids), true) = (theirs.ids, own_users) {
+                users = Users::Of(ids);
+            }
         }
-        Ok(match theirs.ids {
-            Some(ids) if own_users => Users::Of(ids),
-            _ => users,
-        })
+        let host = body.host_config.get_or_insert_default();
+        if let Some(name) = owner(host.pid_mode.as_deref().unwrap_or_default()) {
+            let theirs = self.record(name).map_err(|e| joining(Kind::Processes, e))?;
+            users = users_with(users, &theirs)?;
+            host.pid_mode = Some(format!("{PREFIX}{}", theirs.id));
+        }
+        Ok(users)
     }
 
-    /// Whose network is to be shared must run.
-    pub(crate) fn check_owner_runs(&self, record: &Record) -> Result<()> {
-        let Some(id) = owner(record.network()) else {
-            return Ok(());
-        };
-        self.find(id).map_err(joining)?;
-        match self.settled(id)? {
-            Status::Alive(live) if live.pid != 0 => Ok(()),
-            Status::Alive(_) => Err(Error::conflict(format!(
-                "container {id} is restarting, wait until the container is running"
-            ))),
-            _ => Err(not_running(id)),
-        }
+    /// Whose network or processes are to be shared must run.
+    pub(crate) fn check_owners_run(&self, record: &Record) -> Result<()> {
+        owners(record).into_iter().try_for_each(|(kind, id)| {
+            self.find(id).map_err(|e| joining(kind, e))?;
+            match self.settled(id)? {
+                Status::Alive(live) if live.pid != 0 => Ok(()),
+                Status::Alive(_) => Err(Error::conflict(format!(
+                    "container {id} is restarting, wait until the container is running"
+                ))),
+                _ => Err(not_running(kind, id)),
+            }
+        })
     }
 }
 
-fn joining(error: Error) -> Error {
-    let words = format!("joining network namespace of container: {error}");
+/// What is shared.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Network,
+    Processes,
+}
+
+/// What a container shares, and with whom.
+fn owners(record: &Record) -> Vec<(Kind, &str)> {
+    let processes = record.host().pid_mode.as_deref().unwrap_or_default();
+    [(Kind::Network, record.network()), (Kind::Processes, processes)]
+        .into_iter()
+        .filter_map(|(kind, mode)| Some((kind, owner(mode)?)))
+        .collect()
+}
+
+/// Whoever shares processes must have rights over them, for a `/proc` of its own alone.
+fn users_with(users: Users, theirs: &Record) -> Result<Users> {
+    let refused = |words: &str| {
+        let hint = format!(
+            "use --userns=host, or share all of one container: --network container:{0} --pid container:{0}",
+            theirs.name
+        );
+        Err(Error::invalid(format!(
+            "cannot share the processes of container {}: {words}",
+            theirs.id
+        ))
+        .hint(hint))
+    };
+    match (users, theirs.ids) {
+        (Users::Hosts, _) => Ok(Users::Hosts),
+        (Users::Own, Some(ids)) => Ok(Users::Of(ids)),
+        (Users::Of(others), Some(ids)) if others == ids => Ok(users),
+        (_, None) => refused("its users are the host's"),
+        _ => refused("its users are not those of the container whose network is shared"),
+    }
+}
+
+fn joining(kind: Kind, error: Error) -> Error {
+    let what = if kind == Kind::Network { "network" } else { "PID" };
+    let words = format!("joining {what} namespace of container: {error}");
     Error::new(error.kind(), words)
 }
 
-fn not_running(id: &str) -> Error {
-    Error::new(
-        Kind::Conflict,
-        format!("cannot join network of a non running container: {id}"),
-    )
-    .hint("start it first")
+fn not_running(kind: Kind, id: &str) -> Error {
+    let what = if kind == Kind::Network {
+        "network"
+    } else {
+        "PID namespace"
+    };
+    Error::conflict(format!("cannot join {what} of a non running container: {id}")).hint("start it first")
 }
 
-/// The namespaces of a container whose network is shared, held open.
+/// Namespaces of other containers, held open.
+#[derive(Default)]
 pub(crate) struct Shared {
-    network: File,
+    /// And whose it is.
+    network: Option<(File, String)>,
+    processes: Option<File>,
     /// `None`: the sharer's users are others.
     users: Option<File>,
-    owner: String,
 }
 
 impl Shared {
-    /// `None` for a container with a network of its own, or with the host's.
+    /// `None` for a container that shares nothing with another.
     pub(crate) fn open(roots: &Roots, record: &Record) -> Result<Option<Self>> {
-        let Some(id) = owner(record.network()) else {
-            return Ok(None);
-        };
+        let owners = owners(record);
+        let mut shared = Shared::default();
+        for (kind, id) in &owners {
+            shared.join(roots, record, *kind, id)?;
+        }
+        Ok((!owners.is_empty()).then_some(shared))
+    }
+
+    fn join(&mut self, roots: &Roots, record: &Record, kind: Kind, id: &str) -> Result<()> {
         let pid = || {
             let running = status(roots, id)?.running().map(|live| live.pid);
-            running.ok_or_else(|| not_running(id))
+            running.ok_or_else(|| not_running(kind, id))
         };
         let first = pid()?;
-        let open = |kind: &str| {
-            File::open(format!("/proc/{first}/ns/{kind}")).step_with(|| format!("join the {kind} namespace of {id}"))
+        let open = |name: &str| {
+            File::open(format!("/proc/{first}/ns/{name}")).step_with(|| format!("join the {name} namespace of {id}"))
         };
+        match kind {
+            Kind::Network => self.network = Some((open("net")?, id.to_owned())),
+            Kind::Processes => self.processes = Some(open("pid")?),
+        }
         let theirs: Option<Record> = read_json(&roots.record(id))?;
         let ids: Option<IdRange> = theirs.and_then(|r| r.ids);
-        let shared = Shared {
-            network: open("net")?,
-            users: (ids.is_some() && ids == record.ids).then(|| open("user")).transpose()?,
-            owner: id.to_owned(),
-        };
+        if ids.is_some() && ids == record.ids {
+            self.users = Some(open("user")?);
+        }
         // Its number may have become another process's meanwhile.
         match pid()? == first {
-            true => Ok(Some(shared)),
-            false => Err(not_running(id)),
+            true => Ok(()),
+            false => Err(not_running(kind, id)),
         }
     }
 
     /// For the document: good in this process and those that it makes, as long as this is held.
-    pub(crate) fn network_path(&self) -> PathBuf {
-        path(&self.network)
+    pub(crate) fn network_path(&self) -> Option<PathBuf> {
+        self.network.as_ref().map(|(file, _)| path(file))
+    }
+
+    /// The same of the processes.
+    pub(crate) fn processes_path(&self) -> Option<PathBuf> {
+        self.processes.as_ref().map(path)
     }
 
     /// The same of the users.
@@ -178,8 +238,8 @@ impl Shared {
     }
 
     /// Whose network it is.
-    pub(crate) fn owner(&self) -> &str {
-        &self.owner
+    pub(crate) fn network_owner(&self) -> Option<&str> {
+        self.network.as_ref().map(|(_, owner)| owner.as_str())
     }
 }
 

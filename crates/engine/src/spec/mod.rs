@@ -224,7 +224,8 @@ fn namespaces(record: &Record, shared: Option<&Shared>) -> Vec<LinuxNamespace> {
         let mut namespace = LinuxNamespace::default();
         namespace.set_typ(typ);
         namespace.set_path(match typ {
-            LinuxNamespaceType::Network => shared.map(Shared::network_path),
+            LinuxNamespaceType::Network => shared.and_then(Shared::network_path),
+            LinuxNamespaceType::Pid => shared.and_then(Shared::processes_path),
             LinuxNamespaceType::User => shared.and_then(Shared::users_path),
             _ => None,
         });

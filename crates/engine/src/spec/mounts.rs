@@ -13,7 +13,7 @@ use crate::network::shared::Shared;
 /// All, in the order in which they are mounted.
 pub fn mounts(roots: &Roots, record: &Record, shared: Option<&Shared>) -> Vec<Mount> {
     // Of a network whose users are others.
-    let foreign = shared.is_some_and(|s| s.users_path().is_none());
+    let foreign = shared.is_some_and(|s| s.network_path().is_some() && s.users_path().is_none());
     let mut list = system(record, foreign || record.network() == "host");
     list.extend(own_files(roots, record, shared));
     list.extend(record.mounts.iter().map(|point| asked(record, point)));
@@ -101,7 +101,7 @@ fn system(record: &Record, foreign_network: bool) -> Vec<Mount> {
 
 /// Name resolution: files of the container's own, so that it may change them, or of whose network it shares.
 fn own_files(roots: &Roots, record: &Record, shared: Option<&Shared>) -> Vec<Mount> {
-    let dir = roots.container(shared.map_or(&record.id, Shared::owner));
+    let dir = roots.container(shared.and_then(Shared::network_owner).unwrap_or(&record.id));
     let options = if record.ids.is_some() && sys::mount::knows_attributes() {
         "bind,rprivate,idmap"
     } else {
