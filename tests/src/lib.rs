@@ -6,6 +6,7 @@
 pub mod api;
 pub mod bundle;
 pub mod machine;
+pub mod names;
 pub mod network;
 pub mod old;
 pub mod registry;

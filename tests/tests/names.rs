@@ -1,90 +1,8 @@
 //! Names of containers and of the world outside, asked for with busybox, `dig` and the C library.
 
+use berth_tests::names::{NOBODY, Server, address, dig, start, status, within};
 use berth_tests::network::{World, inside};
-use berth_tests::{BUSYBOX, Berth, Ran, eventually};
-
-/// Where no name is known, said at once.
-const NOBODY: &str = "10.77.0.2";
-
-/// Starts a container that stays; the process id of its first process.
-fn start(berth: &Berth, flags: &[&str]) -> String {
-    let id = berth
-        .run(&[&["run", "-d", "--dns", NOBODY], flags, &[BUSYBOX, "sleep", "1000"]].concat())
-        .ok();
-    berth.inspect(&id, "{{.State.Pid}}")
-}
-
-/// Runs a script of the host's programs where a container is: in its network, with its file of resolvers.
-fn within(pid: &str, script: &str) -> Ran {
-    let file = format!("cat /proc/{pid}/root/etc/resolv.conf > /mnt/file && mount --bind /mnt/file /etc/resolv.conf");
-    let place = format!("set -e; mount -t tmpfs none /mnt; {file}; set +e; {script}");
-    let mut command = std::process::Command::new("nsenter");
-    command.args(["-t", pid, "-n", "unshare", "-m", "sh", "-c", &place]);
-    let output = command.output().expect("run nsenter");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        out: text(&output.stdout),
-        err: text(&output.stderr),
-    }
-}
-
-/// What `dig` says, and nothing but that.
-fn dig(pid: &str, question: &str) -> String {
-    within(pid, &format!("dig +short +tries=1 +time=5 {question}")).out
-}
-
-/// How an answer is marked: `NOERROR`, `REFUSED`, ...
-fn status(pid: &str, question: &str) -> String {
-    let out = within(pid, &format!("dig +tries=1 +time=8 {question}")).out;
-    let after = out.split("status: ").nth(1).unwrap_or_default();
-    after.split(',').next().unwrap_or_default().to_owned()
-}
-
-fn address(berth: &Berth, name: &str, network: &str) -> String {
-    let path = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
-    berth.inspect(name, &path)
-}
-
-/// A name server on one of the world's hosts, and where it writes down what it was asked.
-struct Server {
-    process: std::process::Child,
-    log: String,
-}
-
-impl Server {
-    /// At one address of a namespace.
-    fn start(berth: &Berth, namespace: &str, listen: &str, records: &[&str]) -> Self {
-        let own = ["--bind-interfaces", &format!("--listen-address={listen}")];
-        Self::begin(berth, inside(namespace, "dnsmasq"), &[&own, records].concat())
-    }
-
-    fn begin(berth: &Berth, mut command: std::process::Command, arguments: &[&str]) -> Self {
-        let log = berth.path("questions");
-        command.args(["-k", "-C", "/dev/null", "--no-resolv", "--no-hosts", "-q"]);
-        command.args([
-            "--user=root",
-            "--pid-file",
-            "--local=/#/",
-            &format!("--log-facility={log}"),
-        ]);
-        let process = command.args(arguments).spawn().expect("start dnsmasq");
-        let server = Server { process, log };
-        eventually("the name server begins", || !server.asked().is_empty());
-        server
-    }
-
-    fn asked(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use berth_tests::{BUSYBOX, Berth, eventually};
 
 /// The process ids of an engine's name services.
 fn services(berth: &Berth) -> Vec<i32> {
@@ -266,7 +184,7 @@ fn a_killed_name_service_is_back_at_once_and_one_that_nobody_needs_goes() {
     let found = address(&berth, "second", "app");
     let before = services(&berth);
     assert_eq!(before.len(), 1, "one for all");
-    for round in 0..3 {
+    for round in 0..5 {
         let killed = rustix::process::Pid::from_raw(services(&berth)[0]).unwrap();
         rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
         assert_eq!(dig(&pid, "second"), found, "round {round}");

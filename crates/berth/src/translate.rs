@@ -265,6 +265,7 @@ fn own_annotations(given: &Given) -> HashMap<String, String> {
         ("compat", annotation::COMPAT),
         ("kernel-release", annotation::RELEASE),
         ("as-kernel", annotation::AS_KERNEL),
+        ("egress", engine::network::egress::EGRESS),
     ];
     let value = |(flag, name): (&str, &str)| given.one(flag).map(|value| (name.to_owned(), value.to_owned()));
     flags.into_iter().filter_map(value).collect()

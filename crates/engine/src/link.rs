@@ -96,6 +96,13 @@ pub enum Request {
         /// With its addresses.
         attachment: Box<network::Attachment>,
     },
+    /// A network has another egress policy.
+    Egress {
+        /// Its id.
+        network: String,
+        /// `None`: none.
+        policy: Option<network::egress::Policy>,
+    },
     /// Take it off a network.
     Disconnect {
         /// Its id.
@@ -109,6 +116,8 @@ pub enum Request {
 pub enum Amendment {
     /// Its name.
     Name(String),
+    /// Its own egress policy; empty: none.
+    Egress(String),
     /// Its limits and its restart policy.
     Settings(Box<bollard_stubs::models::ContainerUpdateBody>),
     /// It has no other container under this alias any more.

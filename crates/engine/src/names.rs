@@ -12,6 +12,7 @@
 //! Monitors keep the sockets, too. When the service is killed each of them notices, the first one starts it again, and
 //! questions that came meanwhile are still in the sockets. It ends when nobody is connected.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,11 +20,13 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use errdefs::{Error, Kind, Result, Step};
+use network::egress::Policy;
 use network::{Attachment, Subnet};
 use serde::{Deserialize, Serialize};
 
 use crate::Roots;
-use crate::container::{Record, spawn};
+use crate::container::record::read_json;
+use crate::container::{Live, Record, lock, spawn};
 use crate::link::{self, Answer};
 use crate::network::predefined;
 
@@ -47,6 +50,8 @@ pub struct Member {
     pub links: Vec<(String, String)>,
     /// Who is asked for names outside (`--dns`); empty: whom the host asks.
     pub servers: Vec<IpAddr>,
+    /// The firewall's table of its networks.
+    pub table: String,
 }
 
 /// A container's place on a network.
@@ -62,6 +67,8 @@ pub struct Place {
     pub names: Vec<String>,
     /// Its addresses, with the subnets that they are of.
     pub addresses: Vec<Subnet>,
+    /// What it may reach from there outside, behind which bridge its neighbours are; `None`: everything.
+    pub guard: Option<(Policy, String)>,
 }
 
 impl Member {
@@ -77,6 +84,7 @@ impl Member {
                 a.names.clone()
             },
             addresses: a.addresses.clone(),
+            guard: a.egress.clone().zip(a.network.bridge().map(String::from)),
         };
         let link = |link: &String| {
             let (target, alias) = link.split_once(':').unwrap_or((link, link));
@@ -89,6 +97,7 @@ impl Member {
             places: networks.iter().map(place).collect(),
             links,
             servers: servers.collect(),
+            table: networks.first().map_or(String::new(), |a| a.network.table.clone()),
         }
     }
 
@@ -98,12 +107,13 @@ impl Member {
     }
 }
 
-/// Whether a container on these networks asks the service: on networks of one's own always, on the default one where the
-/// host's resolvers can only be reached from the host itself.
+/// Whether a container on these networks asks the service: on networks of one's own always, on the default one where it has
+/// an egress policy, or where the host's resolvers can only be reached from the host itself.
 pub fn serves(record: &Record, networks: &[Attachment]) -> bool {
     let own = networks.iter().any(|a| !predefined(&a.network.name));
     let told = record.host().dns.iter().flatten().next().is_some();
-    own || (!networks.is_empty() && !told && host_resolvers().iter().all(IpAddr::is_loopback))
+    let guarded = networks.iter().any(|a| a.egress.is_some());
+    own || guarded || (!networks.is_empty() && !told && host_resolvers().iter().all(IpAddr::is_loopback))
 }
 
 /// The addresses of the host's resolvers.
@@ -127,11 +137,24 @@ fn resolvers(text: &str) -> Vec<IpAddr> {
     text.lines().filter_map(address).collect()
 }
 
+/// The containers that run and are called something: their monitors come to a service that begins, if one before it was
+/// killed.
+pub fn expected(roots: &Roots) -> HashSet<String> {
+    let named = |id: &String| {
+        let live = read_json::<Live>(&roots.live_state(id)).ok().flatten();
+        live.is_some_and(|l| l.pid != 0 && l.networks.iter().any(|a| !predefined(&a.network.name)))
+            && lock::held(roots, id).unwrap_or(false)
+    };
+    let entries = std::fs::read_dir(&roots.run).into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    ids.filter(|name| name.len() == 64).filter(named).collect()
+}
+
 /// A connection to the service, which is started if it is not there.
 pub fn connect(roots: &Roots) -> Result<UnixStream> {
     let path = roots.names_socket();
     let made = link::connect(&path).or_else(|_| {
-        let _lock = lock(roots)?;
+        let _lock = hold(roots)?;
         // Somebody else may have been faster.
         link::connect(&path).or_else(|_| {
             start(roots)?;
@@ -159,7 +182,7 @@ pub fn tell(service: &UnixStream, member: &Member, sockets: &[BorrowedFd<'_>]) -
 }
 
 /// Held by whoever starts the service, and by a service that ends.
-pub fn lock(roots: &Roots) -> Result<File> {
+pub fn hold(roots: &Roots) -> Result<File> {
     crate::network::host::lock_file(&roots.names_lock())
 }
 

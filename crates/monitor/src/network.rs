@@ -3,8 +3,10 @@
 use std::os::fd::AsFd;
 
 use engine::Engine;
-use engine::container::LiveStatus;
+use engine::container::{LiveStatus, Record};
+use engine::network::egress;
 use errdefs::{ErrnoStep, Error, Result};
+use network::egress::Policy;
 use network::{Attachment, attach as wire};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -61,6 +63,30 @@ impl Monitor {
             .inspect_err(|_| _ = wire::detach(namespace.as_fd(), &attachment))?;
         self.networks.push(attachment);
         self.update_names()?;
+        self.tell_state(self.status())
+    }
+
+    /// A network of its has another egress policy.
+    pub fn change_egress(&mut self, network: &str, policy: Option<Policy>) -> Result<()> {
+        let of_network = |a: &&mut Attachment| a.network.id == network;
+        if let Some(attachment) = self.networks.iter_mut().find(of_network) {
+            attachment.network_egress = policy;
+        }
+        let record = self.record.clone();
+        self.apply_egress(&record)
+    }
+
+    /// Holds the container to what its record and its networks say. On error it is held to what held before.
+    pub fn apply_egress(&mut self, record: &Record) -> Result<()> {
+        let own = egress::of_container(record.host())?;
+        let before = self.networks.clone();
+        for attachment in &mut self.networks {
+            attachment.egress = own.clone().or(attachment.network_egress.clone());
+        }
+        if let Err(error) = self.update_names() {
+            self.networks = before;
+            return Err(error);
+        }
         self.tell_state(self.status())
     }
 

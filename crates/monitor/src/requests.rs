@@ -40,6 +40,7 @@ impl Monitor {
                 Ok(())
             }
             Request::Connect { attachment } => self.connect(*attachment),
+            Request::Egress { network, policy } => self.change_egress(&network, policy),
             Request::Disconnect { network } => self.disconnect(&network),
             Request::Pause { paused } => self.pause(paused),
             Request::Resize { rows, cols } => {
@@ -111,6 +112,9 @@ impl Monitor {
             run.created.cgroup.apply(&spec::resources(changed.host())?)?;
             // It may be in more hierarchies than it was made in.
             run.created.cgroup = Cgroup::at(&changed.cgroup());
+        }
+        if let Amendment::Egress(_) = amendment {
+            self.apply_egress(&changed)?;
         }
         let path = self.roots.record(&self.record.id);
         // It may be about to be removed.

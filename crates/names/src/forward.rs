@@ -88,6 +88,10 @@ impl Resolvers {
 impl Service {
     /// Asks others.
     pub fn pass_on(&mut self, member: u64, asker: Asker, query: Query, bytes: &[u8]) {
+        if self.denies(member, &query) {
+            let answer = query.answer(bytes, code::REFUSED, &[], query.room);
+            return self.reply(member, asker, &answer);
+        }
         let Some(connected) = self.members.get_mut(&member) else {
             return;
         };
@@ -155,6 +159,10 @@ impl Service {
         let Some(forward) = self.forget_forward(key) else {
             return;
         };
+        // What the answer leads to may be reached before anybody knows of it.
+        if self.grant(forward.member, &forward.query, &answer).is_err() {
+            answer = forward.query.answer(&forward.bytes, code::FAILED, &[], LONGEST);
+        }
         if matches!(forward.asker, Asker::Datagram(_)) && answer.len() > forward.query.room {
             answer = forward.query.cut_off(&answer);
         }

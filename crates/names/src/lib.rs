@@ -4,6 +4,7 @@
 //! container                            name service, in the host's network namespace
 //!   | 127.0.0.11:53, UDP or TCP ------>| who asks is known by the socket that the question came out of
 //!   |                                  | a name or an address of its networks: answered at once   registry
+//!   |                                  | a name that its egress policy does not know: refused      egress
 //!   |                                  | anything else: refused, if nothing of its leaves the host
 //!   |                                  |   else passed on to the host's resolvers, byte by byte    forward
 //!   |<-----------------------------------
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod caller;
+mod egress;
 mod forward;
 mod poller;
 mod registry;

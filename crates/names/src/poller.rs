@@ -22,6 +22,10 @@ pub enum Source {
     Caller(u64),
     /// A resolver.
     Resolver(u64),
+    /// What policies kept back.
+    Reports,
+    /// Others changed the firewall.
+    Firewall,
 }
 
 /// Descriptors and sources.

@@ -125,9 +125,10 @@ mod tests {
                 internal: false,
                 names: names.iter().map(ToString::to_string).collect(),
                 addresses: vec![address.parse().unwrap()],
+                guard: None,
             }],
-            links: vec![("db".into(), "/two".trim_start_matches('/').into())],
-            servers: Vec::new(),
+            links: vec![("db".into(), "two".into())],
+            ..Default::default()
         }
     }
 

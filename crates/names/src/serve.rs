@@ -1,6 +1,6 @@
 //! The loop: members come and go, questions are answered or passed on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -12,6 +12,7 @@ use engine::names::Member;
 use errdefs::{Error, Result, Step};
 
 use crate::caller::Caller;
+use crate::egress::Egress;
 use crate::forward::{Forward, Resolvers};
 use crate::poller::{Poller, Source};
 use crate::registry::{Registry, Reverse};
@@ -21,12 +22,14 @@ use crate::wire::{self, Bad, Data, LONGEST, Query, code, kind};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long nobody must have been connected before the service ends: a container often follows on another.
 const LINGER: Duration = Duration::from_millis(300);
+/// How long those are waited for that were there before the service was killed.
+const COMPLETE: Duration = Duration::from_secs(1);
 /// Datagrams of one container that are taken before others have their turn.
 const IN_A_ROW: usize = 32;
 
 /// Everything that the service knows.
 pub struct Service {
-    roots: Roots,
+    pub roots: Roots,
     listener: UnixListener,
     pub poller: Poller,
     pub members: HashMap<u64, Connected>,
@@ -34,7 +37,10 @@ pub struct Service {
     pub forwards: HashMap<u64, Forward>,
     pub callers: HashMap<u64, Caller>,
     pub resolvers: Resolvers,
+    pub egress: Egress,
     next: u64,
+    /// Containers that ran before us and have not come yet: until then, or until that moment, nobody is answered.
+    expected: Option<(HashSet<String>, Instant)>,
     /// Since when nobody is connected.
     alone_since: Option<Instant>,
 }
@@ -44,8 +50,9 @@ pub struct Connected {
     socket: UnixStream,
     token: u64,
     pub member: Member,
-    questions: Option<(UdpSocket, u64)>,
-    door: Option<(TcpListener, u64)>,
+    /// With their tokens, once they are listened to.
+    questions: Option<(UdpSocket, Option<u64>)>,
+    door: Option<(TcpListener, Option<u64>)>,
     /// Questions of its that were passed on and are not answered.
     pub waiting: usize,
     /// Its connections.
@@ -73,7 +80,9 @@ impl Service {
     pub fn new(roots: Roots, listener: UnixListener) -> Result<Self> {
         let mut poller = Poller::new()?;
         poller.add(&listener, Source::Listener, false)?;
+        let expected = engine::names::expected(&roots);
         Ok(Service {
+            expected: (!expected.is_empty()).then(|| (expected, Instant::now() + COMPLETE)),
             roots,
             listener,
             poller,
@@ -82,6 +91,7 @@ impl Service {
             forwards: HashMap::new(),
             callers: HashMap::new(),
             resolvers: Resolvers::default(),
+            egress: Egress::default(),
             next: 0,
             alone_since: Some(Instant::now()),
         })
@@ -92,7 +102,14 @@ impl Service {
         let mut buffer = vec![0; LONGEST];
         loop {
             let ends = self.alone_since.map(|since| since + LINGER);
-            let deadlines = [ends, self.next_deadline(), self.next_hang_up()];
+            let complete = self.expected.as_ref().map(|(_, at)| *at);
+            let deadlines = [
+                ends,
+                complete,
+                self.next_deadline(),
+                self.next_hang_up(),
+                self.egress.settles_at(),
+            ];
             for source in self.poller.wait(deadlines.into_iter().flatten().min())? {
                 match source {
                     Source::Listener => self.accept(),
@@ -101,10 +118,14 @@ impl Service {
                     Source::Door(key) => self.admit(key),
                     Source::Caller(key) => self.attend(key, &mut buffer),
                     Source::Resolver(key) => self.hear_resolver(key, &mut buffer),
+                    Source::Reports => self.hear_denied(),
+                    Source::Firewall => self.mend_guard(),
                 }
             }
             self.give_up_late();
             self.hang_up_idle();
+            self.settle_guard();
+            self.listen_when_complete();
             if self.alone_since.is_some_and(|since| since.elapsed() >= LINGER) && self.leave()? {
                 return Ok(());
             }
@@ -120,11 +141,12 @@ impl Service {
     /// Takes the socket away, unless somebody came meanwhile. Who connects in this very moment finds the connection broken,
     /// and comes again.
     fn leave(&mut self) -> Result<bool> {
-        let _lock = engine::names::lock(&self.roots)?;
+        let _lock = engine::names::hold(&self.roots)?;
         self.accept();
         if self.alone_since.is_none() {
             return Ok(false);
         }
+        self.leave_guard();
         std::fs::remove_file(self.roots.names_socket()).step("remove the socket")?;
         Ok(true)
     }
@@ -183,9 +205,13 @@ impl Service {
         self.registry.remove(key, &before);
         self.registry.add(key, &self.members[&key].member);
         let ended = self.members[&key].member.id.is_empty();
+        if let Some((expected, _)) = &mut self.expected {
+            expected.remove(&self.members[&key].member.id);
+        }
         if ended || !sockets.is_empty() {
             self.close_sockets(key);
         }
+        self.guard_member(key, &before)?;
         match <[OwnedFd; 2]>::try_from(sockets) {
             Ok([questions, door]) => self.open_sockets(key, questions.into(), door.into()),
             Err(none) if none.is_empty() => Ok(()),
@@ -194,13 +220,38 @@ impl Service {
     }
 
     fn open_sockets(&mut self, key: u64, questions: UdpSocket, door: TcpListener) -> Result<()> {
-        let first = self.poller.add(&questions, Source::Questions(key), false)?;
-        let second = self.poller.add(&door, Source::Door(key), false)?;
         if let Some(connected) = self.members.get_mut(&key) {
-            connected.questions = Some((questions, first));
-            connected.door = Some((door, second));
+            connected.questions = Some((questions, None));
+            connected.door = Some((door, None));
+        }
+        match self.expected.is_some() {
+            true => Ok(()),
+            false => self.listen_to(key),
+        }
+    }
+
+    fn listen_to(&mut self, key: u64) -> Result<()> {
+        if let Some(connected) = self.members.get_mut(&key) {
+            if let Some((socket, token @ None)) = &mut connected.questions {
+                *token = Some(self.poller.add(&*socket, Source::Questions(key), false)?);
+            }
+            if let Some((socket, token @ None)) = &mut connected.door {
+                *token = Some(self.poller.add(&*socket, Source::Door(key), false)?);
+            }
         }
         Ok(())
+    }
+
+    /// Whoever was there before us has come again, or will not: what is not known now is not there.
+    fn listen_when_complete(&mut self) {
+        let complete = |(expected, at): &mut (HashSet<String>, Instant)| expected.is_empty() || *at <= Instant::now();
+        if self.expected.take_if(complete).is_some() {
+            let keys: Vec<u64> = self.members.keys().copied().collect();
+            for key in keys {
+                // Their monitors are told of no error any more; the container asks in vain, as if we were not there.
+                let _ = self.listen_to(key);
+            }
+        }
     }
 
     /// They keep the container's network namespace: when it ends they have to go.
@@ -208,10 +259,10 @@ impl Service {
         let Some(connected) = self.members.get_mut(&key) else {
             return;
         };
-        if let Some((socket, token)) = connected.questions.take() {
+        if let Some((socket, Some(token))) = connected.questions.take() {
             self.poller.remove(&socket, token);
         }
-        if let Some((socket, token)) = connected.door.take() {
+        if let Some((socket, Some(token))) = connected.door.take() {
             self.poller.remove(&socket, token);
         }
         self.forget_forwards_of(key);
@@ -223,6 +274,7 @@ impl Service {
         if let Some(connected) = self.members.remove(&key) {
             self.poller.remove(&connected.socket, connected.token);
             self.registry.remove(key, &connected.member);
+            self.unguard_member(key, &connected.member);
         }
         if self.members.is_empty() {
             self.alone_since = Some(Instant::now());

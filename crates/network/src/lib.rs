@@ -6,6 +6,7 @@
 
 pub mod attach;
 pub mod bridge;
+pub mod egress;
 pub mod link;
 pub mod neighbour;
 pub mod netlink;
@@ -97,6 +98,12 @@ pub struct Attachment {
     /// Names by which others on the network find it.
     #[serde(default)]
     pub names: Vec<String>,
+    /// What it may reach outside; `None`: everything that its network lets it.
+    #[serde(default)]
+    pub egress: Option<egress::Policy>,
+    /// What its network says of that.
+    #[serde(default)]
+    pub network_egress: Option<egress::Policy>,
     /// Names for it alone: `NAME`, or `NAME:ALIAS`.
     #[serde(default)]
     pub links: Vec<String>,

@@ -72,6 +72,7 @@ fn table(ports: &[(Protocol, u16)]) -> Table {
             priority: -300,
             rules: ports.iter().map(there).chain(ports.iter().map(back)).collect(),
         }],
+        branches: Vec::new(),
     }
 }
 

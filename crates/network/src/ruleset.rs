@@ -91,6 +91,7 @@ pub fn table(name: &str, networks: &[Network], published: &[(Published, Vec<IpAd
         name: name.into(),
         sets,
         chains: chains(),
+        branches: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use engine::models::{
     EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
     NetworkDisconnectRequest, NetworkInspect, PortBinding,
 };
+use engine::network::egress::EGRESS;
 use engine::network::show::parse_port;
 use errdefs::{Error, Result, Step};
 use serde_json::{Value, json};
@@ -24,8 +25,21 @@ fn pairs(list: &[String]) -> Option<HashMap<String, String>> {
     (!list.is_empty()).then(|| list.iter().map(pair).collect())
 }
 
+/// Changes a network that is in use.
+pub fn update(given: &Given) -> Result<u8> {
+    let Some(egress) = given.one("egress") else {
+        return Err(Error::invalid(
+            "you must provide one or more flags when using this command",
+        ));
+    };
+    settings::engine()?.set_network_egress(&given.words[0], egress)?;
+    say(&format!("{}\n", given.words[0]));
+    Ok(0)
+}
+
 /// Makes a network; prints its id.
 pub fn create(given: &Given) -> Result<u8> {
+    let egress = given.one("egress").map(|policy| format!("{EGRESS}={policy}"));
     let request = NetworkCreateRequest {
         name: given.words[0].clone(),
         driver: given.one("driver").map(String::from),
@@ -38,7 +52,7 @@ pub fn create(given: &Given) -> Result<u8> {
             config: Some(pools(given)?),
             options: None,
         }),
-        options: pairs(&given.many("opt")),
+        options: pairs(&given.many("opt").into_iter().chain(egress).collect::<Vec<_>>()),
         labels: pairs(&given.many("label")),
         ..Default::default()
     };

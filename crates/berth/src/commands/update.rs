@@ -34,13 +34,21 @@ pub fn update(given: &Given) -> Result<u8> {
         restart_policy: given.one("restart").map(values::restart).transpose()?,
         ..Default::default()
     };
-    if body == ContainerUpdateBody::default() {
+    let egress = given.one("egress");
+    if body == ContainerUpdateBody::default() && egress.is_none() {
         return Err(Error::invalid(
             "you must provide one or more flags when using this command",
         ));
     }
     let engine = settings::engine()?;
     Ok(each(&given.words, |name| {
+        if let Some(policy) = egress {
+            engine.set_container_egress(name, policy)?;
+        }
+        if body == ContainerUpdateBody::default() {
+            say(&format!("{name}\n"));
+            return Ok(());
+        }
         let warnings = engine.update(name, &body)?;
         warnings.iter().for_each(|w| output::note(&format!("WARNING: {w}")));
         say(&format!("{name}\n"));

@@ -8,6 +8,7 @@ use errdefs::{Error, Kind, Result};
 use super::record::{Record, read_json, write_json};
 use super::{lock, names};
 use crate::link::{self, Amendment, Request};
+use crate::network::egress::EGRESS;
 use crate::{Engine, spec};
 
 impl Amendment {
@@ -15,6 +16,14 @@ impl Amendment {
     pub fn apply(&self, record: &mut Record) {
         match self {
             Amendment::Name(name) => record.name.clone_from(name),
+            Amendment::Egress(text) => {
+                let host = record.body.host_config.get_or_insert_default();
+                let annotations = host.annotations.get_or_insert_default();
+                match text.as_str() {
+                    "" => _ = annotations.remove(EGRESS),
+                    text => _ = annotations.insert(EGRESS.into(), text.into()),
+                }
+            }
             Amendment::Settings(update) => update_host(record.body.host_config.get_or_insert_default(), update),
             Amendment::Unlink(alias) => {
                 let host = record.body.host_config.get_or_insert_default();
@@ -80,7 +89,7 @@ impl Engine {
         }
     }
 
-    fn amend(&self, id: &str, amendment: Amendment) -> Result<()> {
+    pub(crate) fn amend(&self, id: &str, amendment: Amendment) -> Result<()> {
         let request = Request::Amend(Box::new(amendment));
         loop {
             if self.alive(id)?.is_some() {

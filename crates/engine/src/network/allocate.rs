@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::endpoint::{Endpoint, mode, networked};
 use super::row::{Pool, Row};
-use super::{BRIDGE, show};
+use super::{BRIDGE, egress, show};
 use crate::Engine;
 use crate::container::names::new_id;
 use crate::container::{Record, lock};
@@ -133,6 +133,8 @@ impl Engine {
             default_route: (false, false),
             published: Vec::new(),
             names,
+            egress: egress::of_container(record.host())?.or(egress::of_network(row)?),
+            network_egress: egress::of_network(row)?,
             links: settings.links.clone().unwrap_or_default(),
         })
     }

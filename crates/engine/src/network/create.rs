@@ -21,6 +21,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("bridge", row::OPTION_BINDING),
     ("bridge", row::OPTION_MTU),
     ("bridge", row::OPTION_HOST_RULES),
+    ("bridge", super::egress::EGRESS),
     ("bridge", "com.docker.network.bridge.default_bridge"),
     ("bridge", "com.docker.network.enable_ipv6"),
     ("bridge", "com.docker.network.enable_ipv4"),
@@ -235,6 +236,7 @@ fn check_options(driver: &str, options: Option<&HashMap<String, String>>) -> Res
             row::OPTION_HOST_RULES if !["honour", "bypass"].contains(&value.as_str()) => {
                 return bad("honour or bypass is needed");
             }
+            super::egress::EGRESS if !value.is_empty() => _ = value.parse::<network::egress::Policy>()?,
             row::OPTION_BINDING if value.parse::<IpAddr>().is_err() => return bad("it is no address"),
             "macvlan_mode" if !["bridge", "private", "vepa", "passthru"].contains(&value.as_str()) => {
                 return bad("bridge, private, vepa or passthru is needed");

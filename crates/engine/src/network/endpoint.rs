@@ -58,6 +58,7 @@ impl Engine {
                     "conflicting options: cannot attach both {mode} and the network {name}"
                 )));
             }
+            super::egress::check(body, &[])?;
             return Ok(Vec::new());
         }
         let mut list: Vec<Endpoint> = Vec::new();
@@ -79,6 +80,7 @@ impl Engine {
         for endpoint in &list {
             check(endpoint)?;
         }
+        super::egress::check(body, &list)?;
         let inner = |server: &&String| server.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback());
         let mut servers = body.host_config.iter().flat_map(|h| h.dns.iter().flatten());
         if let Some(server) = servers
@@ -156,6 +158,7 @@ impl Engine {
             settings: request.endpoint_config.clone().unwrap_or_default(),
         };
         check(&endpoint)?;
+        super::egress::check_driver(record.host(), &endpoint.row)?;
         let settings = serde_json::to_string(&endpoint.settings).step("write down the container's network")?;
         self.state
             .db

@@ -7,6 +7,7 @@
 
 pub mod allocate;
 pub mod create;
+pub mod egress;
 pub mod endpoint;
 pub mod host;
 pub mod keep;

@@ -89,6 +89,10 @@ pub fn capabilities(host: &HostConfig) -> Result<Vec<Capability>> {
         (false, false) => DEFAULT.to_vec(),
     };
     set.retain(|c| !drop.contains(&Some(*c)));
+    // Packets under another's address would be held to another's policy.
+    if crate::network::egress::of_container(host)?.is_some() {
+        set.retain(|c| *c != Capability::NetRaw || add.contains(&None));
+    }
     for capability in add.into_iter().flatten() {
         if !set.contains(&capability) {
             set.push(capability);

@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use errdefs::{Error, Result};
 
 use super::{Action, Chain, Element, Field, Rule, Set, Table, Term, Type, Value, family_of};
-use crate::netlink::{Batch, Socket, attribute, flag};
+use crate::netlink::{Batch, Socket, flag};
 use crate::port::Protocol;
 
-const SUBSYSTEM: u16 = 10 << 8;
+pub(super) const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
-const INET: u8 = 1;
+pub(super) const INET: u8 = 1;
 const NEW_TABLE: u16 = SUBSYSTEM;
-const GET_TABLE: u16 = SUBSYSTEM | 1;
+pub(super) const GET_TABLE: u16 = SUBSYSTEM | 1;
 const DELETE_TABLE: u16 = SUBSYSTEM | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
@@ -22,9 +22,9 @@ const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
 const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
 
 /// Of the message's body.
-const TABLE: u16 = 1;
+pub(super) const TABLE: u16 = 1;
 /// One item of a list.
-const ITEM: u16 = 1;
+pub(super) const ITEM: u16 = 1;
 /// One message holds no more than 64 KiB of elements.
 const ELEMENTS_PER_MESSAGE: usize = 400;
 /// A batch longer than this goes in several calls.
@@ -37,6 +37,9 @@ const FIRST_REGISTER: u32 = 8;
 const ACCEPT: u32 = 1;
 const DROP: u32 = 0;
 const RETURN: u32 = -5i32 as u32;
+const JUMP: u32 = -3i32 as u32;
+/// The type of a map's values that are verdicts.
+const VERDICTS: u32 = 0xffff_ff00;
 
 /// Which elements, of which set.
 pub struct Elements<'a> {
@@ -80,12 +83,20 @@ impl Transaction {
         for chain in &table.chains {
             self.add_chain(&table.name, chain);
         }
-        for set in &table.sets {
-            self.change(&table.name, NEW_ELEMENT, set.name, &set.elements);
+        for branch in &table.branches {
+            self.add_branch(&table.name, &branch.name);
         }
-        for chain in &table.chains {
-            for rule in &chain.rules {
-                self.add_rule(&table.name, chain.name, rule);
+        for set in &table.sets {
+            self.change(&table.name, NEW_ELEMENT, set.name, &set.elements, None);
+        }
+        let hung = table.chains.iter().map(|chain| (chain.name, &chain.rules));
+        let branches = table
+            .branches
+            .iter()
+            .map(|branch| (branch.name.as_str(), &branch.rules));
+        for (chain, rules) in hung.chain(branches) {
+            for rule in rules {
+                self.add_rule(&table.name, chain, rule);
             }
         }
     }
@@ -100,12 +111,17 @@ impl Transaction {
 
     /// Adds elements.
     pub fn add(&mut self, table: &str, elements: &Elements<'_>) {
-        self.change(table, NEW_ELEMENT, elements.set, elements.elements);
+        self.change(table, NEW_ELEMENT, elements.set, elements.elements, None);
+    }
+
+    /// Adds elements that go by themselves after so many seconds.
+    pub fn add_for(&mut self, table: &str, elements: &Elements<'_>, seconds: u32) {
+        self.change(table, NEW_ELEMENT, elements.set, elements.elements, Some(seconds));
     }
 
     /// Takes elements away; they must be there.
     pub fn remove(&mut self, table: &str, elements: &Elements<'_>) {
-        self.change(table, DELETE_ELEMENT, elements.set, elements.elements);
+        self.change(table, DELETE_ELEMENT, elements.set, elements.elements, None);
     }
 
     /// As [`Transaction::commit`], unless nothing is to be done.
@@ -154,8 +170,10 @@ impl Transaction {
             .put_be32(KEY_LENGTH, set.key.iter().map(|t| t.length()).sum::<usize>() as u32);
         if !set.value.is_empty() {
             self.batch.put_be32(DATA_TYPE, type_number(set.value));
-            self.batch
-                .put_be32(DATA_LENGTH, set.value.iter().map(|t| t.length()).sum::<usize>() as u32);
+            if set.value != [Type::Verdict] {
+                self.batch
+                    .put_be32(DATA_LENGTH, set.value.iter().map(|t| t.length()).sum::<usize>() as u32);
+            }
         }
         self.batch.put_be32(ID, id);
         if set.key == [Type::Interface] {
@@ -187,19 +205,30 @@ impl Transaction {
         self.batch.put_text(KIND, chain.kind);
     }
 
-    fn add_rule(&mut self, table: &str, chain: &'static str, rule: &Rule) {
+    fn add_branch(&mut self, table: &str, name: &str) {
+        const NAME: u16 = 3;
+        let text = name.to_owned();
+        self.message(NEW_CHAIN, flag::CREATE, table, move || {
+            format!("make the firewall's chain {text}")
+        });
+        self.batch.put_text(NAME, name);
+    }
+
+    fn add_rule(&mut self, table: &str, chain: &str, rule: &Rule) {
         const CHAIN: u16 = 2;
         const EXPRESSIONS: u16 = 4;
         let text = rule.to_string();
-        let step = move || format!("make the firewall's rule {text:?} in {chain}");
+        let name = chain.to_owned();
+        let step = move || format!("make the firewall's rule {text:?} in {name}");
         self.message(NEW_RULE, flag::CREATE | flag::APPEND, table, step);
         self.batch.put_text(CHAIN, chain);
         self.batch.nest(EXPRESSIONS, |b| encode_rule(b, rule));
     }
 
-    fn change(&mut self, table: &str, kind: u16, set: &str, elements: &[Element]) {
+    fn change(&mut self, table: &str, kind: u16, set: &str, elements: &[Element], seconds: Option<u32>) {
         const SET: u16 = 2;
         const ELEMENTS: u16 = 3;
+        const TIMEOUT: u16 = 4;
         for chunk in elements.chunks(ELEMENTS_PER_MESSAGE) {
             let name = set.to_owned();
             let flags = if kind == NEW_ELEMENT { flag::CREATE } else { 0 };
@@ -210,7 +239,10 @@ impl Transaction {
                     b.nest(ITEM, |b| {
                         b.nest(1, |b| b.put(1, &bytes(&element.key)));
                         if !element.value.is_empty() && kind == NEW_ELEMENT {
-                            b.nest(2, |b| b.put(1, &bytes(&element.value)));
+                            b.nest(2, |b| value(b, &element.value));
+                        }
+                        if let Some(seconds) = seconds {
+                            b.put(TIMEOUT, &(u64::from(seconds) * 1000).to_be_bytes());
                         }
                     });
                 }
@@ -233,34 +265,13 @@ fn explain(error: Error) -> Error {
     }
 }
 
-/// Fails with ENOENT unless a set has an element.
-pub fn contains(socket: &Socket, table: &str, set: &str, element: &Element) -> Result<()> {
-    const GET_ELEMENT: u16 = SUBSYSTEM | 13;
-    let mut batch = Batch::default();
-    batch.message(GET_ELEMENT, 0, &[INET, 0, 0, 0], || "look into the firewall".into());
-    batch.put_text(TABLE, table);
-    batch.put_text(2, set);
-    batch.nest(3, |b| b.nest(ITEM, |b| b.nest(1, |b| b.put(1, &bytes(&element.key)))));
-    socket.run(batch)
-}
-
-/// The names of all tables of the family `inet`.
-pub fn list_tables(socket: &Socket) -> Result<Vec<String>> {
-    let mut batch = Batch::default();
-    batch.message(GET_TABLE, 0, &[INET, 0, 0, 0], || "list the firewall's tables".into());
-    let name = |body: Vec<u8>| {
-        let name = attribute(body.get(4..)?, TABLE)?;
-        Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
-    };
-    Ok(socket.dump(batch)?.into_iter().filter_map(name).collect())
-}
-
 impl Type {
     /// As a part of a key every one fills whole registers.
     fn length(self) -> usize {
         match self {
             Type::Interface | Type::V6 => 16,
             Type::Protocol | Type::Port | Type::V4 => 4,
+            Type::Verdict => 0,
         }
     }
 
@@ -272,12 +283,25 @@ impl Type {
             Type::Protocol => 12,
             Type::Port => 13,
             Type::Interface => 41,
+            Type::Verdict => VERDICTS,
         }
     }
 }
 
 fn type_number(types: &[Type]) -> u32 {
     types.iter().fold(0, |all, t| (all << 6) | t.number())
+}
+
+/// A map's value: data, or a verdict.
+fn value(batch: &mut Batch, values: &[Value]) {
+    match values {
+        [Value::Jump(branch)] => batch.nest(2, |b| {
+            b.put_be32(1, JUMP);
+            b.put_text(2, branch);
+        }),
+        [Value::Drop] => batch.nest(2, |b| b.put_be32(1, DROP)),
+        data => batch.put(1, &bytes(data)),
+    }
 }
 
 /// Registers' bytes of a key or value.
@@ -293,6 +317,8 @@ pub(super) fn bytes(values: &[Value]) -> Vec<u8> {
             }
             Value::Address(IpAddr::V4(v4)) => bytes.extend_from_slice(&v4.octets()),
             Value::Address(IpAddr::V6(v6)) => bytes.extend_from_slice(&v6.octets()),
+            // These are no data: see `value`.
+            Value::Jump(_) | Value::Drop => {}
         }
     }
     bytes
@@ -324,6 +350,14 @@ pub(super) fn encode_rule(batch: &mut Batch, rule: &Rule) {
         Action::Drop => verdict(batch, DROP),
         Action::Return => verdict(batch, RETURN),
         Action::Jump(chain) => jump(batch, chain),
+        Action::JumpBy { field, map } => {
+            load(batch, *field, FIRST_REGISTER);
+            lookup(batch, map, Some(VERDICT), false);
+        }
+        Action::Report(group) => {
+            limit(batch);
+            expression(batch, "log", |b| b.put(1, &group.to_be_bytes()));
+        }
         Action::Masquerade => expression(batch, "masq", |_| {}),
         Action::TranslateBy { fields, map, family } => {
             load_all(batch, fields);
@@ -343,17 +377,22 @@ pub(super) fn encode_rule(batch: &mut Batch, rule: &Rule) {
         }
         Action::SetPort { port, protocol, to } => set_port(batch, *port, *protocol, *to),
         Action::LogAndDrop(prefix) => {
-            expression(batch, "limit", |b| {
-                b.put(1, &10u64.to_be_bytes());
-                b.put(2, &1u64.to_be_bytes());
-                b.put_be32(3, 5);
-                b.put_be32(4, 0);
-                b.put_be32(5, 0);
-            });
+            limit(batch);
             expression(batch, "log", |b| b.put_text(2, prefix));
             verdict(batch, DROP);
         }
     }
+}
+
+/// Ten times a second, five of them at once.
+fn limit(batch: &mut Batch) {
+    expression(batch, "limit", |b| {
+        b.put(1, &10u64.to_be_bytes());
+        b.put(2, &1u64.to_be_bytes());
+        b.put_be32(3, 5);
+        b.put_be32(4, 0);
+        b.put_be32(5, 0);
+    });
 }
 
 fn set_port(batch: &mut Batch, port: Field, protocol: Protocol, to: u16) {
@@ -433,6 +472,22 @@ fn encode_term(batch: &mut Batch, term: &Term) {
         Term::FieldIs(field, number) => {
             load(batch, *field, FIRST_REGISTER);
             compare(batch, false, &number.to_be_bytes());
+        }
+        Term::PortWithin(first, last) => {
+            load(batch, Field::Port, FIRST_REGISTER);
+            expression(batch, "range", |b| {
+                const WITHIN: u32 = 0;
+                b.put_be32(1, FIRST_REGISTER);
+                b.put_be32(2, WITHIN);
+                b.nest(3, |b| b.put(1, &first.to_be_bytes()));
+                b.nest(4, |b| b.put(1, &last.to_be_bytes()));
+            });
+        }
+        Term::Within(field, subnet) => {
+            let address = bytes(&[Value::Address(subnet.network().address)]);
+            load(batch, *field, FIRST_REGISTER);
+            mask(batch, &prefix_mask(subnet.prefix, address.len()));
+            compare(batch, false, &address);
         }
         Term::AddressIs(field, address) => {
             load(batch, *field, FIRST_REGISTER);
@@ -530,6 +585,12 @@ fn mask(batch: &mut Batch, mask: &[u8]) {
         b.nest(4, |b| b.put(1, mask));
         b.nest(5, |b| b.put(1, &vec![0; mask.len()]));
     });
+}
+
+/// So many ones, then zeros.
+fn prefix_mask(prefix: u8, length: usize) -> Vec<u8> {
+    let ones = |byte: usize| usize::from(prefix).saturating_sub(byte * 8).min(8);
+    (0..length).map(|byte| !(0xffu32 >> ones(byte)) as u8).collect()
 }
 
 fn lookup(batch: &mut Batch, set: &str, into: Option<u32>, not: bool) {

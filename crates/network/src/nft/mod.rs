@@ -5,10 +5,12 @@
 
 mod encode;
 pub mod foreign;
+mod list;
 pub mod mirror;
 mod text;
 
-pub use encode::{Elements, Transaction, contains, list_tables};
+pub use encode::{Elements, Transaction};
+pub use list::{contains, list_keys, list_tables};
 
 /// A table of the family `inet`.
 #[derive(Clone, Debug)]
@@ -17,8 +19,10 @@ pub struct Table {
     pub name: String,
     /// Sets and maps.
     pub sets: Vec<Set>,
-    /// Chains, those first that others jump to.
+    /// Chains that hang at hooks.
     pub chains: Vec<Chain>,
+    /// Chains that maps lead to.
+    pub branches: Vec<Branch>,
 }
 
 /// A type of a key or of a value.
@@ -34,6 +38,8 @@ pub enum Type {
     V4,
     /// An IPv6 address.
     V6,
+    /// What is done; of values alone.
+    Verdict,
 }
 
 /// A set, or a map if it has values.
@@ -71,6 +77,10 @@ pub enum Value {
     Port(u16),
     /// [`Type::V4`] or [`Type::V6`].
     Address(std::net::IpAddr),
+    /// [`Type::Verdict`]: on with a branch.
+    Jump(String),
+    /// [`Type::Verdict`]: the end.
+    Drop,
 }
 
 /// Where a chain hangs.
@@ -100,6 +110,15 @@ pub struct Chain {
     /// Chains with lower ones are asked first.
     pub priority: i32,
     /// In order.
+    pub rules: Vec<Rule>,
+}
+
+/// A chain that a map leads to.
+#[derive(Clone, Debug)]
+pub struct Branch {
+    /// Its name.
+    pub name: String,
+    /// In order; then the chain that it was come from goes on.
     pub rules: Vec<Rule>,
 }
 
@@ -164,6 +183,10 @@ pub enum Term {
     ProtocolIs(u8),
     /// [`Field::Port`] or [`Field::SourcePort`] is that one.
     FieldIs(Field, u16),
+    /// [`Field::Port`] is between these.
+    PortWithin(u16, u16),
+    /// An address is of a network.
+    Within(Field, crate::Subnet),
     /// An address is that one.
     AddressIs(Field, std::net::IpAddr),
     /// It belongs to a connection that was let through, or to one that such a connection brought.
@@ -185,6 +208,15 @@ pub enum Action {
     Return,
     /// Another chain is asked.
     Jump(String),
+    /// What a map says for an address.
+    JumpBy {
+        /// Looked up.
+        field: Field,
+        /// Of verdicts.
+        map: &'static str,
+    },
+    /// Whoever listens to that group is told, not more often than ten times a second; and on with the next rule.
+    Report(u16),
     /// Its source becomes this host.
     Masquerade,
     /// Its target becomes what a map says for these fields.
@@ -245,11 +277,12 @@ fn family_of(rule: &Rule) -> Option<u8> {
     let of_fields = |fields: &[Field]| fields.iter().find_map(|f| f.family());
     let of_term = |term: &Term| match term {
         Term::Found { fields, .. } => of_fields(fields),
-        Term::Loopback(field) | Term::AddressIs(field, _) => field.family(),
+        Term::Loopback(field) | Term::AddressIs(field, _) | Term::Within(field, _) => field.family(),
         _ => None,
     };
     let of_action = match &rule.action {
         Action::TranslateBy { family, .. } => Some(*family),
+        Action::JumpBy { field, .. } => field.family(),
         _ => None,
     };
     rule.terms.iter().find_map(of_term).or(of_action)

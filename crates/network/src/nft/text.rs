@@ -14,6 +14,11 @@ impl Display for Table {
             }
             chain.print(f)?;
         }
+        for branch in &self.branches {
+            writeln!(f, "\n\tchain {} {{", branch.name)?;
+            branch.rules.iter().try_for_each(|rule| writeln!(f, "\t\t{rule}"))?;
+            writeln!(f, "\t}}")?;
+        }
         writeln!(f, "}}")
     }
 }
@@ -45,6 +50,7 @@ fn types(list: &[Type]) -> String {
         Type::Port => "inet_service",
         Type::V4 => "ipv4_addr",
         Type::V6 => "ipv6_addr",
+        Type::Verdict => "verdict",
     };
     list.iter().map(name).collect::<Vec<_>>().join(" . ")
 }
@@ -67,6 +73,8 @@ impl Display for Value {
             Value::Protocol(number) => f.write_str(&protocol(*number)),
             Value::Port(port) => write!(f, "{port}"),
             Value::Address(address) => write!(f, "{address}"),
+            Value::Jump(branch) => write!(f, "jump {branch}"),
+            Value::Drop => f.write_str("drop"),
         }
     }
 }
@@ -123,6 +131,8 @@ impl Display for Rule {
             Action::Drop => f.write_str("drop"),
             Action::Return => f.write_str("return"),
             Action::Jump(chain) => write!(f, "jump {chain:?}"),
+            Action::JumpBy { field, map } => write!(f, "{} vmap @{map}", field.name()),
+            Action::Report(group) => write!(f, "limit rate 10/second log group {group}"),
             Action::Masquerade => f.write_str("masquerade"),
             Action::TranslateBy { fields, map, family } => {
                 let version = if *family == 2 { "ip" } else { "ip6" };
@@ -149,6 +159,8 @@ impl Display for Term {
             Term::Loopback(field) => write!(f, "{} ::1", field.name()),
             Term::ProtocolIs(number) => write!(f, "meta l4proto {}", protocol(*number)),
             Term::FieldIs(field, number) => write!(f, "{} {number}", field.name()),
+            Term::PortWithin(first, last) => write!(f, "th dport {first}-{last}"),
+            Term::Within(field, subnet) => write!(f, "{} {subnet}", field.name()),
             Term::AddressIs(field, address) => write!(f, "{} {address}", field.name()),
             Term::Established => f.write_str("ct state established,related"),
             Term::Translated => f.write_str("ct status dnat"),

@@ -27,6 +27,10 @@ const UPDATE: &[Flag] = &[
     one("cpus", "Number of CPUs"),
     one("cpuset-cpus", "CPUs in which to allow execution (0-3, 0,1)"),
     one("cpuset-mems", "Memory nodes in which to allow execution (0-3, 0,1)"),
+    one(
+        "egress",
+        "What may be reached outside: none, or names and subnets; empty: no policy",
+    ),
     one("memory", "Memory limit").short('m'),
     one("memory-reservation", "Memory soft limit"),
     one(

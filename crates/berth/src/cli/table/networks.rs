@@ -28,6 +28,10 @@ pub const COMMANDS: &[Command] = &[
             one("config-from", "The network from which to copy the configuration").later(),
             on("config-only", "Create a configuration only network").later(),
             one("driver", "Driver to manage the Network (bridge, macvlan, ipvlan)").short('d'),
+            one(
+                "egress",
+                "What containers may reach outside: none, or names and subnets"
+            ),
             many("gateway", "IPv4 or IPv6 Gateway for the master subnet"),
             on("ingress", "Create swarm routing-mesh network").later(),
             on("internal", "Restrict external access to the network"),
@@ -72,6 +76,18 @@ pub const COMMANDS: &[Command] = &[
         Words::AtLeast(1),
         &[&[on("force", "Do not error if the network does not exist").short('f')]],
         network::rm
+    ),
+    command!(
+        "network update",
+        &[],
+        "[OPTIONS] NETWORK",
+        "Change a network that is in use",
+        Words::Exactly(1),
+        &[&[one(
+            "egress",
+            "What containers may reach outside: none, or names and subnets; empty: no policy"
+        )]],
+        network::update
     ),
     command!(
         "network prune",

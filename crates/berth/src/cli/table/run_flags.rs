@@ -36,6 +36,10 @@ pub const CONTAINER: &[Flag] = &[
     many("dns-option", "Set DNS options"),
     many("dns-search", "Set custom DNS search domains"),
     one("domainname", "Container NIS domain name"),
+    one(
+        "egress",
+        "What may be reached outside: none, or names and subnets (api.example.org:443,10.0.0.0/8)",
+    ),
     one("entrypoint", "Overwrite the default ENTRYPOINT of the image"),
     many("env", "Set environment variables").short('e'),
     many("env-file", "Read in a file of environment variables"),
