@@ -2,7 +2,7 @@
 
 use std::process::{Child, Stdio};
 
-use berth_tests::names::{Server, address, dig, start, status};
+use berth_tests::names::{Server, address, dig, start, status, within};
 use berth_tests::network::{World, inside};
 use berth_tests::{BUSYBOX, Berth, eventually};
 
@@ -77,7 +77,7 @@ fn a_container_reaches_what_its_policy_says_and_nothing_else() {
     let pid = start(&berth, &[&flags[..], &["-p", "8080:90"]].concat());
     let serving = ["exec", "-d", "held", "nc", "-ll", "-p", "90", "-e", "echo", "served"];
     berth.run(&serving).ok();
-    start(&berth, &["--network", "app", "--name", "near"]);
+    let near = start(&berth, &["--network", "app", "--name", "near"]);
     berth
         .run(&["exec", "-d", "near", "nc", "-ll", "-p", "90", "-e", "echo", "near"])
         .ok();
@@ -94,6 +94,14 @@ fn a_container_reaches_what_its_policy_says_and_nothing_else() {
     let gateway = berth.inspect("held", "{{(index .NetworkSettings.Networks \"app\").Gateway}}");
     assert_eq!(ask(&berth, "held", &gateway, 80), "", "this host");
     assert_eq!(ask(&berth, "held", "10.77.1.2", 80), "", "this host by its own address");
+    let link = "ip -6 -o address show scope link | sed -n 's/.*berth-.*inet6 \\([^/]*\\).*/\\1/p'";
+    let router = format!("nc -6 -w 1 {}%eth0 80 < /dev/null", world.on(&world.host(), link).ok());
+    assert_eq!(
+        within(&near, &router).out,
+        "host",
+        "who is not held reaches it by its address on the link"
+    );
+    assert_eq!(within(&pid, &router).out, "", "this host by its address on the link");
     assert_eq!(dig(&pid, "near"), address(&berth, "near", "app"));
     eventually("its neighbour", || ask(&berth, "held", "near", 90) == "near");
     eventually("who asks from outside is answered", || {

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use errdefs::{Error, Kind, Result, Step};
 use network::egress::Policy;
-use network::{Attachment, Subnet};
+use network::{Attachment, Subnet, pool};
 use serde::{Deserialize, Serialize};
 
 use crate::Roots;
@@ -67,8 +67,19 @@ pub struct Place {
     pub names: Vec<String>,
     /// Its addresses, with the subnets that they are of.
     pub addresses: Vec<Subnet>,
-    /// What it may reach from there outside, behind which bridge its neighbours are; `None`: everything.
-    pub guard: Option<(Policy, String)>,
+    /// What it may reach from there outside; `None`: everything.
+    pub guard: Option<Guard>,
+}
+
+/// What a container may reach from a network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    /// Outside.
+    pub policy: Policy,
+    /// The network's: neighbours are behind it.
+    pub bridge: String,
+    /// All that it may send under, addresses of the link among them.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Member {
@@ -84,7 +95,7 @@ impl Member {
                 a.names.clone()
             },
             addresses: a.addresses.clone(),
-            guard: a.egress.clone().zip(a.network.bridge().map(String::from)),
+            guard: guard(a),
         };
         let link = |link: &String| {
             let (target, alias) = link.split_once(':').unwrap_or((link, link));
@@ -105,6 +116,17 @@ impl Member {
     pub fn is_isolated(&self) -> bool {
         self.places.iter().all(|p| p.internal)
     }
+}
+
+fn guard(attachment: &Attachment) -> Option<Guard> {
+    let subnets = attachment.addresses.iter().chain(&attachment.link_local);
+    // The one that the kernel makes (RFC 4291, appendix A): this host hears it, too.
+    let made = pool::link_local_of(attachment.mac);
+    Some(Guard {
+        policy: attachment.egress.clone()?,
+        bridge: attachment.network.bridge()?.to_owned(),
+        addresses: subnets.map(|s| s.address).chain([made.into()]).collect(),
+    })
 }
 
 /// Whether a container on these networks asks the service: on networks of one's own always, on the default one where it has

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use engine::container::Record;
 use engine::container::record::read_json;
 use engine::event;
-use engine::names::Member;
+use engine::names::{Guard, Member};
 use errdefs::Result;
 use network::egress::reports::Reports;
-use network::egress::{self as table, Grant, Guarded, Policy};
+use network::egress::{self as table, Grant, Guarded};
 use network::netlink::Socket;
 use network::nft::foreign::concerns;
 
@@ -56,15 +56,18 @@ impl Egress {
     }
 }
 
-fn guards(member: &Member) -> impl Iterator<Item = (Vec<IpAddr>, &Policy, &String)> {
-    member.places.iter().filter_map(|place| {
-        let (policy, bridge) = place.guard.as_ref()?;
-        Some((place.addresses.iter().map(|a| a.address).collect(), policy, bridge))
-    })
+fn guards(member: &Member) -> impl Iterator<Item = &Guard> {
+    member.places.iter().filter_map(|place| place.guard.as_ref())
 }
 
-fn addresses(member: &Member) -> impl Iterator<Item = IpAddr> {
-    member.places.iter().flat_map(|p| &p.addresses).map(|a| a.address)
+fn guarded(member: &Member) -> impl Iterator<Item = IpAddr> {
+    guards(member).flat_map(|guard| &guard.addresses).copied()
+}
+
+/// Of whom it is, if a container with such an address has come: with a policy, or without one by now.
+fn owns(member: &Member, address: IpAddr) -> bool {
+    let own = member.places.iter().flat_map(|p| &p.addresses);
+    own.map(|s| s.address).chain(guarded(member)).any(|a| a == address)
 }
 
 impl Service {
@@ -75,16 +78,14 @@ impl Service {
         };
         self.look_for_guarded(&member)?;
         let known = self.egress.closed.len();
-        self.egress
-            .closed
-            .retain(|closed| !addresses(&member).any(|a| a == *closed));
+        self.egress.closed.retain(|closed| !owns(&member, *closed));
         let came_back = self.egress.closed.len() < known;
         if guards(&member).eq(guards(before)) && !came_back {
             return Ok(());
         }
         self.egress.grants.retain(|(owner, _), _| *owner != key);
         self.guard()?;
-        let guarded: Vec<IpAddr> = guards(&member).flat_map(|(addresses, _, _)| addresses).collect();
+        let guarded: Vec<IpAddr> = guarded(&member).collect();
         match came_back || guarded.is_empty() {
             // What was let through before a kill was let through under the same policy.
             true => Ok(()),
@@ -137,12 +138,12 @@ impl Service {
     fn guard(&mut self) -> Result<()> {
         let mut guarded = Vec::new();
         for (key, connected) in &self.members {
-            for (number, (addresses, policy, bridge)) in guards(&connected.member).enumerate() {
+            for (number, guard) in guards(&connected.member).enumerate() {
                 guarded.push(Guarded {
                     name: format!("c{key}-{number}"),
-                    addresses,
-                    bridge: bridge.clone(),
-                    policy: policy.clone(),
+                    addresses: guard.addresses.clone(),
+                    bridge: guard.bridge.clone(),
+                    policy: guard.policy.clone(),
                 });
             }
         }
@@ -202,8 +203,7 @@ impl Service {
         let wanted: HashSet<IpAddr> = self
             .members
             .values()
-            .flat_map(|c| guards(&c.member))
-            .flat_map(|(addresses, _, _)| addresses)
+            .flat_map(|c| guarded(&c.member))
             .chain(self.egress.closed.iter().copied())
             .collect();
         let there = table::guarded_addresses(&self.egress.table).unwrap_or_default();
@@ -218,7 +218,7 @@ impl Service {
             return true;
         };
         let free = member.places.iter().any(|place| place.guard.is_none());
-        if free || guards(member).any(|(_, policy, _)| policy.of_name(&query.name).next().is_some()) {
+        if free || guards(member).any(|guard| guard.policy.of_name(&query.name).next().is_some()) {
             return false;
         }
         let id = member.id.clone();
@@ -256,8 +256,7 @@ impl Service {
     pub fn hear_denied(&mut self) {
         let denied = self.egress.reports.as_ref().map(|(reports, _)| reports.take());
         for packet in denied.unwrap_or_default() {
-            let from = |member: &Member| addresses(member).any(|a| a == packet.from);
-            let owner = self.members.values().find(|c| from(&c.member));
+            let owner = self.members.values().find(|c| owns(&c.member, packet.from));
             let Some(id) = owner.map(|c| c.member.id.clone()) else {
                 continue;
             };
@@ -300,10 +299,10 @@ impl Service {
 fn granted(member: &Member, query: &Query, answer: &[u8]) -> Vec<(Grant, u32)> {
     let mut grants: Vec<(Grant, u32)> = Vec::new();
     let found = || wire::addresses(answer).unwrap_or_default();
-    for (own, policy, _) in guards(member) {
-        for target in policy.of_name(&query.name) {
+    for guard in guards(member) {
+        for target in guard.policy.of_name(&query.name) {
             for (to, ttl) in found() {
-                let Some(from) = own.iter().find(|a| a.is_ipv6() == to.is_ipv6()) else {
+                let Some(from) = guard.addresses.iter().find(|a| a.is_ipv6() == to.is_ipv6()) else {
                     continue;
                 };
                 let grant = |port| (Grant { from: *from, to, port }, ttl.clamp(SHORTEST, LONGEST));

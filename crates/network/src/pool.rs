@@ -176,6 +176,22 @@ pub fn mac_of(address: Option<IpAddr>, random: [u8; 4]) -> crate::Mac {
     [0x02, 0x42, a, b, c, d]
 }
 
+/// The address that the kernel gives to an interface with this hardware address, for its link alone (RFC 4291, appendix A).
+pub fn link_local_of(mac: crate::Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac;
+    let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+    Ipv6Addr::new(
+        0xfe80,
+        0,
+        0,
+        0,
+        pair(a ^ 2, b),
+        pair(c, 0xff),
+        pair(0xfe, d),
+        pair(e, f),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -153,10 +153,15 @@ fn table(name: &str, guarded: &[Guarded], closed: &[IpAddr]) -> Table {
     let mut map = |address: IpAddr, verdict: Value| {
         let version = usize::from(address.is_ipv6());
         if let Some(set) = sets.iter_mut().find(|s| s.name == GUARDED[version]) {
-            set.elements.push(Element {
-                key: vec![Value::Address(address)],
-                value: vec![verdict],
-            });
+            let key = vec![Value::Address(address)];
+            match set.elements.iter_mut().find(|e| e.key == key) {
+                // Hardware addresses that users chose may be the same on two networks: nobody knows who sends.
+                Some(known) => known.value = vec![Value::Drop],
+                None => set.elements.push(Element {
+                    key,
+                    value: vec![verdict],
+                }),
+            }
         }
     };
     closed.iter().for_each(|address| map(*address, Value::Drop));
