@@ -4,6 +4,7 @@
 //! what they need besides is installed by `scripts/test`, and what is missing fails the test.
 
 pub mod api;
+pub mod browser;
 pub mod bundle;
 pub mod machine;
 pub mod names;

@@ -18,6 +18,7 @@ use crate::Server;
 use crate::call::Call;
 use crate::hijack::{Boxed, Client, Takeover};
 use crate::listen::Connections;
+use crate::page::Page;
 use crate::query::{Query, unescape};
 use crate::reply::{Content, Outgoing, Reply, words};
 use crate::routes::{self, BodyKind, Found, Route, Run};
@@ -63,8 +64,17 @@ async fn head_is_read(io: &impl Stream) {
     }
 }
 
+/// Through which socket a connection comes.
+#[derive(Clone, Default)]
+pub struct Door {
+    /// What may be asked; everything unless given.
+    pub scope: Option<Arc<Scope>>,
+    /// It is the page's.
+    pub page: Option<Arc<Page>>,
+}
+
 /// Serves it to its end.
-pub async fn serve<I>(io: I, server: Arc<Server>, scope: Option<Arc<Scope>>)
+pub async fn serve<I>(io: I, server: Arc<Server>, door: Door)
 where
     I: Stream,
 {
@@ -72,9 +82,9 @@ where
     let slot: Slot = Slot::default();
     let shared = slot.clone();
     let service = service_fn(move |request: Request<Incoming>| -> Boxed<Result<Response<Outgoing>>> {
-        let (server, slot, scope) = (server.clone(), shared.clone(), scope.clone());
+        let (server, slot, door) = (server.clone(), shared.clone(), door.clone());
         Box::pin(async move {
-            let reply = answer(request, &server, scope).await;
+            let reply = answer(request, &server, door).await;
             match reply.content {
                 Content::Takeover(takeover) => {
                     *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(takeover);
@@ -119,7 +129,13 @@ where
 }
 
 /// Everything between a request and its answer.
-async fn answer(request: Request<Incoming>, server: &Arc<Server>, scope: Option<Arc<Scope>>) -> Reply {
+async fn answer(request: Request<Incoming>, server: &Arc<Server>, door: Door) -> Reply {
+    if let Some(page) = &door.page {
+        let (method, uri) = (request.method().as_str(), request.uri());
+        if let Some(reply) = page.answer(method, uri.path(), uri.query(), request.headers()) {
+            return reply;
+        }
+    }
     let path = request.uri().path().to_owned();
     if let Some(clean) = cleaned(&path) {
         let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
@@ -141,7 +157,7 @@ async fn answer(request: Request<Incoming>, server: &Arc<Server>, scope: Option<
         route,
         params,
         version: call_version,
-        scope,
+        scope: door.scope,
     };
     let result = handle(request, server, asked).await;
     let reply = match result {

@@ -21,6 +21,7 @@ mod handlers;
 mod hijack;
 mod listen;
 mod openapi;
+mod page;
 mod pending;
 mod process;
 mod query;
@@ -45,6 +46,7 @@ use engine::Roots;
 use engine::image::registry;
 use errdefs::{Result, Step};
 
+use connection::Door;
 pub use scope::Scope;
 pub use tls::Tls;
 
@@ -76,6 +78,8 @@ pub struct Settings {
     pub idle_exit: Option<Duration>,
     /// How registries are spoken to; credentials come with each request.
     pub registry: registry::Options,
+    /// The web page: where, its token, and whether it may change things.
+    pub page: Option<(SocketAddr, String, bool)>,
     /// Receives the log's lines.
     pub log: Log,
     /// Called once all sockets listen.
@@ -124,7 +128,15 @@ async fn run(settings: Settings) -> Result<()> {
     }
     tokio::spawn(reaper::run());
     for socket in &sockets {
-        tokio::spawn(listen::accept(socket.clone(), server.clone(), None));
+        tokio::spawn(listen::accept(socket.clone(), server.clone(), Door::default()));
+    }
+    if let Some((address, token, write)) = settings.page {
+        let page = Arc::new(page::Page::new(token, write));
+        let door = Door {
+            scope: Some(Arc::new(page.scope())),
+            page: Some(page),
+        };
+        tokio::spawn(listen::accept(listen::page(address)?, server.clone(), door));
     }
     let mut scoped = sockets::Sockets::new(server.clone());
     (settings.ready)();

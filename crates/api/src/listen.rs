@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 
-use crate::scope::Scope;
+use crate::connection::Door;
 use crate::{Address, Server, Tls, connection, tls};
 
 /// How long a client may take to show who it is.
@@ -98,6 +98,15 @@ fn tcp(address: SocketAddr, tls: Option<&Tls>) -> Result<Socket> {
     Ok(Socket::Tcp(TcpListener::from_std(listener).step_with(step)?, acceptor))
 }
 
+/// For the page: who reaches it from elsewhere goes through a tunnel, because it is spoken to in the plain.
+pub fn page(address: SocketAddr) -> Result<Arc<Socket>> {
+    if !address.ip().to_canonical().is_loopback() {
+        let message = format!("refusing to serve the page at {address}: it is no address of loopback");
+        return Err(Error::invalid(message).hint("from another machine: ssh -L PORT:127.0.0.1:PORT HOST"));
+    }
+    tcp(address, None).map(Arc::new)
+}
+
 fn check_reach(address: SocketAddr, tls: Option<&Tls>) -> Result<()> {
     if address.ip().to_canonical().is_loopback() || tls.is_some_and(|tls| tls.authority.is_some()) {
         return Ok(());
@@ -129,17 +138,17 @@ fn inherited(fd: std::os::fd::OwnedFd, tls: Option<&Tls>) -> Result<Socket> {
 }
 
 /// Accepts for ever.
-pub async fn accept(socket: Arc<Socket>, server: Arc<Server>, scope: Option<Arc<Scope>>) {
+pub async fn accept(socket: Arc<Socket>, server: Arc<Server>, door: Door) {
     loop {
         let accepted = match &*socket {
             Socket::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(connection::serve(stream, server.clone(), scope.clone()));
+                tokio::spawn(connection::serve(stream, server.clone(), door.clone()));
             }),
             Socket::Tcp(listener, acceptor) => listener.accept().await.map(|(stream, _)| {
                 let _ = stream.set_nodelay(true);
                 match acceptor.clone() {
                     Some(acceptor) => tokio::spawn(encrypted(stream, acceptor, server.clone())),
-                    None => tokio::spawn(connection::serve(stream, server.clone(), scope.clone())),
+                    None => tokio::spawn(connection::serve(stream, server.clone(), door.clone())),
                 };
             }),
         };
@@ -153,7 +162,7 @@ pub async fn accept(socket: Arc<Socket>, server: Arc<Server>, scope: Option<Arc<
 
 async fn encrypted(stream: tokio::net::TcpStream, acceptor: TlsAcceptor, server: Arc<Server>) {
     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => connection::serve(stream, server, None).await,
+        Ok(Ok(stream)) => connection::serve(stream, server, Door::default()).await,
         Ok(Err(error)) => (server.log)(&format!("TLS handshake: {error}")),
         Err(_) => {}
     }

@@ -97,12 +97,15 @@ impl Route {
 
     /// Whether it only reads: not the state of the host, nor a process.
     pub fn reads(&self) -> bool {
-        ["GET", "HEAD"].contains(&self.method) && self.name != "containers.attach" || self.name == "containers.wait"
+        let reaches_in = ["containers.attach", "exec.terminal"].contains(&self.name);
+        ["GET", "HEAD"].contains(&self.method) && !reaches_in || self.name == "containers.wait"
     }
 
     /// Whether it may change something.
     pub fn changes(&self) -> bool {
-        !["GET", "HEAD"].contains(&self.method) && !["containers.wait", "containers.attach"].contains(&self.name)
+        let asks =
+            ["GET", "HEAD"].contains(&self.method) || ["containers.wait", "containers.attach"].contains(&self.name);
+        !asks || self.name == "exec.terminal"
     }
 }
 
@@ -281,6 +284,8 @@ pub const ROUTES: &[Route] = &[
         .takes(of::<ExecConfig>).answers(&[(201, JSON, Some(id))]),
     waits("POST", "/exec/{}/start", "exec.start", |c| Box::pin(exec::start(c)))
         .may_take(JSON, of::<ExecStartConfig>).answers(STREAMS),
+    waits("GET", "/berth/terminal/{}", "exec.terminal", |c| Box::pin(exec::terminal(c)))
+        .query(&[number("h"), number("w")]).answers(STREAMS),
     engine("POST", "/exec/{}/resize", "exec.resize", exec::resize)
         .query(&[number("h").required(), number("w").required()]).answers(EMPTY),
     engine("GET", "/exec/{}/json", "exec.inspect", exec::inspect)
@@ -304,6 +309,7 @@ pub const ROUTES: &[Route] = &[
         .query(&[text("names").many(), text("platform").many()]).answers(&[(200, TAR, Some(any))]),
     engine("GET", "/images/{*}/json", "images.inspect", images::inspect)
         .query(&[text("platform")]).answers(&[(200, JSON, Some(of::<ImageInspect>))]),
+    engine("GET", "/berth/verdict/{*}", "images.verdict", images::verdict),
     engine("GET", "/images/{*}/history", "images.history", images::history)
         .query(&[text("platform")]).answers(&[(200, JSON, Some(list_of::<ImageHistoryResponseItem>))]),
     engine("POST", "/images/prune", "images.prune", images::prune)

@@ -149,7 +149,7 @@ impl Scope {
         let (labels, missing) = match group {
             "containers" => (engine.record(name)?.body.labels, format!("No such container: {name}")),
             // The process's container: `containers/{}/exec` names it, `exec/{}/...` names the process.
-            "exec" if route.name == "exec.create" => {
+            "exec" if ["exec.create", "exec.terminal"].contains(&route.name) => {
                 (engine.record(name)?.body.labels, format!("No such container: {name}"))
             }
             "exec" => (

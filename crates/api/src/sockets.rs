@@ -8,6 +8,7 @@ use rustix::fs::inotify;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
+use crate::connection::Door;
 use crate::listen::{self, Socket};
 use crate::scope::{self, Scope};
 use crate::{Address, Server};
@@ -67,8 +68,12 @@ impl Sockets {
             let path = scope.place(roots).join("api.sock");
             match listen::open(Address::Unix(path), scope.group, None) {
                 Ok(socket) => {
-                    let (name, scope) = (scope.name.clone(), Some(Arc::new(scope)));
-                    let accepting = tokio::spawn(listen::accept(socket.clone(), self.server.clone(), scope));
+                    let name = scope.name.clone();
+                    let door = Door {
+                        scope: Some(Arc::new(scope)),
+                        page: None,
+                    };
+                    let accepting = tokio::spawn(listen::accept(socket.clone(), self.server.clone(), door));
                     self.open.insert(name, (socket, accepting));
                 }
                 Err(error) => (self.server.log)(&error.to_string()),

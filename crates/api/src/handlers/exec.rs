@@ -2,7 +2,7 @@
 
 use engine::Engine;
 use engine::models::{ExecConfig, ExecStartConfig};
-use errdefs::Result;
+use errdefs::{Error, Result};
 use tokio::io::AsyncWriteExt;
 
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::frames::{Keys, header};
 use crate::hijack::{self, MULTIPLEXED, RAW, Takeover};
 use crate::process::Process;
 use crate::reply::Reply;
-use crate::{decode, handlers};
+use crate::{decode, handlers, websocket};
 
 /// Makes one.
 pub fn create(engine: &Engine, call: &Call) -> Result<Reply> {
@@ -67,6 +67,45 @@ pub async fn start(call: Call) -> Result<Reply> {
     };
     let kind = if !framed || !call.since(42) { RAW } else { MULTIPLEXED };
     Ok(Reply::takeover(Takeover::raw(kind, call.upgrade.as_deref(), run)))
+}
+
+/// A shell at a terminal, over a web socket: for browsers, which cannot take a connection over.
+pub async fn terminal(call: Call) -> Result<Reply> {
+    let head = websocket::head(&call.headers)?;
+    let side = |name| {
+        Ok::<_, Error>(
+            call.query
+                .number(name)?
+                .and_then(|n| u16::try_from(n).ok())
+                .filter(|n| *n > 0),
+        )
+    };
+    let size = side("h")?.zip(side("w")?);
+    let config = ExecConfig {
+        cmd: Some(vec!["/bin/sh".into()]),
+        env: Some(vec!["TERM=xterm".into()]),
+        tty: Some(true),
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        ..Default::default()
+    };
+    let name = call.name().to_owned();
+    let started = blocking(&call.server, move |engine| {
+        let id = engine.exec_create(&name, &config)?;
+        engine.exec_start(&id, false, size)
+    });
+    let process = Process::new(started.await?)?;
+    let keys = Keys::parse(None)?;
+    let run = move |client: hijack::Client| -> hijack::Boxed<()> {
+        Box::pin(async move {
+            websocket::serve(client, |inner| Box::pin(process.join(inner, keys, false))).await;
+        })
+    };
+    Ok(Reply::takeover(Takeover {
+        head,
+        run: Box::new(run),
+    }))
 }
 
 /// Its terminal's size.

@@ -1,5 +1,7 @@
 //! Images: everything that is one call and one answer.
 
+use compat::report::{Report, Row};
+use compat::{Depth, Host};
 use engine::Engine;
 use engine::image::Platform;
 use errdefs::{Error, Result, Step};
@@ -32,6 +34,19 @@ pub fn inspect(engine: &Engine, call: &Call) -> Result<Reply> {
         body.extend(origin);
     }
     Ok(Reply::json(200, &body))
+}
+
+/// Whether it runs on this kernel: the document of `berth compat --format json`.
+pub fn verdict(engine: &Engine, call: &Call) -> Result<Reply> {
+    let (host, case) = (Host::probe(), engine.image_case(call.name(), &[], Depth::default())?);
+    let verdict = case.verdict(&host);
+    let row = Row {
+        name: verdict.name.clone(),
+        verdicts: vec![verdict],
+        calls: Vec::new(),
+        error: None,
+    };
+    Ok(Reply::json(200, &Report::new(vec![host], vec![row])))
 }
 
 /// `docker history`.

@@ -188,6 +188,11 @@ const COMMANDS: &[Command] = &[
             one("tlscacert", "Trust certs signed only by this CA"),
             one("tlscert", "Path to TLS certificate file"),
             one("tlskey", "Path to TLS key file"),
+            one("ui", "Also serve a web page, read-only: 127.0.0.1:PORT"),
+            on(
+                "ui-write",
+                "Let the page start and stop containers, and open terminals in them"
+            ),
         ]],
         api::api
     ),

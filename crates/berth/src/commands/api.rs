@@ -33,15 +33,21 @@ pub fn api(given: &Given) -> Result<u8> {
         activated |= host.starts_with("fd://");
         addresses.extend(address(host)?);
     }
+    let page = page(given)?;
     let named = given.one("group").map(group).transpose()?;
     let idle = given.number("idle-exit")?.map(|seconds| seconds.max(1) as u64);
-    let listening: Vec<String> = hosts.iter().map(|h| format!("API listen on {h}")).collect();
+    let mut listening: Vec<String> = hosts.iter().map(|h| format!("API listen on {h}")).collect();
+    listening.extend(
+        page.iter()
+            .map(|(address, token, _)| format!("page at http://{address}/#{token}")),
+    );
     api::serve(Settings {
         roots: settings::roots(),
         addresses,
         group: named.or_else(|| group("docker").ok()),
         tls,
         idle_exit: idle.or(activated.then_some(IDLE)).map(Duration::from_secs),
+        page,
         registry: settings::registry_of_the_server()?,
         log: std::sync::Arc::new(output::note),
         ready: Box::new(move || {
@@ -51,6 +57,21 @@ pub fn api(given: &Given) -> Result<u8> {
     })
     .map_err(settings::explain)?;
     Ok(0)
+}
+
+/// Where the web page is; its token is of this server alone.
+fn page(given: &Given) -> Result<Option<(std::net::SocketAddr, String, bool)>> {
+    let Some(place) = given.one("ui") else {
+        return match given.on("ui-write") {
+            true => Err(Error::invalid("--ui-write says what the page of --ui may do")),
+            false => Ok(None),
+        };
+    };
+    let address = place
+        .parse()
+        .map_err(|_| Error::invalid(format!("invalid address for --ui: {place:?}: ADDRESS:PORT is needed")))?;
+    let token = engine::container::names::new_id()?;
+    Ok(Some((address, token, given.on("ui-write"))))
 }
 
 /// `unix://PATH`, `tcp://ADDRESS:PORT`, `fd://`.
