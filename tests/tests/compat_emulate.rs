@@ -110,6 +110,8 @@ fn foreign_programs_run_in_qemu_user_where_it_is_installed() {
     for flags in [&["--compat=off"][..], &["--privileged"], &["--userns=host"]] {
         run(flags, &["uname", "-m"]).fails(126, "exec format error");
     }
+    let asked = ["--privileged", "--annotation", "berth.emulate=arm64"];
+    run(&asked, &["uname", "-m"]).fails(125, "interpreters take a user namespace of the container's own");
     assert_eq!(registered(), before);
 }
 

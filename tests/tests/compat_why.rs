@@ -7,12 +7,20 @@ fn berth() -> Berth {
     let berth = Berth::empty();
     let read = |path: &str| std::fs::read(path).unwrap();
     let mut tar = Tar::default();
-    for dir in ["bin", "etc"] {
+    for dir in ["bin", "etc", "lib64"] {
         tar.directory(dir, 0o755);
     }
     tar.file("bin/deaths", 0o755, &old::deaths(berth.dir.path()));
     tar.file("bin/sh", 0o755, &read("/bin/busybox"));
     tar.link("bin/hostname", "sh");
+    let mut foreign = read("/bin/busybox");
+    foreign[18] = 183;
+    tar.file("bin/foreign", 0o755, &foreign);
+    for (path, content) in old::new_library(berth.dir.path()) {
+        if path != "lib/libnew.so" {
+            tar.file(path, 0o755, &content);
+        }
+    }
     tar.file("bin/lost", 0o755, b"#!/no/such/interpreter\n");
     tar.file("bin/plain", 0o644, b"#!/bin/sh\n");
     std::fs::write(berth.path("image.tar"), tar.finish()).unwrap();
@@ -158,6 +166,19 @@ fn limits_filters_and_missing_interpreters_are_named() {
             .run(&["why", "lost"])
             .ok()
             .contains("its interpreter /no/such/interpreter is not in the image")
+    );
+    let sentence = dies(&berth, "machine", &[], &["/bin/foreign"], 126);
+    assert!(sentence.contains("exec format error"), "{sentence}");
+    assert!(
+        berth
+            .run(&["why", "machine"])
+            .ok()
+            .contains("the program is for another processor (arm64)")
+    );
+    let sentence = dies(&berth, "library", &[], &["/bin/needs-new"], 127);
+    assert!(
+        sentence.starts_with("the dynamic loader could not load a library") && sentence.contains("libnew.so"),
+        "{sentence}"
     );
     let sentence = dies(&berth, "mode", &[], &["/bin/plain"], 126);
     assert!(sentence.contains("permission denied"), "{sentence}");

@@ -77,7 +77,7 @@ impl Init<'_> {
         };
         let root = Root::attach(descriptors.remove(0), &self.place)?;
         root.mount_all(self.spec, descriptors, &joined, self.namespaces.cgroup())?;
-        interpreters::register(&root, self.interpreters)?;
+        interpreters::register(&root, self.interpreters, self.namespaces.new_user())?;
         devices::fill(&root, self.spec, self.namespaces.user())?;
         root.link_mtab()?;
         make_cwd(&root, &self.plan.cwd)?;

@@ -29,10 +29,16 @@ pub struct Interpreter {
     pub program: OwnedFd,
 }
 
-/// Makes them known to the kernel, as long as the host's `/proc` is in sight.
-pub fn register(root: &Root, list: &[Interpreter]) -> Result<()> {
+/// Makes them known to the kernel, as long as the host's `/proc` is in sight; `own_users`: in a user namespace of the
+/// container's, else they would be the host's.
+pub fn register(root: &Root, list: &[Interpreter], own_users: bool) -> Result<()> {
     if list.is_empty() {
         return Ok(());
+    }
+    if !own_users {
+        return Err(Error::invalid(
+            "interpreters take a user namespace of the container's own",
+        ));
     }
     let step = "make a binfmt_misc of the container's own";
     let hint = "it takes Linux 6.7 and the module binfmt_misc; --compat=off does without";
