@@ -251,8 +251,9 @@ impl Berth {
         }
         for process in std::fs::read_dir("/proc").unwrap().flatten() {
             let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&line).contains(&dir) {
-                found.push(format!("process {}", process.path().display()));
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if line.contains(&dir) {
+                found.push(format!("process {}: {line}", process.path().display()));
             }
         }
         found

@@ -274,3 +274,167 @@ END",
         !host("nft list ruleset").contains("berth")
     });
 }
+
+#[test]
+fn every_form_of_publishing_leads_in_with_the_clients_address() {
+    let world = World::new();
+    let berth = world.berth();
+    let (client, host) = (world.client(), world.host());
+    // Whether packets that a bridge passes on come through the firewall, too.
+    let through = |on: bool| {
+        let script = "for f in iptables ip6tables; do echo ON > /proc/sys/net/bridge/bridge-nf-call-$f; done";
+        world.on(&host, &script.replace("ON", if on { "1" } else { "0" })).ok();
+    };
+    through(false);
+    eventually("the host itself reaches the client", || {
+        world.on(&host, "ping -6 -c1 -W1 fd77::2").code == 0
+    });
+    berth.run(&["network", "create", "six"]).ok();
+    let flags = [
+        "--network",
+        "six",
+        "--expose",
+        "83",
+        "-P",
+        "-p",
+        "80",
+        "-p",
+        "127.0.0.1:8086:80",
+        "-p",
+        "8000-8002:80-82",
+        "-p",
+        "8053:53/udp",
+        "-p",
+        "8132:80/sctp",
+    ];
+    let script = "nc -ll -p 81 -e echo two & nc -ll -p 83 -e echo three & nc -ll -p 80 -e netstat -tn";
+    let run = [
+        &["run", "-d", "--name", "web"],
+        &flags[..],
+        &[BUSYBOX, "sh", "-c", script],
+    ]
+    .concat();
+    berth.run(&run).ok();
+    eventually("all listen", || {
+        let list = berth.run(&["exec", "web", "netstat", "-ltun"]).out;
+        [":80 ", ":81 ", ":83 "].iter().all(|port| list.contains(port))
+    });
+    let published = |port: &str| -> Vec<u16> {
+        let list = berth.run(&["port", "web", port]).ok();
+        list.lines()
+            .filter_map(|l| l.rsplit(':').next()?.parse().ok())
+            .collect()
+    };
+    let ephemeral = published("80").into_iter().find(|p| *p >= 32_768).unwrap();
+    assert!(
+        world.ask(&client, "10.77.1.2", ephemeral).contains(":80 "),
+        "any free port"
+    );
+    let any = published("83").into_iter().find(|p| *p >= 32_768).unwrap();
+    assert_eq!(world.ask(&client, "10.77.1.2", any), "three", "all that are exposed");
+    assert_eq!(world.ask(&client, "10.77.1.2", 8001), "two", "a range");
+    // Each client is seen by its own address.
+    for (address, client_address) in [("10.77.1.2", "10.77.0.2:"), ("fd77:1::2", "fd77::2:")] {
+        let seen = world.ask(&client, address, 8000);
+        assert!(seen.contains(client_address), "{address}: {seen}");
+    }
+    assert!(
+        world.ask(&host, "127.0.0.1", 8086).contains(":80 "),
+        "published at 127.0.0.1"
+    );
+    let own = |address: &str| {
+        let script = format!("nc -w 2 {address} 8001");
+        berth.run(&["exec", "web", "sh", "-c", &script]).out
+    };
+    for on in [false, true] {
+        through(on);
+        assert_eq!(own("10.77.1.2"), "two", "from itself: {on}");
+        assert_eq!(own("fd77:1::2"), "two", "from itself over IPv6: {on}");
+    }
+    let refused = berth.run(&[
+        "run",
+        "--rm",
+        "--network",
+        "six",
+        "-p",
+        "[::1]:8087:80",
+        BUSYBOX,
+        "true",
+    ]);
+    refused.fails(125, "to publish a port at ::1: not supported yet");
+    let namespace = format!("--net=/proc/{}/ns/net", berth.inspect("web", "{{.State.Pid}}"));
+    let mut server = std::process::Command::new("nsenter");
+    server
+        .args([&namespace, "nc", "-u", "-l", "53"])
+        .stdin(std::process::Stdio::piped());
+    let mut server = server.stdout(std::process::Stdio::null()).spawn().unwrap();
+    std::io::Write::write_all(server.stdin.as_mut().unwrap(), b"udp\n").unwrap();
+    eventually("it is asked over UDP", || {
+        world.on(&client, "echo x | nc -u -w 1 10.77.1.2 8053").out == "udp"
+    });
+    server.kill().and_then(|()| server.wait()).unwrap();
+    let maps = world.on(&host, "nft list ruleset").ok();
+    assert!(maps.contains("sctp . 8132"), "{maps}");
+    // The next one of a range that is free.
+    let free = [
+        "run",
+        "-d",
+        "--name",
+        "next",
+        "-p",
+        "8000-8009:80",
+        BUSYBOX,
+        "sleep",
+        "1000",
+    ];
+    berth.run(&free).ok();
+    assert_eq!(berth.run(&["port", "next", "80"]).ok(), "0.0.0.0:8003");
+    let error = berth.run(&["run", "--rm", "-p", "8000-8001:80", BUSYBOX, "true"]);
+    error.fails(125, "port is already allocated");
+}
+
+#[test]
+fn interfaces_of_the_hosts_are_shared_or_the_missing_module_is_named() {
+    let world = World::new();
+    let berth = world.berth();
+    world.on(&world.host(), "ip addr flush dev eth0 scope global").ok();
+    for (driver, option) in [("macvlan", "macvlan_mode=bridge"), ("ipvlan", "ipvlan_mode=l2")] {
+        let flags = [
+            "--subnet",
+            "10.77.1.0/24",
+            "--gateway",
+            "10.77.1.1",
+            "--ip-range",
+            "10.77.1.64/28",
+            "-o",
+            "parent=eth0",
+            "-o",
+            option,
+        ];
+        berth
+            .run(&[&["network", "create", "-d", driver], &flags[..], &[driver]].concat())
+            .ok();
+        let run = [
+            "run",
+            "--rm",
+            "--network",
+            driver,
+            BUSYBOX,
+            "ping",
+            "-c1",
+            "-W2",
+            "10.77.0.2",
+        ];
+        let ran = berth.run(&run);
+        match ran.code {
+            0 => assert!(ran.out.contains("1 packets received"), "{ran:?}"),
+            _ => {
+                _ = ran.fails(
+                    125,
+                    &format!("hint: this kernel has no {driver}: its module is called {driver}"),
+                )
+            }
+        }
+        berth.run(&["network", "rm", driver]).ok();
+    }
+}

@@ -31,7 +31,7 @@ pub fn attach(namespace: BorrowedFd<'_>, attachments: &[Attachment]) -> Result<(
     for attachment in attachments {
         interface(&mut outside, namespace, attachment)?;
     }
-    Socket::route()?.run(outside)?;
+    Socket::route()?.run(outside).map_err(|e| name_module(e, attachments))?;
     within(namespace, || configure(attachments))??;
     publish(attachments)
 }
@@ -175,6 +175,26 @@ fn lower(
         },
     );
     Ok(())
+}
+
+/// A kernel without a kind of interface has it in a module, which distributions have in their kernel package.
+fn name_module(error: Error, attachments: &[Attachment]) -> Error {
+    const EOPNOTSUPP: i32 = 95;
+    if error.errno() != Some(EOPNOTSUPP) {
+        return error;
+    }
+    let kind = |a: &Attachment| match a.network.driver {
+        Driver::Bridge { .. } => "veth",
+        Driver::Macvlan { .. } => "macvlan",
+        Driver::Ipvlan { .. } => "ipvlan",
+    };
+    let said = error.to_string();
+    match attachments.iter().map(kind).find(|k| *k == "veth" || said.contains(k)) {
+        Some(kind) => error.hint(format!(
+            "this kernel has no {kind}: its module is called {kind}, and is part of the distribution's kernel package"
+        )),
+        None => error,
+    }
 }
 
 /// Inside. The kernel chose the interfaces' numbers: one that is free in the namespace now may have been another's before,

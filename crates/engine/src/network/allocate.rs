@@ -324,6 +324,7 @@ impl Engine {
                 .map(network::port::everywhere)
                 .collect(),
         };
+        addresses.iter().try_for_each(check_loopback)?;
         let at = |first: u16| {
             let one = |address: &IpAddr| Published {
                 protocol: port.protocol,
@@ -342,7 +343,7 @@ impl Engine {
             return Ok(chosen);
         }
         let mut refused = None;
-        for first in port.hosts.clone() {
+        for first in one_after_another(&port.hosts)? {
             let candidates = at(first);
             let free = candidates.iter().try_for_each(|p| {
                 self.check_port(db, record, p)?;
@@ -360,10 +361,10 @@ impl Engine {
     /// Kind `Conflict`, and whose it is, when a container has it.
     fn check_port(&self, db: &Connection, record: &Record, port: &Published) -> Result<()> {
         let query = "SELECT container, address FROM port
-            WHERE protocol = ?1 AND first < ?2 + ?3 AND ?2 < first + count AND container != ?4";
+            WHERE protocol = ?1 AND first < ?2 + ?3 AND ?2 < first + count";
         let mut statement = db.prepare_cached(query).map_err(database)?;
         let rows: Vec<(String, String)> = statement
-            .query_map(params![port.protocol.name(), port.port, port.count, record.id], |r| {
+            .query_map(params![port.protocol.name(), port.port, port.count], |r| {
                 Ok((r.get(0)?, r.get(1)?))
             })
             .and_then(Iterator::collect)
@@ -447,6 +448,29 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Answers for ::1 that come from outside are dropped by the kernel before or after they are translated; for 127.0.0.0/8 a
+/// bridge can be told to take them.
+fn check_loopback(address: &IpAddr) -> Result<()> {
+    match address.is_ipv6() && address.is_loopback() {
+        true => Err(Error::not_yet("to publish a port at ::1").hint("publish it at 127.0.0.1")),
+        false => Ok(()),
+    }
+}
+
+/// All of a range, the first ones first; of one as long as that of all free ports, from anywhere in it.
+fn one_after_another(range: &std::ops::RangeInclusive<u16>) -> Result<impl Iterator<Item = u16>> {
+    const MANY: usize = 1000;
+    let (first, count) = (*range.start(), range.len());
+    let mut random = [0u8; 4];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).errno_step("draw a port")?;
+    let start = if count > MANY {
+        u32::from_ne_bytes(random) as usize % count
+    } else {
+        0
+    };
+    Ok((0..count).map(move |n| first + ((start + n) % count) as u16))
 }
 
 fn taken(address: IpAddr, by: &str) -> Error {
