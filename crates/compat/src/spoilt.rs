@@ -56,6 +56,22 @@ fn spoilt_files_are_read_to_an_end() {
     }
 }
 
+/// Found by fuzzing: what is added to an address would begin anew at 0.
+#[test]
+fn segments_end_before_all_addresses_do() {
+    let whole = std::fs::read("/bin/true").unwrap();
+    let segments = usize::from(whole[56]);
+    for (segment, at) in (0..segments).flat_map(|s| [16, 32, 40].map(|at| (s, at))) {
+        for value in [u64::MAX, u64::MAX - 0x80, 1 << 63] {
+            let mut bytes = whole.clone();
+            let place = 64 + segment * 56 + at;
+            bytes[place..place + 8].copy_from_slice(&value.to_le_bytes());
+            all(&bytes);
+            let _ = syscalls::graph_of(&bytes);
+        }
+    }
+}
+
 #[test]
 fn every_beginning_of_a_file_is_read() {
     let whole = std::fs::read("/bin/true").unwrap();

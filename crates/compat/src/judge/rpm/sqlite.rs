@@ -166,3 +166,34 @@ fn columns(row: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
         Some((kind != 0).then_some(value))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{header, listed, spoil};
+
+    /// What SQLite itself writes: rows in one page, in many, and beside them.
+    #[test]
+    fn headers_are_found_in_rows_of_all_sizes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rpmdb.sqlite");
+        let database = rusqlite::Connection::open(&path).unwrap();
+        let setup = "PRAGMA page_size = 512; CREATE TABLE Name (key TEXT, hnum INTEGER); \
+            CREATE TABLE Packages (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL);";
+        database.execute_batch(setup).unwrap();
+        let mut expected = Vec::new();
+        for number in 0..40 {
+            let name = format!("bash{number}");
+            let mut blob = header(&name, "/bin/", "bash");
+            // What follows the data is not of the header.
+            blob.resize(blob.len() + number * 97, 7);
+            database
+                .execute("INSERT INTO Packages (blob) VALUES (?1)", [&blob])
+                .unwrap();
+            expected.push((format!("{name} 2.12-1.el6"), vec!["/bin/bash".to_owned()]));
+        }
+        drop(database);
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(listed(&bytes), expected);
+        spoil(&bytes[..bytes.len().min(40_000)]);
+    }
+}
