@@ -27,7 +27,7 @@ fn damage_is_found_and_that_alone_is_fetched_again() {
         (
             "content",
             Box::new(|| std::fs::write(&seed, "from the imagE\n").unwrap()),
-            "the content of a file was changed",
+            "data/seed: the content was changed",
         ),
         ("shorter", Box::new(|| std::fs::write(&seed, "x").unwrap()), "data/seed"),
         (

@@ -233,28 +233,8 @@ fn dress(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr, stat: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::layer;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-
-    fn layer(store: &Store, files: &[(&str, &str)]) -> Digest {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (name, text) in files {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(text.len() as u64);
-            header.set_mode(0o4755);
-            header.set_uid(5);
-            header.set_gid(6);
-            header.set_mtime(1_000_000_000);
-            match text.strip_prefix("-> ") {
-                Some(target) => {
-                    header.set_entry_type(tar::EntryType::Link);
-                    header.set_size(0);
-                    tar.append_link(&mut header, name, target).unwrap();
-                }
-                None => tar.append_data(&mut header, name, text.as_bytes()).unwrap(),
-            }
-        }
-        store.apply(&mut &tar.into_inner().unwrap()[..], None).unwrap().diff_id
-    }
 
     /// Upper case for whoever says so.
     fn shout(original: Original<'_>) -> Result<Edit> {

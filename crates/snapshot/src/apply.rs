@@ -19,6 +19,9 @@ use crate::Digest;
 use crate::store::hex;
 use crate::tar::{Entry, EntryKind, Reader, Source};
 
+/// The checksums of all contents, in the tar's order (CRC-32, four bytes each): of what was damaged they tell which file it is.
+/// That nothing was changed, the digest of the tar tells.
+pub const SUMS: &str = "sums";
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const BUFFER: usize = 256 * 1024;
@@ -42,6 +45,7 @@ pub fn apply(tar: &mut dyn Read, dir: &Path, limit: u64) -> Result<Applied> {
     let mut stream = Stream {
         tar,
         hash: Sha256::new(),
+        content: crc32fast::Hasher::new(),
         recipe,
     };
     let mut unpacker = Unpacker {
@@ -56,6 +60,7 @@ pub fn apply(tar: &mut dyn Read, dir: &Path, limit: u64) -> Result<Applied> {
     };
     let mut reader = Reader::default();
     let mut number = 0;
+    let mut sums = Vec::new();
     while let Some(entry) = reader.next(&mut stream)? {
         number += 1;
         if number > ENTRY_LIMIT {
@@ -70,8 +75,12 @@ pub fn apply(tar: &mut dyn Read, dir: &Path, limit: u64) -> Result<Applied> {
             .entry(&entry, number, &mut stream)
             .step_with(step)
             .map_err(name_the_cause)?;
+        if entry.size > 0 {
+            sums.extend(std::mem::take(&mut stream.content).finalize().to_le_bytes());
+        }
     }
     unpacker.set_directory_times()?;
+    std::fs::write(dir.join(SUMS), sums).step("write the layer's checksums")?;
     let recipe = stream.recipe.finish().step("write the layer's recipe")?;
     recipe
         .into_inner()
@@ -107,6 +116,8 @@ fn name_the_cause(error: Error) -> Error {
 struct Stream<'a> {
     tar: &'a mut dyn Read,
     hash: Sha256,
+    /// Of the content that comes now.
+    content: crc32fast::Hasher,
     recipe: zstd::Encoder<'static, BufWriter<File>>,
 }
 
@@ -123,6 +134,7 @@ impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.tar.read(buffer)?;
         self.hash.update(&buffer[..read]);
+        self.content.update(&buffer[..read]);
         Ok(read)
     }
 }

@@ -10,8 +10,12 @@ use std::path::Path;
 use errdefs::{Kind, Result, Step};
 use rustix::fs::{AtFlags, FileType, OFlags};
 
+use crate::apply::SUMS;
 use crate::tar::{Entry, EntryKind};
 use crate::{Digest, Store};
+
+/// So many files are told by name.
+const NAMED: usize = 3;
 
 impl Store {
     /// What is wrong with a layer; `None` if nothing is. Reads all of it.
@@ -22,12 +26,19 @@ impl Store {
         let mut last: HashMap<Vec<u8>, Entry> = HashMap::new();
         // Something was written over in the same tar: what was below it is gone, too.
         let replaced = self.path(diff_id).join("extra").exists();
-        let rebuilt = self.rebuild(diff_id, &mut std::io::sink(), &mut |entry, _| {
+        let sums = std::fs::read(self.path(diff_id).join(SUMS)).unwrap_or_default();
+        let mut sums = sums
+            .chunks_exact(4)
+            .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let mut changed = Vec::new();
+        let rebuilt = self.rebuild(diff_id, &mut std::io::sink(), &mut |entry, sum| {
+            if entry.size > 0 && sums.next().is_some_and(|was| was != sum) {
+                changed.push(String::from_utf8_lossy(&entry.path).into_owned());
+            }
             if replaced && entry.kind != EntryKind::Directory {
                 last.retain(|path, _| !(path.starts_with(&entry.path) && path.get(entry.path.len()) == Some(&b'/')));
             }
             last.insert(entry.path.clone(), entry.clone());
-            Ok(())
         });
         let digest = match rebuilt {
             Ok(digest) => digest,
@@ -47,9 +58,23 @@ impl Store {
         }
         match digest == diff_id.digest() {
             true => Ok(None),
-            false => Ok(Some("the content of a file was changed".into())),
+            // Layers that were made before there were sums have none.
+            false if changed.is_empty() => Ok(Some("the content of a file was changed".into())),
+            false => Ok(Some(changed_contents(&changed))),
         }
     }
+}
+
+/// The first of them by name.
+fn changed_contents(paths: &[String]) -> String {
+    let more = match paths.len() {
+        0..=NAMED => String::new(),
+        all => format!(" and {} more", all - NAMED),
+    };
+    format!(
+        "{}{more}: the content was changed",
+        paths[..paths.len().min(NAMED)].join(", ")
+    )
 }
 
 /// What of a file is not what its entry says.

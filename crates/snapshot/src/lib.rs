@@ -5,6 +5,7 @@
 //!                     /recipe   the tar without its files' contents, compressed: with fs/ it gives the tar back, byte by byte
 //!                     /extra/   contents that have no place in fs/ (written over later in the same tar)
 //!                     /size     bytes of content
+//!                     /sums     checksums of the contents
 //!                     /NAME/    copies of some of its files, changed: laid over it where that is wanted
 //! DIR/staging/                  layers that are being unpacked, each locked by whoever does it
 //! ```
@@ -25,6 +26,8 @@ pub mod quota;
 mod shift;
 mod store;
 mod tar;
+#[cfg(test)]
+mod testing;
 mod tree;
 mod unpack;
 mod upper;

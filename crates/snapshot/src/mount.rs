@@ -285,20 +285,7 @@ fn complaint(context: &OwnedFd) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A layer of these files.
-    fn layer(store: &Store, files: &[(&str, &str)]) -> Digest {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (name, text) in files {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(text.len() as u64);
-            header.set_mode(0o644);
-            header.set_uid(5);
-            header.set_gid(6);
-            tar.append_data(&mut header, name, text.as_bytes()).unwrap();
-        }
-        store.apply(&mut &tar.into_inner().unwrap()[..], None).unwrap().diff_id
-    }
+    use crate::testing::layer;
 
     fn read(root: &OwnedFd, path: &str) -> Option<String> {
         let fd = sys::path::open(root.as_fd(), Path::new(path), rustix::fs::OFlags::RDONLY).ok()?;

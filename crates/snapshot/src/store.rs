@@ -187,7 +187,7 @@ impl Store {
 
     /// The byte-exact tar that the layer was made from.
     pub fn write_tar(&self, diff_id: &Digest, out: &mut dyn Write) -> Result<()> {
-        let digest = self.rebuild(diff_id, out, &mut |_, _| Ok(()))?;
+        let digest = self.rebuild(diff_id, out, &mut |_, _| {})?;
         match digest == diff_id.digest() {
             true => Ok(()),
             false => Err(Error::system(format!(
@@ -197,13 +197,13 @@ impl Store {
         }
     }
 
-    /// Writes the tar that recipe and files give now, and tells of each entry (with its number) before its content is
-    /// read; the digest of it all.
+    /// Writes the tar that recipe and files give now, and tells of each entry and the checksum of its content; the digest of it
+    /// all.
     pub(crate) fn rebuild(
         &self,
         diff_id: &Digest,
         out: &mut dyn Write,
-        seen: &mut dyn FnMut(&Entry, u64) -> Result<()>,
+        seen: &mut dyn FnMut(&Entry, u32),
     ) -> Result<String> {
         let dir = self.path(diff_id);
         let recipe =
@@ -214,13 +214,14 @@ impl Store {
             recipe: Box::new(recipe),
             out,
             hash: Sha256::new(),
+            content: None,
         };
         let mut reader = Reader::default();
         let mut buffer = vec![0; 256 * 1024];
         let mut number = 0u64;
         while let Some(entry) = reader.next(&mut rebuild)? {
             number += 1;
-            seen(&entry, number)?;
+            rebuild.content = Some(crc32fast::Hasher::new());
             if entry.size > 0 {
                 let mut content = content(&root, &dir, &entry, number)?;
                 let step = || format!("read the layer's {}", String::from_utf8_lossy(&entry.path));
@@ -231,6 +232,7 @@ impl Store {
                     copy_exact(&mut content, &mut rebuild, *bytes, &mut buffer).step_with(step)?;
                 }
             }
+            seen(&entry, rebuild.content.take().map_or(0, crc32fast::Hasher::finalize));
         }
         Ok(hex(&rebuild.hash.finalize()))
     }
@@ -345,6 +347,8 @@ struct Rebuild<'a> {
     recipe: Box<dyn Read>,
     out: &'a mut dyn Write,
     hash: Sha256,
+    /// Of an entry whose content is being written.
+    content: Option<crc32fast::Hasher>,
 }
 
 impl Source for Rebuild<'_> {
@@ -358,6 +362,9 @@ impl Source for Rebuild<'_> {
 impl Write for Rebuild<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.hash.update(bytes);
+        if let Some(content) = &mut self.content {
+            content.update(bytes);
+        }
         self.out.write_all(bytes)?;
         Ok(bytes.len())
     }
