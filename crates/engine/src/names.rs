@@ -34,6 +34,9 @@ use crate::network::predefined;
 pub const PROCESS: &str = "names";
 /// There is one.
 pub const ONE: &str = "host";
+/// So often it is tried to reach it, and after such a pause.
+const ATTEMPTS: u32 = 50;
+const SOON: Duration = Duration::from_millis(2);
 /// It answers within a moment; this is for one that never does.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The host's resolvers (resolv.conf(5)).
@@ -172,8 +175,25 @@ pub fn expected(roots: &Roots) -> HashSet<String> {
     ids.filter(|name| name.len() == 64).filter(named).collect()
 }
 
+/// Tells the service of a container, over a new connection; starts it if it is not there.
+pub fn join(roots: &Roots, member: &Member, sockets: &[BorrowedFd<'_>]) -> Result<UnixStream> {
+    let mut attempts = 1;
+    loop {
+        let service = connect(roots)?;
+        match tell(&service, member, sockets) {
+            Ok(()) => return Ok(service),
+            // One that ends or was killed just now still took the connection.
+            Err(error) if error.kind() == Kind::Unavailable && attempts < ATTEMPTS => {
+                attempts += 1;
+                std::thread::sleep(SOON);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// A connection to the service, which is started if it is not there.
-pub fn connect(roots: &Roots) -> Result<UnixStream> {
+fn connect(roots: &Roots) -> Result<UnixStream> {
     let path = roots.names_socket();
     let made = link::connect(&path).or_else(|_| {
         let _lock = hold(roots)?;
@@ -191,9 +211,9 @@ pub fn connect(roots: &Roots) -> Result<UnixStream> {
     Ok(socket)
 }
 
-/// Tells it of a container; returns when it knows.
+/// Tells it of a container; returns when it knows. Kind `Unavailable` when it went away.
 pub fn tell(service: &UnixStream, member: &Member, sockets: &[BorrowedFd<'_>]) -> Result<()> {
-    link::send(service.as_fd(), member, sockets)?;
+    link::send(service.as_fd(), member, sockets).map_err(|e| e.kind_is(Kind::Unavailable))?;
     match link::answer(service)? {
         (Answer::Done, _) => Ok(()),
         _ => Err(Error::new(

@@ -48,10 +48,8 @@ impl Names {
         {
             return Ok(());
         }
-        let service = names::connect(roots)?;
         let sockets: Vec<BorrowedFd<'_>> = self.sockets.iter().flatten().map(|s| s.as_fd()).collect();
-        names::tell(&service, &member, &sockets)?;
-        self.service = Some(service);
+        self.service = Some(names::join(roots, &member, &sockets)?);
         self.again_at = None;
         Ok(())
     }

@@ -35,7 +35,7 @@ pub fn open(namespace: BorrowedFd<'_>) -> Result<[OwnedFd; 2]> {
             (Protocol::Tcp, door.local_addr().step(step)?.port()),
         ];
         let mut transaction = Transaction::default();
-        transaction.replace(&table(&ports));
+        transaction.make(&table(&ports));
         transaction.commit(&Socket::netfilter()?)?;
         Ok([questions.into(), door.into()])
     })?

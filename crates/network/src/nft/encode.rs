@@ -75,7 +75,15 @@ impl Transaction {
         let step = move || format!("make the firewall table {name}");
         // To make it first makes it sure that there is one to remove.
         self.message(NEW_TABLE, flag::CREATE, &table.name, step.clone());
-        self.message(DELETE_TABLE, 0, &table.name, step.clone());
+        self.message(DELETE_TABLE, 0, &table.name, step);
+        self.make(table);
+    }
+
+    /// Makes a table that is not there. Nothing has to go for it: whoever closes a socket through which something went
+    /// waits until no processor looks at that any more, which takes milliseconds.
+    pub fn make(&mut self, table: &Table) {
+        let name = table.name.clone();
+        let step = move || format!("make the firewall table {name}");
         self.message(NEW_TABLE, flag::CREATE, &table.name, step);
         for (number, set) in table.sets.iter().enumerate() {
             self.add_set(&table.name, set, number as u32 + 1);
