@@ -1,5 +1,7 @@
 /* A library whose note asks for a kernel that nobody has, and a program that needs it. */
-#ifdef LIBRARY
+#if defined CRASH
+int answer(void) { return *(volatile int *)24 = 1; }
+#elif defined LIBRARY
 __asm__(".section .note.ABI-tag,\"a\",@note\n.align 4\n.long 4, 16, 1\n.asciz \"GNU\"\n.long 0, 99, 1, 0\n.previous");
 int answer(void) { return 0; }
 #else

@@ -137,6 +137,17 @@ pub fn new_library(work: &Path) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// The library of that program, with a fault in it.
+pub fn faulty_library(work: &Path) -> Vec<u8> {
+    let out = work.join("faulty.so");
+    compile(
+        "newlib.c",
+        &["-shared", "-fPIC", "-DCRASH", "-Wl,-soname,libnew.so"],
+        &out,
+    );
+    std::fs::read(out).expect("a library that was just made")
+}
+
 /// Static, with this machine's C library.
 pub fn with_libc(name: &str, work: &Path) -> Vec<u8> {
     let out = work.join(name);

@@ -7,7 +7,7 @@ fn berth() -> Berth {
     let berth = Berth::empty();
     let read = |path: &str| std::fs::read(path).unwrap();
     let mut tar = Tar::default();
-    for dir in ["bin", "etc", "lib64"] {
+    for dir in ["bin", "etc", "lib64", "opt"] {
         tar.directory(dir, 0o755);
     }
     tar.file("bin/deaths", 0o755, &old::deaths(berth.dir.path()));
@@ -21,6 +21,7 @@ fn berth() -> Berth {
             tar.file(path, 0o755, &content);
         }
     }
+    tar.file("opt/libnew.so", 0o755, &old::faulty_library(berth.dir.path()));
     tar.file("bin/lost", 0o755, b"#!/no/such/interpreter\n");
     tar.file("bin/plain", 0o644, b"#!/bin/sh\n");
     std::fs::write(berth.path("image.tar"), tar.finish()).unwrap();
@@ -85,6 +86,17 @@ fn faults_are_told_with_their_function_and_are_no_vsyscalls() {
     let sentence = dies(&berth, "bb", &[], &["sh", "-c", "deaths segv; exit $?"], 139);
     assert!(
         sentence.contains("deaths (process ") && sentence.contains("in wander_off"),
+        "{sentence}"
+    );
+    // In a library.
+    let flags = ["-e", "LD_LIBRARY_PATH=/opt"];
+    let sentence = dies(&berth, "lib", &flags, &["/bin/needs-new"], 139);
+    assert!(
+        sentence.contains("needs-new was killed by SIGSEGV: it wrote to 0x18, a null pointer"),
+        "{sentence}"
+    );
+    assert!(
+        sentence.contains("in answer") && sentence.contains("of /opt/libnew.so"),
         "{sentence}"
     );
     // The address is in the page, the instruction is not.

@@ -180,15 +180,14 @@ impl Files for Rootfs<'_> {
         if let Some(found) = command.and_then(|path| Some((path.clone(), self.read(path)?))) {
             return Some(found);
         }
-        let given = self
-            .record
-            .body
-            .env
-            .iter()
-            .flatten()
-            .find_map(|e| e.strip_prefix("PATH="));
-        let programs = given.unwrap_or(PROGRAMS).split(':').filter(|dir| dir.starts_with('/'));
-        let paths = programs
+        let variable = |name: &str| {
+            let mut list = self.record.body.env.iter().flatten();
+            list.find_map(|e| e.strip_prefix(name)?.strip_prefix('='))
+        };
+        let programs = variable("PATH").unwrap_or(PROGRAMS).split(':');
+        let libraries = variable("LD_LIBRARY_PATH").unwrap_or_default().split(':');
+        let given = programs.chain(libraries).filter(|dir| dir.starts_with('/'));
+        let paths = given
             .chain(LIBRARIES.iter().copied())
             .map(|dir| format!("{dir}/{name}"));
         paths

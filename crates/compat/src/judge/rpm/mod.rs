@@ -7,6 +7,8 @@ mod bdb;
 mod ndb;
 mod sqlite;
 
+use std::cell::Cell;
+
 /// Where it is, in the order of likelihood.
 pub const PLACES: &[&str] = &[
     "/var/lib/rpm/rpmdb.sqlite",
@@ -20,6 +22,12 @@ pub const PLACES: &[&str] = &[
 const PACKAGES: usize = 100_000;
 /// The largest header; rpm's own limit is 256 MiB.
 const HEADER: usize = 64 << 20;
+
+/// How often all bytes of a database are looked at, and how many paths are put together.
+const TIMES: usize = 4;
+const MATCHES: usize = 200_000;
+/// Longest name of a directory.
+const PATH: usize = 4096;
 
 /// Tags of a header (rpmtag.h) and their types.
 const NAME: (u32, u32) = (1000, STRING);
@@ -37,13 +45,16 @@ const ENTRY: usize = 16;
 
 /// Calls with the header of each package; the bytes of the database tell its form.
 pub fn headers(database: &[u8], found: &mut dyn FnMut(Header<'_>)) {
-    let mut left = PACKAGES;
+    // Headers may lie upon one another: so often is each byte looked at, and no more.
+    let mut left = database.len().saturating_mul(TIMES);
+    let (mut packages, matches) = (PACKAGES, Cell::new(MATCHES));
     let mut each = |blob: &[u8]| {
-        if let Some(header) = Header::parse(blob) {
+        if let Some(header) = Header::parse(blob, &matches) {
             found(header);
         }
-        left -= 1;
-        left > 0
+        packages -= 1;
+        left = left.saturating_sub(blob.len());
+        packages > 0 && left > 0
     };
     if database.starts_with(sqlite::MAGIC) {
         sqlite::blobs(database, &mut each);
@@ -61,15 +72,16 @@ type Each<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 pub struct Header<'a> {
     index: &'a [u8],
     data: &'a [u8],
+    matches: &'a Cell<usize>,
 }
 
 impl<'a> Header<'a> {
     /// Number of entries, bytes of data, entries, data; numbers are big endian.
-    fn parse(blob: &'a [u8]) -> Option<Header<'a>> {
+    fn parse(blob: &'a [u8], matches: &'a Cell<usize>) -> Option<Header<'a>> {
         let entries = usize::try_from(word(blob, 0)?).ok()?.checked_mul(ENTRY)?;
         let (index, data) = blob.get(8..)?.split_at_checked(entries)?;
         let data = data.get(..usize::try_from(word(blob, 4)?).ok()?)?;
-        Some(Header { index, data })
+        Some(Header { index, data, matches })
     }
 
     /// The bytes of a tag, to the end of the data, and how many items they are.
@@ -96,15 +108,21 @@ impl<'a> Header<'a> {
         let directories: Vec<&[u8]> = self.strings(DIR_NAMES).collect();
         let (indexes, count) = self.tag(DIR_INDEXES).unwrap_or_default();
         let indexes = indexes.chunks_exact(4).take(count);
+        let mut tell = |parts: [&[u8]; 2]| {
+            let left = self.matches.get();
+            if left > 0 && parts.iter().all(|part| part.len() <= PATH) {
+                self.matches.set(left - 1);
+                found(&String::from_utf8_lossy(&parts.concat()));
+            }
+        };
         for (name, index) in self.strings(BASE_NAMES).zip(indexes).filter(|(name, _)| wanted(name)) {
             let directory = word(index, 0).and_then(|at| directories.get(at as usize));
-            let path = [directory.copied().unwrap_or_default(), name].concat();
-            found(&String::from_utf8_lossy(&path));
+            tell([directory.copied().unwrap_or_default(), name]);
         }
         // Before rpm 4.
         let last = |path: &[u8]| path.rsplit(|b| *b == b'/').next().is_some_and(wanted);
         for path in self.strings(OLD_FILE_NAMES).filter(|path| last(path)) {
-            found(&String::from_utf8_lossy(path));
+            tell([path, b""]);
         }
     }
 }
@@ -178,7 +196,8 @@ pub(super) mod tests {
     #[test]
     fn headers_name_package_and_files() {
         let blob = header("bash", "/bin/", "bash");
-        let header = Header::parse(&blob).unwrap();
+        let matches = Cell::new(1000);
+        let header = Header::parse(&blob, &matches).unwrap();
         assert_eq!(header.label().unwrap(), "bash 2.12-1.el6");
         let mut files = Vec::new();
         header.files(&|_| true, &mut |path| files.push(path.to_owned()));
@@ -187,7 +206,7 @@ pub(super) mod tests {
             let mut bytes = blob.clone();
             bytes[at] = 0xff;
             for part in [&bytes[..], &blob[..at]] {
-                if let Some(header) = Header::parse(part) {
+                if let Some(header) = Header::parse(part, &matches) {
                     let _ = header.label();
                     header.files(&|_| true, &mut |_| {});
                 }
