@@ -438,3 +438,101 @@ fn interfaces_of_the_hosts_are_shared_or_the_missing_module_is_named() {
         berth.run(&["network", "rm", driver]).ok();
     }
 }
+
+#[test]
+fn addresses_run_out_come_back_and_leave_the_hosts_routes_alone() {
+    let world = World::new();
+    let berth = world.berth();
+    world.on(&world.host(), "ip route add 172.17.0.0/16 via 10.77.1.1").ok();
+    start(&berth, &["--name", "web"]);
+    let address = "{{(index .NetworkSettings.Networks \"bridge\").IPAddress}}";
+    assert_eq!(
+        berth.inspect("web", address),
+        "172.18.0.2",
+        "the first pool is on the host's way"
+    );
+    let small = [
+        "network",
+        "create",
+        "--subnet",
+        "10.9.0.0/29",
+        "--aux-address",
+        "x=10.9.0.2",
+        "small",
+    ];
+    berth.run(&small).ok();
+    let given: Vec<String> = (0..4)
+        .map(|n| {
+            let name = format!("c{n}");
+            start(&berth, &["--name", &name, "--network", "small"]);
+            berth.inspect(&name, "{{(index .NetworkSettings.Networks \"small\").IPAddress}}")
+        })
+        .collect();
+    assert_eq!(given, ["10.9.0.3", "10.9.0.4", "10.9.0.5", "10.9.0.6"]);
+    let more = || {
+        berth.run(&[
+            "run",
+            "--rm",
+            "--network",
+            "small",
+            BUSYBOX,
+            "ip",
+            "-4",
+            "addr",
+            "show",
+            "dev",
+            "eth0",
+        ])
+    };
+    more().fails(
+        125,
+        "no available IPv4 addresses on this network's address pools: small",
+    );
+    // One that is killed gives nothing back, and its address is free all the same.
+    let pid = rustix::process::Pid::from_raw(berth.monitor("c1")).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    assert!(more().ok().contains("10.9.0.4/29"));
+}
+
+#[test]
+fn whoever_is_killed_leaves_no_network_behind() {
+    let world = World::new();
+    let berth = world.berth();
+    berth.run(&["network", "create", "app"]).ok();
+    for n in 0..3 {
+        let (name, port) = (format!("c{n}"), format!("{}:80", 8080 + n));
+        serve(&berth, &["--name", &name, "--network", "app", "-p", &port], "hello");
+    }
+    let dir = berth.path("");
+    let ours = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let of_the_engine = |path: &std::path::Path| {
+            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+            line.starts_with(b"berth\0") && String::from_utf8_lossy(&line).contains(&dir)
+        };
+        let numbers = processes.filter(|p| of_the_engine(&p.path())).map(|p| p.file_name());
+        numbers.filter_map(|n| n.to_str()?.parse().ok()).collect::<Vec<i32>>()
+    };
+    // The firewall's keeper and the name service among them.
+    assert!(ours().len() >= 5, "{:?}", ours());
+    for pid in ours() {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    eventually("all are at rest", || {
+        berth.run(&["ps", "-q"]).out.is_empty() && berth.run(&["ps", "-aq"]).out.lines().count() == 3
+    });
+    serve(&berth, &["--name", "next", "--network", "app", "-p", "8080:80"], "next");
+    assert_eq!(world.ask(&world.client(), "10.77.1.2", 8080), "next");
+    let maps = world.on(&world.host(), "nft list ruleset").ok();
+    assert!(!maps.contains("8081") && !maps.contains("8082"), "{maps}");
+    let veths = || world.left().iter().filter(|l| l.starts_with("veth")).count();
+    eventually("the interfaces of the dead are gone", || veths() == 1);
+    world.on(&world.host(), "nft flush ruleset").ok();
+    eventually("there is a keeper again", || {
+        world.ask(&world.client(), "10.77.1.2", 8080) == "next"
+    });
+    berth.run(&["rm", "-f", "next"]).ok();
+    berth.run(&["network", "rm", "app"]).ok();
+    eventually("nothing is left", || world.left().is_empty());
+}
