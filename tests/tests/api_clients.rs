@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use berth_tests::api::Api;
 use berth_tests::network::{World, inside, shell};
@@ -94,12 +95,15 @@ fn compose_runs_an_application() {
     std::fs::write(&file, include_str!("../clients/compose.yaml")).unwrap();
     std::fs::write(api.berth.path("token"), "secret\n").unwrap();
     std::fs::write(api.berth.path("app.conf"), "setting\n").unwrap();
+    let redis = fixtures().join("redis.tar").display().to_string();
+    api.berth.run(&["import", &redis, "redis:test"]).ok();
+    std::fs::create_dir(api.berth.path("site")).unwrap();
     let compose = |arguments: &[&str]| api.docker(&[&["compose", "-f", &file], arguments].concat());
     compose(&["up", "-d"]).ok();
     let services = || compose(&["ps", "--services"]).ok();
     assert_eq!(
         services().lines().collect::<BTreeSet<_>>(),
-        BTreeSet::from(["cache", "store", "web"])
+        BTreeSet::from(["cache", "db", "store", "web"])
     );
     assert!(compose(&["ps"]).ok().contains("(healthy)"));
     let log = || compose(&["logs", "--no-log-prefix", "web"]).ok();
@@ -108,6 +112,14 @@ fn compose_runs_an_application() {
     });
     let asked = compose(&["exec", "-T", "store", "wget", "-qO-", "http://127.0.0.1/state"]);
     assert_eq!(asked.ok(), "in stock");
+    compose(&["exec", "-T", "db", "redis-cli", "set", "answer", "forty-two"]).ok();
+    compose(&["restart", "-t", "0", "db"]).ok();
+    let ask = "for i in $(seq 100); do printf 'GET answer\\r\\nQUIT\\r\\n' | nc -w 5 db 6379 | grep -o forty-two && exit; sleep 0.1; done";
+    assert_eq!(
+        compose(&["run", "--rm", "-T", "cache", "sh", "-c", ask]).ok(),
+        "forty-two"
+    );
+    watches(&api, &file);
     compose(&["up", "-d", "--scale", "cache=2"]).ok();
     assert_eq!(compose(&["ps", "-q", "cache"]).ok().lines().count(), 2);
     compose(&["pause", "cache"]).ok();
@@ -123,6 +135,28 @@ fn compose_runs_an_application() {
     ] {
         assert_eq!(api.docker(listed).ok(), "", "{listed:?}");
     }
+}
+
+/// Files of a directory of the host's come into the container as they change.
+fn watches(api: &Api, file: &str) {
+    let watch = ["compose", "-f", file, "watch", "--no-up", "cache"];
+    let mut command = api.docker_command(&watch);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("start compose");
+    let page = api.berth.path("site/page");
+    let shown = ["compose", "-f", file, "exec", "-T", "cache", "cat", "/site/page"];
+    let mut written = None::<Instant>;
+    eventually("the file is in the container", || {
+        // It may not watch yet when the first one is written, and waits until nothing has been for a while.
+        if written.is_none_or(|at| at.elapsed() > Duration::from_secs(3)) {
+            std::fs::write(&page, "version").unwrap();
+            written = Some(Instant::now());
+        }
+        assert!(child.try_wait().unwrap().is_none(), "compose ended");
+        api.docker(&shown).out.starts_with("version")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// schemathesis asks what the served description says may be asked, and compares the answers with it.
