@@ -130,7 +130,9 @@ fn fail(error: &Error, arguments: &[OsString]) -> u8 {
         .filter_map(|a| a.to_str())
         .find(|a| *a != "container")
         .unwrap_or_default();
+    // A flag's value is read before the command begins, in Docker's command line.
     let usage = error.kind() == Kind::NotImplemented
+        || error.to_string().starts_with("invalid argument ")
         || error
             .find_hint()
             .is_some_and(|h| h.starts_with("see 'berth ") && h != "see 'berth --help'");
