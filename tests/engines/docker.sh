@@ -25,7 +25,7 @@ $run --rm -w /made/here -u 33:44 --group-add 55 box sh -c 'pwd; id'; echo "code 
 $run --rm --security-opt seccomp=unconfined box grep Seccomp: /proc/self/status; echo "code $?"
 $run --rm --security-opt seccomp=unconfined --cgroupns private --cgroup-parent /dk box sh -c 'grep ^0: /proc/self/cgroup'; echo "code $?"
 $run --rm --memory 10m box sh -c 'x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done'; echo "code $?"
-$run --name hungry --memory 10m box sh -c '(x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done); exit 9'
+$run --name hungry --memory 10m box sh -c '(x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done); sleep 1; exit 9'
 docker inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' hungry
 echo piped | $run -i --rm box cat; echo "code $?"
 

@@ -43,6 +43,30 @@ sync
 poweroff -f
 "#;
 
+/// The same for a machine whose disk is a distribution with systemd: it is process 1, and runs the script as a service, first of
+/// all.
+const INIT_OF_SYSTEMD: &str = r#"#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t devtmpfs dev /dev
+for module in /modules/*; do /bin/busybox insmod $module; done
+/bin/busybox mount -t ext4 /dev/vda /root
+cd /
+/bin/busybox cp bin/berth bin/busybox /root/usr/local/bin/
+/bin/busybox cp -a files script busybox.tar /root/
+/bin/busybox stty -F /dev/ttyS1 raw
+/bin/busybox mount --move /dev /root/dev
+/bin/busybox umount /proc
+exec /bin/busybox switch_root /root /lib/systemd/systemd
+"#;
+
+const SERVICE: &str = r#"[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+Environment=PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+ExecStart=/bin/sh -c 'sh /script < /dev/null > /dev/ttyS1 2>&1; echo exit:$? > /dev/ttyS1; sync; poweroff -ff'
+"#;
+
 /// How the machine's control groups are mounted.
 #[derive(Clone, Copy)]
 pub enum Cgroups {
@@ -50,11 +74,14 @@ pub enum Cgroups {
     V2,
     /// Version 1 alone.
     V1,
+    /// Version 2 alone, by systemd: the machine's disk is the distribution that it is of.
+    Systemd,
 }
 
 impl Cgroups {
     fn mounts(self) -> &'static str {
         match self {
+            Cgroups::Systemd => "",
             Cgroups::V2 => "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
             Cgroups::V1 => {
                 "mount -t tmpfs cgroups /sys/fs/cgroup; for c in cpu memory pids devices freezer cpuset; do \
@@ -98,6 +125,33 @@ impl<'a> Machine<'a> {
             cut: None,
         }
     }
+}
+
+/// Runs a shell script on a machine with Debian's trixie, systemd and AppArmor (`scripts/fixtures`).
+pub fn run_with_systemd(files: Vec<(String, Vec<u8>)>, script: &str) -> Ran {
+    let disk = tempfile::Builder::new()
+        .prefix("berth-systemd-")
+        .tempdir_in("/var/tmp")
+        .expect("a directory");
+    let unpacked = Command::new("tar")
+        .args(["-xpf"])
+        .arg(fixtures().join("systemd.tar"))
+        .arg("-C")
+        .arg(disk.path())
+        .status();
+    assert!(unpacked.expect("start tar").success(), "scripts/fixtures");
+    let write = |path: &str, text: &str| std::fs::write(disk.path().join(path), text).expect(path);
+    write("etc/systemd/system/berth-script.service", SERVICE);
+    // Without one it is a first boot, which takes its time.
+    write("etc/machine-id", "0123456789abcdef0123456789abcdef\n");
+    let machine = Machine {
+        cgroups: Cgroups::Systemd,
+        words: "systemd.unit=berth-script.service systemd.show_status=0",
+        files,
+        disk: Some(disk.path()),
+        ..Machine::new("trixie")
+    };
+    machine.run(script)
 }
 
 /// Runs a shell script on a machine with the kernel of a suite of Debian. `berth` is on its path, the image that most
@@ -215,7 +269,11 @@ fn initramfs(kernel: &Path, work: &Path, machine: &Machine<'_>, script: &str) ->
     for dir in ["bin", "proc", "dev", "root", "modules", "files"] {
         archive.directory(dir);
     }
-    archive.file("init", INIT.as_bytes());
+    let init = match machine.cgroups {
+        Cgroups::Systemd => INIT_OF_SYSTEMD,
+        _ => INIT,
+    };
+    archive.file("init", init.as_bytes());
     archive.file("setup", SETUP.replace("CGROUPS", machine.cgroups.mounts()).as_bytes());
     archive.file("script", script.as_bytes());
     archive.file("bin/busybox", &read(Path::new("/bin/busybox")));

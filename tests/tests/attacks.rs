@@ -1,7 +1,10 @@
 //! Attacks that once worked on some engine, and must fail here. Each names the weakness it is known by.
 
+use berth_tests::bundle::Bundle;
 use berth_tests::registry::{Answer, Fake};
 use berth_tests::{BUSYBOX, Berth, Tar, eventually};
+use serde_json::json;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 /// CVE-2019-5736: the engine's program, seen as `/proc/PID/exe` from inside, is written to.
@@ -347,4 +350,98 @@ fn tables_and_errors_carry_no_escape_sequences() {
             "{words:?}: {ran:?}"
         );
     }
+}
+
+/// CVE-2021-30465: a link takes a mount point's place, and is taken away again, while mounts are made.
+#[test]
+fn mounts_stay_below_the_root_whatever_becomes_of_their_places() {
+    let mut bundle = Bundle::new();
+    let (outside, place, link) = (
+        bundle.path("outside"),
+        bundle.path("rootfs/place"),
+        bundle.path("rootfs/link"),
+    );
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    symlink(&outside, &link).unwrap();
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    for name in ["one", "two/three"] {
+        mounts.push(json!({ "destination": format!("/place/{name}"), "type": "tmpfs", "source": "tmpfs" }));
+    }
+    bundle.args(&["true"]);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let (at, with) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+                rustix::fs::renameat_with(at, &place, at, &link, with).unwrap();
+                std::thread::sleep(std::time::Duration::from_micros(50));
+            }
+        });
+        for _ in 0..40 {
+            // It may well fail; what it made is what counts.
+            bundle.run();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let made: Vec<_> = std::fs::read_dir(&outside)
+        .unwrap()
+        .flatten()
+        .map(|e| e.path())
+        .collect();
+    assert!(made.is_empty(), "{made:?}");
+}
+
+/// CVE-2019-19921, CVE-2023-27561, CVE-2023-28642: `/proc` and `/sys` are where masks and protections expect them.
+#[test]
+fn the_kernels_trees_are_mounted_on_no_link() {
+    for name in ["proc", "sys"] {
+        let mut bundle = Bundle::new();
+        let place = bundle.path("rootfs").join(name);
+        std::fs::create_dir(bundle.path("rootfs/elsewhere")).unwrap();
+        let _ = std::fs::remove_dir(&place);
+        symlink("/elsewhere", &place).unwrap();
+        let ran = bundle.args(&["true"]).run();
+        ran.fails(1, "must be mounted on ordinary directory");
+    }
+}
+
+/// CVE-2025-52881: what is written to the kernel's settings goes there, or nowhere.
+#[test]
+fn settings_are_written_to_the_kernel_alone() {
+    let mut bundle = Bundle::new();
+    let place = bundle.path("rootfs/proc/sys/net/ipv4");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(bundle.path("rootfs/stolen"), "").unwrap();
+    symlink("/stolen", place.join("ip_forward")).unwrap();
+    std::fs::write(place.join("ip_default_ttl"), "").unwrap();
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.retain(|m| m["destination"] != "/proc");
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    bundle.config["linux"]["readonlyPaths"] = json!([]);
+    bundle.args(&["true"]);
+    for name in ["net.ipv4.ip_forward", "net.ipv4.ip_default_ttl"] {
+        bundle.config["linux"]["sysctl"] = json!({ name: "1" });
+        bundle.run().fails(1, "set sysctl");
+    }
+    assert_eq!(std::fs::read_to_string(bundle.path("rootfs/stolen")).unwrap(), "");
+    assert_eq!(std::fs::read_to_string(place.join("ip_default_ttl")).unwrap(), "");
+}
+
+/// CVE-2025-52565: a terminal is bound where the image says that `/dev/console` is, and not outside.
+#[test]
+fn the_console_is_inside() {
+    let mut bundle = Bundle::new();
+    let outside = bundle.path("outside");
+    std::fs::write(&outside, "kept").unwrap();
+    std::fs::create_dir_all(bundle.path("rootfs/dev/pts")).unwrap();
+    let new = bundle.path("new");
+    symlink(&new, bundle.path("rootfs/dev/console")).unwrap();
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.retain(|m| !["/dev", "/dev/shm", "/dev/mqueue"].contains(&m["destination"].as_str().unwrap()));
+    bundle.config["process"]["terminal"] = json!(true);
+    let ran = bundle.script("tty; ls -l /dev/console | grep -c ^l").run();
+    assert!(!new.exists(), "{ran:?}");
+    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "kept");
+    assert_eq!(ran.out, "/dev/pts/0\n1", "{ran:?}");
 }

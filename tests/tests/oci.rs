@@ -137,10 +137,10 @@ fn wrong_documents() -> Vec<(&'static str, Value, &'static str, &'static str)> {
             "not supported yet",
         ),
         (
-            "process.apparmorProfile",
-            json!("x"),
-            "process.apparmorProfile",
-            "not supported yet",
+            "process.selinuxLabel",
+            json!("a:b:c:s0"),
+            "process.selinuxLabel",
+            "not enabled",
         ),
         (
             "linux.seccomp",
@@ -337,4 +337,81 @@ fn joined_namespaces_are_those_of_the_other_container_and_clocks_are_set() {
         assert_eq!(ours.out, theirs, "{with_users}: {ours:?}");
         bundle.do_(&["delete", "--force", &first]).ok();
     }
+}
+
+/// What a bind mount has of its source's options is what is said of it; what the host protects stays so for who has users of
+/// its own.
+#[test]
+fn bind_mounts_have_the_options_that_are_said() {
+    let mut bundle = Bundle::new();
+    for name in ["source", "rootfs/mnt", "rootfs/b"] {
+        std::fs::create_dir(bundle.path(name)).expect("a directory");
+    }
+    let source = bundle.path("source").display().to_string();
+    let root = bundle.path("rootfs").display().to_string();
+    bundle.config["mounts"].as_array_mut().expect("a list").extend([
+        json!({ "destination": "/a", "type": "tmpfs", "source": "tmpfs", "options": ["noexec", "nosuid"] }),
+        json!({ "destination": format!("{root}/b"), "type": "bind", "source": format!("{root}/a"), "options": ["bind"] }),
+        json!({ "destination": "/c", "type": "bind", "source": format!("{root}/a"), "options": ["bind", "nodev"] }),
+        json!({ "destination": "/d", "type": "bind", "source": source, "options": ["bind", "noatime"] }),
+    ]);
+    let read = "for d in a b c d; do grep \" /$d \" /proc/mounts | cut -d' ' -f4 | cut -d, -f1-3; done";
+    let said = bundle.script(read).run().ok();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], "rw,nosuid,noexec");
+    // Nothing was said: it is its source's, which an earlier mount of the document made.
+    assert_eq!(lines[1], "rw,nosuid,noexec");
+    assert!(lines[2].starts_with("rw,nodev,relatime"), "{said}");
+    assert!(lines[3].starts_with("rw,noatime"), "{said}");
+}
+
+#[test]
+fn without_a_mount_namespace_the_root_is_a_directory_of_the_hosts() {
+    let mut bundle = Bundle::new();
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().expect("a list");
+    namespaces.retain(|n| n["type"] != "mount");
+    bundle.args(&["sleep", "100"]);
+    let refused = bundle.run();
+    refused.fails(1, "linux.maskedPaths");
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    bundle.config["linux"]["readonlyPaths"] = json!([]);
+    bundle.config["mounts"] = json!([]);
+    let id = Bundle::id();
+    bundle.detached(&["run", "-d", &id]).ok();
+    let unmount = || {
+        std::process::Command::new("umount")
+            .args(["-R", "--lazy"])
+            .arg(bundle.path("rootfs"))
+            .status()
+    };
+    let inside = bundle.do_(&["exec", &id, "sh", "-c", "ls -d /bin/busybox /proc/1 2>&1; cd ..; pwd"]);
+    bundle.do_(&["delete", "--force", &id]).ok();
+    assert!(unmount().expect("start umount").success());
+    let said = inside.ok();
+    assert!(said.contains("/bin/busybox\n") && said.ends_with("\n/"), "{said}");
+    assert!(said.contains("No such file"), "{said}");
+}
+
+/// Where processes are those of others, too, nobody dies with the first one.
+#[test]
+fn all_processes_of_a_container_without_their_own_namespace_are_killed() {
+    let mut bundle = Bundle::new();
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().expect("a list");
+    namespaces.retain(|n| n["type"] != "pid");
+    let id = Bundle::id();
+    bundle.script("sleep 1000 & sleep 1000 & echo $! > /pid; exec sleep 1000");
+    bundle.detached(&["run", "-d", &id]).ok();
+    berth_tests::eventually("it runs", || bundle.path("rootfs/pid").exists());
+    let read = || std::fs::read_to_string(bundle.path("rootfs/pid")).unwrap_or_default();
+    berth_tests::eventually("it runs", || !read().trim().is_empty());
+    let child = format!("/proc/{}", read().trim());
+    assert!(std::path::Path::new(&child).exists());
+    bundle.do_(&["kill", &id, "KILL"]).ok();
+    let gone = || {
+        std::fs::read_to_string(format!("{child}/cmdline"))
+            .unwrap_or_default()
+            .is_empty()
+    };
+    berth_tests::eventually("its child is gone", gone);
+    bundle.do_(&["delete", &id]).ok();
 }

@@ -10,6 +10,7 @@ use engine::container::record::write_json;
 use engine::spec;
 use errdefs::{ErrnoStep, Result};
 use network::Attachment;
+use runtime::cgroup::Driver;
 use runtime::{Create, Created, Life, Newborn, Rootfs, Stdio, create};
 use rustix::fs::{Gid, OFlags, Uid};
 use snapshot::{Digest, Store, Writable};
@@ -80,6 +81,8 @@ pub fn bring_up(
         no_new_keyring: false,
         newborn,
         state: None,
+        filters: None,
+        cgroups: Driver::AsNeeded,
         interpreters: &interpreters,
         old_systemd: asked.old_systemd,
         born: &mut |pid| {

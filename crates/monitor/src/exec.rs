@@ -115,6 +115,7 @@ impl Monitor {
             below: &[],
             outlives: false,
             preserved: 0,
+            filters: None,
             born: &mut |pid| supervise::begin_if(&asked, &self.roots, &self.record, pid),
         })?;
         Ok((joining, outputs))

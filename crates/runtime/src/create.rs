@@ -22,12 +22,19 @@ use crate::{Attach, Create, Created, Interpreter, Life, Rootfs, Stdio, hooks, id
 /// The caller must be single-threaded.
 pub fn create(mut request: Create<'_>) -> Result<Created> {
     let follows = matches!(request.life, Life::WithCaller);
-    let plan = Plan::new(request.spec, process_of(request.spec)?, follows)?;
+    let plan = Plan::new(request.spec, process_of(request.spec)?, follows, request.filters)?;
     let namespaces = Namespaces::of(request.spec)?;
+    if !namespaces.mount() && matches!(request.rootfs, Rootfs::Detached(_)) {
+        return Err(Error::invalid(
+            "a root that is made for a container needs a mount namespace of its own",
+        ));
+    }
+    let place = place_of(request.spec, request.bundle, &request.rootfs);
     let parent = Parent {
         spec: request.spec,
         bundle: request.bundle,
         namespaces: &namespaces,
+        place: &place,
         waits: matches!(request.life, Life::OfItsOwn { door: Some(_) }),
         state: request.state,
         warnings: plan.warnings(),
@@ -38,7 +45,10 @@ pub fn create(mut request: Create<'_>) -> Result<Created> {
         Some(newborn) => newborn
             .tell(&request)
             .map(|(child, membership)| (membership, Some(child)))?,
-        None => (Membership::make(request.spec, request.old_systemd)?, None),
+        None => (
+            Membership::make(request.spec, request.cgroups, request.old_systemd)?,
+            None,
+        ),
     };
     let cgroup = membership.cgroup.clone();
     let mut rootfs = request.rootfs;
@@ -62,7 +72,7 @@ pub fn create(mut request: Create<'_>) -> Result<Created> {
             state: request.state,
             interpreters: request.interpreters,
             bundle: request.bundle,
-            place: place_of(request.spec, request.bundle, &rootfs),
+            place: place.clone(),
         }
         .bear(&membership),
     };
@@ -116,6 +126,8 @@ struct Parent<'a> {
     spec: &'a Spec,
     bundle: &'a Path,
     namespaces: &'a Namespaces,
+    /// Where the root will be attached.
+    place: &'a Path,
     /// Init waits at a door.
     waits: bool,
     state: Option<&'a State>,
@@ -280,7 +292,8 @@ impl Child {
         born: &mut dyn FnMut(i32) -> Result<()>,
     ) -> Result<(Option<OwnedFd>, Vec<String>)> {
         let spec = parent.spec;
-        membership.join(self.pid, self.born_outside)?;
+        let resources = spec.linux().as_ref().and_then(|l| l.resources().as_ref());
+        membership.join(self.pid, self.born_outside, resources)?;
         // Our own processors are no business of the container's.
         sys::schedule::reset_affinity(self.pid).errno_step("allow all processors")?;
         if parent.namespaces.new_user() {
@@ -325,7 +338,7 @@ impl Child {
             self.hooks(parent)?;
             told = self.socket.send(&ToInit::Hooked, &[]);
         }
-        membership.restrict_devices(spec.linux().as_ref().and_then(|l| l.resources().as_ref()))?;
+        membership.restrict_devices(resources)?;
         if !parent.waits {
             told = told.and_then(|()| self.socket.send(&ToInit::Execute, &[]));
         }
@@ -416,7 +429,13 @@ fn files(
         Rootfs::Detached(mount) => mount(userns)?,
     };
     let mut descriptors = vec![root];
-    descriptors.extend(mounts::prepare(parent.spec, parent.bundle, userns, warnings)?);
+    descriptors.extend(mounts::prepare(
+        parent.spec,
+        parent.bundle,
+        parent.place,
+        userns,
+        warnings,
+    )?);
     Ok(Some(descriptors))
 }
 

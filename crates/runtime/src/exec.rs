@@ -29,10 +29,11 @@ pub fn exec(request: Exec<'_>, take: &mut dyn FnMut(i32, OwnedFd) -> Result<()>)
 /// As [`exec`], but returns as soon as the process is on its way: a container's root can stop a process that has joined
 /// its namespaces, for as long as it likes.
 pub fn begin_exec(request: Exec<'_>) -> Result<Joining> {
-    let mut plan = Plan::new(request.spec, request.process, !request.outlives)?;
+    let mut plan = Plan::new(request.spec, request.process, !request.outlives, request.filters)?;
     let namespaces = Namespaces::of(request.spec)?;
     let entrance = cgroup::Entrance::open(request.cgroup, request.below)?;
     let affinity = Affinity::of(request.process)?;
+    let root = root_of(&request, &namespaces)?;
     let (ours, theirs) = Socket::pair()?;
     let terminal = matches!(request.stdio, Stdio::Terminal { .. });
     let among_others = namespaces.user() && !rustix::process::geteuid().is_root();
@@ -50,6 +51,7 @@ pub fn begin_exec(request: Exec<'_>) -> Result<Joining> {
             let Err(error) = live(
                 &request.pidfd,
                 Enter {
+                    root,
                     flags: namespaces.for_join() & !if among_others { u64::from(CLONE_NEWUSER) } else { 0 },
                     user: namespaces.user(),
                 },
@@ -197,6 +199,16 @@ struct Enter {
     flags: u64,
     /// The container has a user namespace, entered now or before.
     user: bool,
+    /// The container's root, if it has no mount namespace that leads there.
+    root: Option<File>,
+}
+
+fn root_of(request: &Exec<'_>, namespaces: &Namespaces) -> Result<Option<File>> {
+    if namespaces.mount() {
+        return Ok(None);
+    }
+    let root = File::open(format!("/proc/{}/root", request.pid)).step("open the container's root")?;
+    Ok(Some(root))
 }
 
 /// The child's life.
@@ -210,6 +222,8 @@ fn live(
     preserved: u32,
 ) -> Result<std::convert::Infallible> {
     affinity.before()?;
+    let labels = plan.labels.clone();
+    let labels = labels.open()?;
     sys::process::set_dumpable(false).errno_step("hide from others")?;
     match parent.expect()? {
         (ToInit::Execute, _) => {}
@@ -217,6 +231,11 @@ fn live(
     }
     affinity.after()?;
     sys::process::setns(container.as_fd(), enter.flags).errno_step("enter the container's namespaces")?;
+    if let Some(root) = &enter.root {
+        rustix::process::fchdir(root)
+            .and_then(|()| rustix::process::chroot("."))
+            .errno_step("enter the container's root")?;
+    }
     if enter.user {
         let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
         set_groups(&[])
@@ -235,6 +254,7 @@ fn live(
     sys::process::close_on_exec_from(3).errno_step("close descriptors")?;
     sys::signal::reset();
     plan.drop_privileges(parent)?;
+    labels.apply()?;
     keep_open(preserved)?;
     Err(plan.command.execute())
 }

@@ -1,5 +1,6 @@
 //! The life of a container's first process, in order, until it is the command.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,8 @@ impl Init<'_> {
             // The change of user took it away.
             self.plan.follow_parent()?;
         }
+        let labels = self.plan.labels.clone();
+        let labels = labels.open()?;
         own_session(!self.no_new_keyring)?;
         if self.namespaces.new_cgroup() {
             sys::process::unshare(CLONE_NEWCGROUP.into()).errno_step("make a cgroup namespace")?;
@@ -75,7 +78,7 @@ impl Init<'_> {
             Some(descriptors) => descriptors,
             None => self.prepare()?,
         };
-        let root = Root::attach(descriptors.remove(0), &self.place)?;
+        let root = Root::attach(descriptors.remove(0), &self.place, self.namespaces.mount())?;
         root.mount_all(self.spec, descriptors, &joined, self.namespaces.cgroup())?;
         interpreters::register(&root, self.interpreters, self.namespaces.new_user())?;
         devices::fill(&root, self.spec, self.namespaces.user())?;
@@ -92,13 +95,14 @@ impl Init<'_> {
             ..Default::default()
         };
         self.hooks(setting, pid, "createContainer", Hooks::create_container)?;
-        match self.no_pivot {
-            false => root.pivot()?,
-            true => root.replace()?,
+        match (self.namespaces.mount(), self.no_pivot) {
+            (false, _) => root.enter()?,
+            (true, false) => root.pivot()?,
+            (true, true) => root.replace()?,
         }
         root.propagate(self.spec)?;
         // The descriptor is of the root's mount itself, which is the process's root now.
-        self.set_sysctls()?;
+        self.set_sysctls(&root)?;
         let console = take_streams(stdio, self.plan.uid())?;
         if console.is_some() {
             devices::bind_console(&root, rustix::stdio::stdin())?;
@@ -141,6 +145,7 @@ impl Init<'_> {
             ..Default::default()
         };
         self.hooks(setting, pid, "startContainer", Hooks::start_container)?;
+        labels.apply()?;
         keep_open(self.preserved)?;
         Err(self.plan.command.execute())
     }
@@ -150,7 +155,13 @@ impl Init<'_> {
     fn prepare(&self) -> Result<Vec<OwnedFd>> {
         // Mounts that are copied here may not be told to the host's.
         let mut list = vec![create::document_root(self.spec, self.bundle)?];
-        list.extend(mounts::prepare(self.spec, self.bundle, None, &mut Vec::new())?);
+        list.extend(mounts::prepare(
+            self.spec,
+            self.bundle,
+            &self.place,
+            None,
+            &mut Vec::new(),
+        )?);
         Ok(list)
     }
 
@@ -178,7 +189,7 @@ impl Init<'_> {
     }
 
     /// Kernel settings of the container's own namespaces. Before `/proc/sys` is made read-only.
-    fn set_sysctls(&self) -> Result<()> {
+    fn set_sysctls(&self, root: &Root) -> Result<()> {
         let settings = self.spec.linux().iter().flat_map(|l| l.sysctl().iter().flatten());
         for (name, value) in settings {
             if !namespaced(name) {
@@ -186,9 +197,11 @@ impl Init<'_> {
                     "sysctl {name:?} is not in a separate kernel namespace"
                 )));
             }
-            let path = format!("/proc/sys/{}", name.replace('.', "/"));
-            std::fs::write(&path, value)
-                .step_with(|| format!("set sysctl {name}={value}"))
+            let step = || format!("set sysctl {name}={value}");
+            let path = format!("sys/{}", name.replace('.', "/"));
+            sys::path::open_proc(root.as_fd(), Path::new(&path), OFlags::WRONLY)
+                .errno_step(step())
+                .and_then(|file| std::io::Write::write_all(&mut File::from(file), value.as_bytes()).step_with(step))
                 .map_err(|e| {
                     e.hint("does this kernel know it, and does the container have the namespace it belongs to?")
                 })?;

@@ -18,6 +18,7 @@ pub mod hooks;
 mod idmap;
 mod init;
 mod interpreters;
+pub mod labels;
 mod mounts;
 mod namespaces;
 mod newborn;
@@ -127,7 +128,7 @@ pub enum Stdio {
 pub struct Create<'a> {
     /// Names it in messages.
     pub id: &'a str,
-    /// Used in place; `linux.cgroupsPath` is the cgroup ("/berth/ID" below each hierarchy's mount).
+    /// Used in place; `linux.cgroupsPath` is the cgroup ("/berth/ID" below each hierarchy's mount, unless systemd makes it).
     pub spec: &'a oci::Spec,
     /// The directory of the document.
     pub bundle: &'a Path,
@@ -155,6 +156,10 @@ pub struct Create<'a> {
     pub old_systemd: bool,
     /// A first process that waits already: taken if it is what the document asks for, else let go.
     pub newborn: Option<Newborn>,
+    /// Where compiled seccomp filters are kept from one call to the next; nowhere unless it is said.
+    pub filters: Option<&'a Path>,
+    /// Who makes its cgroup.
+    pub cgroups: cgroup::Driver,
     /// Gets the number of the first process while that is set up, before it executes anything.
     pub born: &'a mut dyn FnMut(i32) -> Result<()>,
 }
@@ -252,6 +257,8 @@ pub struct Exec<'a> {
     pub outlives: bool,
     /// So many of the caller's descriptors, from 3 on, are the process's.
     pub preserved: u32,
+    /// Where compiled seccomp filters are kept from one call to the next; nowhere unless it is said.
+    pub filters: Option<&'a Path>,
     /// Gets its number before it executes anything.
     pub born: &'a mut dyn FnMut(i32) -> Result<()>,
 }

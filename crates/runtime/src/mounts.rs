@@ -5,6 +5,7 @@ use std::path::Path;
 
 use errdefs::{ErrnoStep, Error, Result, Step};
 use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
@@ -17,20 +18,49 @@ pub fn prepared(mount: &Mount) -> bool {
 
 /// The mount's options, sorted.
 pub fn options(mount: &Mount) -> Options {
-    Options::parse(mount.options().as_deref().unwrap_or_default())
+    let mut options = Options::parse(mount.options().as_deref().unwrap_or_default());
+    if options.bind || mount.typ().as_deref() == Some("bind") {
+        options.replace();
+    }
+    options
+}
+
+/// A bind source that is in the container's root, by its path from there: an earlier mount of the document may be what makes
+/// it. Init opens it when its turn comes, below the root, whatever links the image has there.
+pub fn within<'a>(mount: &'a Mount, root: &Path) -> Option<&'a Path> {
+    let source = mount.source().as_deref()?;
+    (root.parent().is_some()).then(|| source.strip_prefix(root).ok())?
+}
+
+/// A detached copy of what is at a path below the root.
+pub fn prepare_within(mount: &Mount, root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+    let step = || format!("bind source path {}", path.display());
+    let options = options(mount);
+    if options.idmap.is_some() || mount.uid_mappings().is_some() {
+        // Mappings are written in the host's `/proc`, where init has other numbers.
+        return Err(Error::not_yet(
+            "an idmapped mount of what another mount of the container made",
+        ));
+    }
+    let source = sys::path::open(root, path, OFlags::PATH).errno_step(step())?;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, options.recursive);
+    let tree = rustix::mount::open_tree(&source, "", flags).errno_step(step())?;
+    dress(mount, &options, tree, None, &mut Vec::new())
 }
 
 /// Detached copies of all bind sources, in the document's order; what could not be as asked for goes to `warnings`.
-/// Sources that are relative are in the bundle.
+/// Sources that are relative are in the bundle; those within the root at `place` are left to [`prepare_within`].
 pub fn prepare(
     spec: &Spec,
     bundle: &Path,
+    place: &Path,
     userns: Option<BorrowedFd<'_>>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<OwnedFd>> {
     let list = spec.mounts().as_deref().unwrap_or_default();
     list.iter()
-        .filter(|m| prepared(m))
+        .filter(|m| prepared(m) && within(m, place).is_none())
         .map(|m| prepare_one(m, bundle, userns, warnings))
         .collect()
 }
@@ -70,8 +100,20 @@ fn prepare_one(
             Some(2) => Error::invalid(format!("bind source path does not exist: {}", source.display())),
             _ => e,
         })?;
+    dress(mount, &options, tree, userns, warnings)
+}
+
+/// Gives a detached copy its mappings, propagation and options.
+fn dress(
+    mount: &Mount,
+    options: &Options,
+    tree: OwnedFd,
+    userns: Option<BorrowedFd<'_>>,
+    warnings: &mut Vec<String>,
+) -> Result<OwnedFd> {
+    let source = mount.source().as_deref().unwrap_or(Path::new(""));
     let step = |what: &str| format!("{what} the bind mount of {}", source.display());
-    idmap(mount, &options, tree.as_fd(), userns, warnings).step_with(|| step("idmap"))?;
+    idmap(mount, options, tree.as_fd(), userns, warnings).step_with(|| step("idmap"))?;
     if !sys::mount::knows_attributes() {
         // Before Linux 5.12 a mount gets its options once it is attached, and those below it get none.
         if options.set_recursive != 0 && options.recursive {
@@ -86,13 +128,24 @@ fn prepare_one(
         sys::mount::set_attributes(tree.as_fd(), recursive, 0, 0, propagation, None)
             .errno_step(step("set the propagation of"))?;
     }
-    if options.set != 0 || options.clear != 0 {
-        sys::mount::set_attributes(tree.as_fd(), false, options.set, options.clear, 0, None)
-            .errno_step(step("set options of"))?;
+    let mut options = options.clone();
+    if userns.is_some() {
+        // What protects the host from its own users protects it from a container's.
+        let now = sys::mount::attributes(tree.as_fd()).errno_step(step("look at"))?;
+        options.unsaid &= !now;
     }
-    if options.set_recursive != 0 {
-        sys::mount::set_attributes(tree.as_fd(), true, options.set_recursive, 0, 0, None)
-            .errno_step(step("set options of"))?;
+    if options.set | options.clear | options.unsaid != 0 {
+        let set = |clear| sys::mount::set_attributes(tree.as_fd(), false, options.set, clear, 0, None);
+        match set(options.clear | options.unsaid) {
+            // What the host's root protects stays, unless it was asked for to go.
+            Err(Errno::PERM) if options.unsaid != 0 => set(options.clear),
+            done => done,
+        }
+        .errno_step(step("set options of"))?;
+    }
+    if options.set_recursive | options.clear_recursive != 0 {
+        let (set, clear) = (options.set_recursive, options.clear_recursive);
+        sys::mount::set_attributes(tree.as_fd(), true, set, clear, 0, None).errno_step(step("set options of"))?;
     }
     Ok(tree)
 }

@@ -45,11 +45,6 @@ impl Namespaces {
                 Some(path) => found.joined.push((flag(typ), path.clone())),
             }
         }
-        if found.own & u64::from(CLONE_NEWNS) == 0 {
-            return Err(Error::invalid(
-                "linux.namespaces: a container needs a mount namespace of its own",
-            ));
-        }
         Ok(found)
     }
 
@@ -94,6 +89,10 @@ impl Namespaces {
     /// Users of others: nobody comes back from there.
     pub fn joins_user(&self) -> bool {
         self.user() && !self.new_user()
+    }
+    /// Mounts of its own: without them its root is a directory of the host that it is locked into (chroot(2)).
+    pub fn mount(&self) -> bool {
+        self.makes(CLONE_NEWNS)
     }
     /// Processes other than its caller's.
     pub fn pid(&self) -> bool {

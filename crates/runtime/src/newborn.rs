@@ -12,7 +12,7 @@ use errdefs::{ErrnoStep, Error, Result, Step};
 use oci_spec::runtime::Spec;
 use sys::process::Forked;
 
-use crate::cgroup::{Cgroup, Membership};
+use crate::cgroup::{Cgroup, Driver, Membership};
 use crate::create::{BIRTH, Child, hint_for_clone, process_of};
 use crate::init::Init;
 use crate::namespaces::Namespaces;
@@ -73,6 +73,7 @@ impl Newborn {
             && request.preserved == 0
             && request.interpreters.is_empty()
             && !request.old_systemd
+            && request.cgroups == Driver::AsNeeded
             && !(request.no_pivot || request.no_new_keyring)
             && request.state.is_none()
     }
@@ -173,6 +174,6 @@ fn listen(parent: &Socket) -> Result<Told> {
             stderr: next()?,
         },
     };
-    let plan = Plan::new(&spec, process_of(&spec)?, true)?;
+    let plan = Plan::new(&spec, process_of(&spec)?, true, None)?;
     Ok((spec, plan, (bundle, stdio, reaper)))
 }

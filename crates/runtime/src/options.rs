@@ -8,7 +8,7 @@ use linux_raw_sys::general::{
 };
 
 /// Options, sorted by who acts on them.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     /// For mount(2) of a new file system.
     pub flags: u64,
@@ -16,8 +16,14 @@ pub struct Options {
     pub set: u64,
     /// The same, to clear.
     pub clear: u64,
+    /// The same, to clear because it was not said: see [`Options::replace`].
+    pub unsaid: u64,
     /// For all mounts of the tree.
     pub set_recursive: u64,
+    /// The same, to clear.
+    pub clear_recursive: u64,
+    /// Some option was said that a mount can have.
+    pub said: bool,
     /// The file system's own.
     pub data: String,
     /// A bind mount.
@@ -31,6 +37,8 @@ pub struct Options {
     /// Idmapped for the container's user namespace; and whether the whole tree.
     pub idmap: Option<bool>,
 }
+
+const ATIME: u64 = (MOUNT_ATTR_NOATIME | MOUNT_ATTR_STRICTATIME) as u64;
 
 /// word, flag of mount(2), attribute of mount_setattr(2), whether the word clears it
 type Row = (&'static str, u32, u32, bool);
@@ -101,11 +109,24 @@ impl Options {
             }
         }
         // The kernel wants the whole atime field cleared before one of its values is set.
-        let atime = u64::from(MOUNT_ATTR_NOATIME | MOUNT_ATTR_STRICTATIME);
-        if options.set & atime != 0 {
+        if options.set & ATIME != 0 {
             options.clear |= u64::from(MOUNT_ATTR__ATIME);
         }
         options
+    }
+
+    /// A bind mount for which something is said has what is said, and nothing else of its source's: as with mount(2), with
+    /// which other runtimes do it. Times of access stay as they are unless they are spoken of.
+    pub fn replace(&mut self) {
+        const ALL: u32 =
+            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW;
+        if !self.said {
+            return;
+        }
+        self.unsaid = u64::from(ALL) & !(self.set | self.clear);
+        if self.flags & u64::from(MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME) != 0 {
+            self.unsaid |= u64::from(MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME) & !self.set & !self.clear;
+        }
     }
 
     fn known(&mut self, word: &str) -> bool {
@@ -124,6 +145,7 @@ impl Options {
     fn flag(&mut self, word: &str) -> bool {
         if let Some((_, flag, attribute, clears)) = TABLE.iter().find(|row| row.0 == word) {
             let (flag, attribute) = (u64::from(*flag), u64::from(*attribute));
+            self.said |= flag != 0;
             match clears {
                 false => {
                     self.flags |= flag;
@@ -138,13 +160,28 @@ impl Options {
             }
             return true;
         }
-        let row = word
-            .strip_prefix('r')
-            .and_then(|w| TABLE.iter().find(|row| row.0 == w && row.2 != 0 && !row.3));
-        if let Some((_, _, attribute, _)) = row {
-            self.set_recursive |= u64::from(*attribute);
+        let row = word.strip_prefix('r').and_then(|w| {
+            TABLE
+                .iter()
+                .find(|row| row.0 == w && (row.2 != 0 || row.0.ends_with("atime")))
+        });
+        let Some((name, _, attribute, clears)) = row else {
+            return false;
+        };
+        let attribute = u64::from(*attribute);
+        // The atime field has one value, and is cleared as a whole.
+        let field = match *name {
+            "diratime" | "nodiratime" => attribute,
+            name if name.ends_with("atime") => u64::from(MOUNT_ATTR__ATIME),
+            _ => attribute,
+        };
+        self.clear_recursive |= field;
+        self.set_recursive &= !field;
+        if !clears {
+            self.set_recursive |= attribute;
+            self.clear_recursive &= !attribute | (field & u64::from(MOUNT_ATTR__ATIME));
         }
-        row.is_some()
+        true
     }
 
     fn propagate(&mut self, word: &str) -> bool {
@@ -187,6 +224,40 @@ mod tests {
             (bind.propagation, bind.idmap),
             (Some((u64::from(MS_SLAVE), true)), Some(true))
         );
-        assert_eq!(bind.set_recursive, u64::from(MOUNT_ATTR_RDONLY));
+        assert_eq!(
+            (bind.set_recursive, bind.clear_recursive),
+            (u64::from(MOUNT_ATTR_RDONLY), 0)
+        );
+        let times = parse("rbind,rnoatime,rnodiratime,rsuid");
+        assert_eq!(
+            times.set_recursive,
+            u64::from(MOUNT_ATTR_NOATIME | MOUNT_ATTR_NODIRATIME)
+        );
+        assert_eq!(times.clear_recursive, u64::from(MOUNT_ATTR__ATIME | MOUNT_ATTR_NOSUID));
+        let relative = parse("rbind,rrelatime");
+        assert_eq!(
+            (relative.set_recursive, relative.clear_recursive),
+            (0, u64::from(MOUNT_ATTR__ATIME))
+        );
+    }
+
+    #[test]
+    fn what_is_not_said_of_a_bind_mount_is_taken_away() {
+        let replaced = |words| {
+            let mut options = parse(words);
+            options.replace();
+            options.unsaid
+        };
+        assert_eq!(replaced("rbind,rprivate"), 0);
+        let all = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW;
+        assert_eq!(replaced("bind,dev"), u64::from(all & !MOUNT_ATTR_NODEV));
+        assert_eq!(
+            replaced("bind,ro,nosuid"),
+            u64::from(all & !MOUNT_ATTR_RDONLY & !MOUNT_ATTR_NOSUID)
+        );
+        assert_eq!(
+            replaced("bind,noatime") & u64::from(MOUNT_ATTR_NODIRATIME),
+            u64::from(MOUNT_ATTR_NODIRATIME)
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! for added ones.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use errdefs::{ErrnoStep, Error, Result, Step};
 use oci_spec::runtime::{Capability, PosixRlimit, PosixRlimitType, Process, Spec};
@@ -12,6 +13,7 @@ use rustix::process::{Resource, Rlimit};
 use crate::Stdio;
 use crate::capabilities::Sets;
 use crate::command::Command;
+use crate::labels::Labels;
 use crate::schedule::Schedule;
 use crate::seccomp::Compiled;
 use crate::sync::{FromInit, Socket};
@@ -28,6 +30,8 @@ pub struct Plan {
     groups: Vec<u32>,
     umask: Option<u32>,
     schedule: Schedule,
+    /// Of security modules.
+    pub labels: Labels,
     /// Whether it dies with its parent.
     pub follows: bool,
     /// Working directory.
@@ -35,8 +39,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Of a process of this container.
-    pub fn new(spec: &Spec, process: &Process, follows: bool) -> Result<Self> {
+    /// Of a process of this container; compiled filters are kept in `filters`.
+    pub fn new(spec: &Spec, process: &Process, follows: bool, filters: Option<&Path>) -> Result<Self> {
         let arguments = process.args().as_deref().unwrap_or_default();
         let environment = process.env().as_deref().unwrap_or_default();
         let filter = spec.linux().as_ref().and_then(|l| l.seccomp().as_ref());
@@ -44,13 +48,14 @@ impl Plan {
         Ok(Plan {
             command: Command::new(arguments, environment)?,
             sets: Sets::of(process.capabilities().as_ref()),
-            filter: filter.map(crate::seccomp::compile).transpose()?,
+            filter: filter.map(|f| crate::seccomp::compile_in(f, filters)).transpose()?,
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             uid: user.uid(),
             gid: user.gid(),
             groups: user.additional_gids().clone().unwrap_or_default(),
             umask: user.umask(),
             schedule: Schedule::of(spec, process)?,
+            labels: Labels::of(process)?,
             follows,
             cwd: process.cwd().clone(),
         })
@@ -82,6 +87,7 @@ impl Plan {
         }
         self.sets.limit_bounding()?;
         rustix::thread::set_keep_capabilities(true).errno_step("keep the capabilities")?;
+        let early = rustix::process::chdir(&self.cwd);
         let groups: Vec<Gid> = self.groups.iter().map(|g| Gid::from_raw(*g)).collect();
         set_groups(&groups).errno_step("set the groups")?;
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
@@ -98,7 +104,7 @@ impl Plan {
         if let Some(umask) = self.umask {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
         }
-        self.enter_cwd()?;
+        self.enter_cwd(early.is_ok())?;
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true).errno_step("set no-new-privileges")?;
             self.install_filter(parent)?;
@@ -132,10 +138,16 @@ impl Plan {
     }
 
     /// A working directory that is really inside: one that a leaked descriptor led out of the root has no name there
-    /// (CVE-2024-21626).
-    fn enter_cwd(&self) -> Result<()> {
+    /// (CVE-2024-21626). Some can be entered only with the rights that are gone now, and some only by the user itself: both do
+    /// (runc).
+    fn enter_cwd(&self, entered: bool) -> Result<()> {
         let shown = self.cwd.display();
-        rustix::process::chdir(&self.cwd)
+        let entering = if entered {
+            Ok(())
+        } else {
+            rustix::process::chdir(&self.cwd)
+        };
+        entering
             .errno_step(format!("chdir to cwd ({shown:?}) set in config.json failed"))
             .map_err(|e| match e.errno() {
                 Some(2) => e.kind_is(errdefs::Kind::CommandNotFound),

@@ -14,9 +14,9 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
-use crate::cgroup;
-use crate::mounts::{finish, options, prepared};
+use crate::mounts::{finish, options, prepare_within, prepared, within};
 use crate::options::{Options, propagation};
+use crate::{cgroup, labels};
 
 const DEV: &str = "/dev";
 
@@ -27,10 +27,14 @@ pub struct Root {
 }
 
 impl Root {
-    /// Takes a detached mount into this mount namespace, at a place of the old root, out of everybody's sight.
-    pub fn attach(mount: OwnedFd, place: &Path) -> Result<Self> {
-        // Nothing that we do here shall reach the host.
-        sys::mount::mount(c"", c"/", c"", u64::from(MS_REC | MS_PRIVATE), c"").errno_step("make the mounts private")?;
+    /// Takes a detached mount into this mount namespace, at a place of the old root; out of everybody's sight if it is the
+    /// container's `own`.
+    pub fn attach(mount: OwnedFd, place: &Path, own: bool) -> Result<Self> {
+        if own {
+            // Nothing that we do here shall reach the host.
+            let private = u64::from(MS_REC | MS_PRIVATE);
+            sys::mount::mount(c"", c"/", c"", private, c"").errno_step("make the mounts private")?;
+        }
         rustix::mount::move_mount(
             &mount,
             "",
@@ -59,13 +63,17 @@ impl Root {
     /// that it is in, and `own_view` whether it sees its cgroup as the root of all.
     pub fn mount_all(&self, spec: &Spec, sources: Vec<OwnedFd>, joined: &[String], own_view: bool) -> Result<()> {
         let cgroup = spec.linux().as_ref().and_then(|l| l.cgroups_path().as_deref());
+        let label = spec.linux().as_ref().and_then(|l| l.mount_label().as_deref());
         let mut sources = sources.into_iter();
         for mount in spec.mounts().iter().flatten() {
             let step = || format!("mount {}", mount.destination().display());
             if prepared(mount) {
-                let source = sources
-                    .next()
-                    .ok_or_else(|| Error::system("a bind mount's source did not come"))?;
+                let source = match within(mount, &self.place) {
+                    Some(path) => prepare_within(mount, self.as_fd(), path).step_with(step)?,
+                    None => sources
+                        .next()
+                        .ok_or_else(|| Error::system("a bind mount's source did not come"))?,
+                };
                 self.bind(&source, mount.destination()).step_with(step)?;
                 finish(mount, source.as_fd()).step_with(step)?;
             } else if mount.typ().as_deref() == Some("cgroup") {
@@ -75,7 +83,7 @@ impl Root {
                 }
                 .step_with(step)?;
             } else {
-                self.mount_new(mount).step_with(step)?;
+                self.mount_new(mount, label).step_with(step)?;
             }
         }
         Ok(())
@@ -94,11 +102,15 @@ impl Root {
     }
 
     /// A new file system.
-    fn mount_new(&self, mount: &Mount) -> Result<()> {
+    fn mount_new(&self, mount: &Mount, label: Option<&str>) -> Result<()> {
         let mut options = options(mount);
         let kind = mount.typ().as_deref().unwrap_or_default();
         if kind == "tmpfs" {
             self.keep_mode(mount.destination(), &mut options)?;
+        }
+        if let Some(option) = labels::mount_option(kind, label) {
+            let comma = if options.data.is_empty() { "" } else { "," };
+            options.data.push_str(&format!("{comma}{option}"));
         }
         if mount.destination() == Path::new(DEV) {
             // Devices are made there first: see `finish_dev`.
@@ -191,9 +203,10 @@ impl Root {
         };
         mount_at(target.as_fd(), "tmpfs", "tmpfs", &writable)?;
         for controllers in joined {
+            // A hierarchy without controllers has a name of its own.
             let named = controllers == cgroup::named::SYSTEMD;
-            let name = if named { "systemd" } else { controllers };
-            let dir = sys::path::make_dir(self.as_fd(), &mount.destination().join(name))
+            let place = controllers.trim_start_matches("name=");
+            let dir = sys::path::make_dir(self.as_fd(), &mount.destination().join(place))
                 .errno_step("make the mount point")?;
             let (kind, data) = if controllers == "unified" {
                 ("cgroup2", "")
@@ -228,8 +241,9 @@ impl Root {
         };
         mount_at(target.as_fd(), "tmpfs", "tmpfs", &writable)?;
         joined.iter().try_for_each(|name| {
-            let dir = sys::path::make_dir(self.as_fd(), &mount.destination().join(name))
-                .errno_step("make the mount point")?;
+            let own = name.trim_start_matches("name=");
+            let dir =
+                sys::path::make_dir(self.as_fd(), &mount.destination().join(own)).errno_step("make the mount point")?;
             bind_host(&cgroup::place(name, cgroup)?, dir.as_fd(), options.set)
         })
     }
@@ -251,6 +265,14 @@ impl Root {
         rustix::process::fchdir(&self.fd).errno_step("enter the root file system")?;
         rustix::process::pivot_root(".", ".").errno_step("change the root (pivot_root)")?;
         rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).errno_step("let go of the old root")?;
+        rustix::process::chdir("/").errno_step("enter the root file system")
+    }
+
+    /// Becomes the process's root for a container that shares the host's mounts: they stay in sight of the host, at the root's
+    /// own place, until somebody unmounts them (as with runc).
+    pub fn enter(&self) -> Result<()> {
+        rustix::process::fchdir(&self.fd).errno_step("enter the root file system")?;
+        rustix::process::chroot(".").errno_step("change the root (chroot)")?;
         rustix::process::chdir("/").errno_step("enter the root file system")
     }
 

@@ -75,6 +75,13 @@ pub fn set_attributes_attached(mount: BorrowedFd<'_>, set: u64, clear: u64) -> R
     remount(mount, flags | u64::from(MS_REMOUNT | MS_BIND))
 }
 
+/// What a mount protects from (`MOUNT_ATTR_RDONLY`, `NOSUID`, `NODEV`, `NOEXEC`), attached or not.
+pub fn attributes(mount: BorrowedFd<'_>) -> Result<u64> {
+    let now = rustix::fs::fstatvfs(mount)?.f_flag.bits();
+    let protecting = FLAGS[..4].iter().filter(|(_, _, stat)| now & stat != 0);
+    Ok(protecting.fold(0, |all, (attribute, _, _)| all | u64::from(*attribute)))
+}
+
 /// Sets the propagation of one attached mount, or of a tree, by mount(2).
 pub fn propagate_attached(mount: BorrowedFd<'_>, recursive: bool, propagation: u64) -> Result<()> {
     remount(mount, propagation | if recursive { u64::from(MS_REC) } else { 0 })

@@ -30,6 +30,24 @@ fn open_by(root: BorrowedFd<'_>, path: &Path, flags: OFlags, way: ResolveFlags) 
     }
 }
 
+/// Opens a file of the kernel's own process file system at `proc` below `root`: `XDEV` if something else is mounted there, or
+/// anything over the file; no link is followed (CVE-2019-16884, CVE-2025-52881).
+pub fn open_proc(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+    const MAGIC: i64 = 0x9fa0;
+    let way = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let proc = open_by(
+        root,
+        Path::new("proc"),
+        OFlags::PATH | OFlags::DIRECTORY,
+        way | ResolveFlags::IN_ROOT,
+    )?;
+    if rustix::fs::fstatfs(&proc)?.f_type as i64 != MAGIC {
+        return Err(Errno::XDEV);
+    }
+    let way = way | ResolveFlags::NO_XDEV | ResolveFlags::BENEATH;
+    open_by(proc.as_fd(), path, flags, way)
+}
+
 /// The directory at `path` below `root`, made with its parents (mode 0755) where it is not there.
 pub fn make_dir(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
     make_dir_by(root, path, IN_ROOT)

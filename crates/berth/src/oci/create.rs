@@ -56,7 +56,8 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
     warnings.iter().for_each(|warning| host.warn(warning));
     let terminal = spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
     let console = streams::Console::new(given, terminal, detached)?;
-    place_cgroup(&mut spec, id);
+    place_cgroup(&mut spec, id, host.systemd);
+    place_mounts(&mut spec, &bundle);
     let dir = host.claim(id)?;
     let made = (|| {
         let door = if waits {
@@ -78,6 +79,8 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
             no_pivot: given.on("no-pivot"),
             no_new_keyring: given.on("no-new-keyring"),
             newborn: None,
+            filters: Some(&host.filters()),
+            cgroups: host.cgroups(),
             born: &mut |_| Ok(()),
             state: Some(&state),
             interpreters: &[],
@@ -104,10 +107,27 @@ fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Save
     })
 }
 
+/// Destinations are inside; some engines write them with the root's own path in front (runc takes that off, too).
+fn place_mounts(spec: &mut oci::Spec, bundle: &Path) {
+    let root = spec.root().as_ref().map(|root| bundle.join(root.path()));
+    let (Some(root), Some(mut mounts)) = (root.filter(|r| r.parent().is_some()), spec.mounts().clone()) else {
+        return;
+    };
+    for mount in &mut mounts {
+        if let Ok(inside) = mount.destination().strip_prefix(&root) {
+            let inside = Path::new("/").join(inside);
+            mount.set_destination(inside);
+        }
+    }
+    spec.set_mounts(Some(mounts));
+}
+
 /// A container that names no cgroup gets one of its own name.
-fn place_cgroup(spec: &mut oci::Spec, id: &str) {
+fn place_cgroup(spec: &mut oci::Spec, id: &str, systemd: bool) {
     let mut linux = spec.linux().clone().unwrap_or_default();
     let path = match linux.cgroups_path() {
+        Some(path) if systemd && !path.as_os_str().is_empty() => path.clone(),
+        _ if systemd => format!(":berth:{id}").into(),
         Some(path) if !path.as_os_str().is_empty() => Path::new("/").join(path),
         _ => PathBuf::from("/").join(id),
     };

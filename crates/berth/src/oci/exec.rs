@@ -37,6 +37,7 @@ pub fn exec(host: &Host, given: &Given) -> Result<u8> {
         .iter()
         .map(|text| Below::parse(text))
         .collect::<Result<Vec<_>>>()?;
+    let filters = host.filters();
     let request = Exec {
         pid: saved.pid,
         pidfd: std::os::fd::AsFd::as_fd(&container),
@@ -47,6 +48,7 @@ pub fn exec(host: &Host, given: &Given) -> Result<u8> {
         below: &below,
         outlives: true,
         preserved: streams::preserved(given)?,
+        filters: Some(&filters),
         born: &mut |_| Ok(()),
     };
     let mut take = |pid, fd| listener::hand_over(&saved, pid, Status::Running, fd);
@@ -82,6 +84,12 @@ fn process(host: &Host, given: &Given, saved: &Saved) -> Result<oci::Process> {
     process.set_env(Some(environment));
     if given.on("no-new-privs") {
         process.set_no_new_privileges(Some(true));
+    }
+    if let Some(label) = given.one("process-label") {
+        process.set_selinux_label(Some(label.into()));
+    }
+    if let Some(profile) = given.one("apparmor") {
+        process.set_apparmor_profile(Some(profile.into()));
     }
     if let Some(text) = given.one("user") {
         let number = |part: &str| {

@@ -1,8 +1,9 @@
 //! `start`, `kill`, `pause`, `resume`, `update`, `delete`.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use errdefs::{Result, Step};
+use errdefs::{Error, Result, Step};
 use runtime::hooks;
 
 use super::create::poststart;
@@ -51,6 +52,11 @@ pub fn kill(host: &Host, given: &Given) -> Result<u8> {
         }
         return Ok(0);
     }
+    // Without a pid namespace of its own nobody dies with its first process, which may be gone already.
+    if signal == 9 && saved.shares_processes() && !saved.cgroup.pids()?.is_empty() {
+        saved.cgroup.kill()?;
+        return Ok(0);
+    }
     if !saved.alive() {
         return Err(wrong_state("container not running"));
     }
@@ -80,6 +86,27 @@ fn freeze(host: &Host, given: &Given, frozen: bool) -> Result<u8> {
         (_, false) => return Err(wrong_state("container not paused")),
     }
     Ok(0)
+}
+
+/// CRIU's images are not made here; what is wrong with the request is said first.
+pub fn checkpoint(host: &Host, given: &Given) -> Result<u8> {
+    host.load(&given.words[0])?;
+    let image = Path::new(given.one("image-path").unwrap_or("checkpoint"));
+    if let Some(parent) = given.one("parent-path") {
+        let bad = |why: &str| Err(Error::invalid(format!("invalid --parent-path {parent:?}: {why}")));
+        if Path::new(parent).is_absolute() {
+            return bad("it must be relative to --image-path");
+        }
+        if !image.join(parent).is_dir() {
+            return bad("there is no such directory");
+        }
+    }
+    Err(Error::not_yet("checkpoint"))
+}
+
+/// See [`checkpoint`].
+pub fn restore(_: &Host, _: &Given) -> Result<u8> {
+    Err(Error::not_yet("restore"))
 }
 
 /// Takes everything of a container away.

@@ -29,11 +29,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use errdefs::{Error, Result, Step};
+use runtime::cgroup::Driver;
 
 use crate::cli::Parsed;
 use crate::cli::flag::Given;
 use crate::{output, settings};
-use table::{GLOBAL, LATER, VERBS};
+use table::{GLOBAL, VERBS};
 
 /// What the flags before the verb say.
 pub struct Host {
@@ -42,6 +43,8 @@ pub struct Host {
     log: Option<PathBuf>,
     json: bool,
     debug: bool,
+    /// systemd makes the cgroups.
+    pub systemd: bool,
 }
 
 /// Does what the arguments after `oci` say; the exit code.
@@ -75,6 +78,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
         log: given.one("log").filter(|path| !path.is_empty()).map(PathBuf::from),
         json: given.one("log-format") == Some("json"),
         debug: given.on("debug"),
+        systemd: given.on("systemd-cgroup"),
     };
     host.debug(&format!("berth {} {:?}", env!("CARGO_PKG_VERSION"), given.words));
     dispatch(&host, &given).unwrap_or_else(|error| {
@@ -102,9 +106,8 @@ fn dispatch(host: &Host, given: &Given) -> Result<u8> {
     let (name, rest) = (&given.words[0], &given.words[1..]);
     let help = rest.iter().any(|word| word == "-h" || word == "--help");
     let Some(verb) = VERBS.iter().find(|verb| verb.command.name == name) else {
-        return Err(match LATER.contains(&name.as_str()) {
-            true => Error::not_yet(name),
-            false if help => Error::invalid(format!("No help topic for '{name}'")),
+        return Err(match help {
+            true => Error::invalid(format!("No help topic for '{name}'")),
             false => Error::invalid(format!("unknown command: {name}")).hint("see 'berth oci --help'"),
         });
     };
@@ -124,10 +127,14 @@ fn dispatch(host: &Host, given: &Given) -> Result<u8> {
 
 /// A user's containers are in its own directory.
 fn default_root() -> PathBuf {
+    own_directory().join("oci")
+}
+
+fn own_directory() -> PathBuf {
     let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
     match own.filter(|_| !rustix::process::geteuid().is_root()) {
-        Some(dir) => PathBuf::from(dir).join("berth/oci"),
-        None => settings::roots().run.join("oci"),
+        Some(dir) => PathBuf::from(dir).join("berth"),
+        None => settings::roots().run,
     }
 }
 
@@ -140,6 +147,20 @@ fn complain(error: &Error) {
 }
 
 impl Host {
+    /// Who makes the cgroups of containers.
+    pub fn cgroups(&self) -> Driver {
+        if self.systemd {
+            Driver::Systemd
+        } else {
+            Driver::Everywhere
+        }
+    }
+
+    /// Where compiled seccomp filters are kept.
+    pub fn filters(&self) -> PathBuf {
+        own_directory().join("seccomp")
+    }
+
     /// `--debug`: to the log, or where there is none to standard error.
     pub fn debug(&self, message: &str) {
         match (self.debug, &self.log) {

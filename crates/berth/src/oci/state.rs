@@ -146,6 +146,13 @@ impl Saved {
         born(self.pid) == Some(self.born)
     }
 
+    /// Whether its processes are among those of others.
+    pub fn shares_processes(&self) -> bool {
+        let all = self.spec.linux().iter().flat_map(|l| l.namespaces().iter().flatten());
+        let own = |n: &&oci::LinuxNamespace| n.path().as_ref().is_none_or(|path| path.as_os_str().is_empty());
+        !all.filter(own).any(|n| n.typ() == oci::LinuxNamespaceType::Pid)
+    }
+
     /// For engines and hooks; without a process when there is none.
     pub fn state(&self, status: Status) -> Result<oci::State> {
         let mut state = base_state(&self.id, &self.bundle, &self.spec)?;
@@ -196,6 +203,7 @@ mod tests {
             log: None,
             json: false,
             debug: false,
+            systemd: false,
         };
         for bad in ["", ".", "..", "a/b", "../x", "a b", "a\0", "ü", &"x".repeat(1025)] {
             assert!(host.dir(bad).is_err(), "{bad:?}");

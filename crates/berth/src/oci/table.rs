@@ -24,15 +24,42 @@ pub const GLOBAL: Command<()> = Command {
         one("log-format", "text or json"),
         on("version", "Print the version").short('v'),
         on("debug", "Say more"),
-        on("systemd-cgroup", "Let systemd make cgroups").later(),
+        on(
+            "systemd-cgroup",
+            "Let systemd make cgroups: linux.cgroupsPath is SLICE:PREFIX:NAME",
+        ),
         one("rootless", "auto: a user without a cgroup does without"),
         one("criu", "Path of criu").later(),
     ]],
     run: (),
 };
 
-/// runc's, not here yet.
-pub const LATER: &[&str] = &["checkpoint", "restore"];
+const DETACHED: &[Flag] = &[
+    on("detach", "Do not wait for it").short('d'),
+    on("no-subreaper", "Do not reap the container's orphans"),
+];
+
+/// Of `checkpoint` and `restore`.
+const CHECKPOINTS: &[Flag] = &[
+    one("image-path", "Directory of the image"),
+    one("work-path", "Directory for logs"),
+    one(
+        "parent-path",
+        "Directory of the image before, relative to that of this one",
+    ),
+    on("leave-running", "Let it run on"),
+    on("tcp-established", "Keep connections"),
+    on("ext-unix-sk", "Allow sockets to others"),
+    on("shell-job", "Allow terminals of others"),
+    on("lazy-pages", "Copy memory when it is asked for"),
+    one("status-fd", "Descriptor for when that begins"),
+    one("page-server", "ADDRESS:PORT for memory"),
+    on("file-locks", "Keep locks"),
+    on("pre-dump", "Memory alone, and let it run on"),
+    one("manage-cgroups-mode", "soft, full, strict or ignore"),
+    many("empty-ns", "Leave a namespace empty"),
+    on("auto-dedup", "Keep a page once"),
+];
 
 /// Of `create` and `run`.
 const MAKING: &[Flag] = &[
@@ -176,8 +203,8 @@ pub const VERBS: &[Verb] = &[
             on("detach", "Do not wait for it").short('d'),
             one("pid-file", "File for the process id"),
             one("pidfd-socket", "Socket that takes the process's pidfd"),
-            one("process-label", "SELinux label").later(),
-            one("apparmor", "AppArmor profile").later(),
+            one("process-label", "SELinux label"),
+            one("apparmor", "AppArmor profile"),
             on("no-new-privs", "Set no-new-privileges"),
             many("cap", "Capability").short('c'),
             one("preserve-fds", "So many more descriptors for the process"),
@@ -185,6 +212,22 @@ pub const VERBS: &[Verb] = &[
             on("ignore-paused", "Also in a paused container"),
         ]],
         exec::exec,
+    ),
+    verb(
+        "checkpoint",
+        "ID",
+        "Keep a container's processes on disk (CRIU): not supported yet",
+        Words::Exactly(1),
+        &[CHECKPOINTS],
+        lifecycle::checkpoint,
+    ),
+    verb(
+        "restore",
+        "ID",
+        "Go on with kept processes (CRIU): not supported yet",
+        Words::Exactly(1),
+        &[MAKING, DETACHED, CHECKPOINTS],
+        lifecycle::restore,
     ),
     verb(
         "list",

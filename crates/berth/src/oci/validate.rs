@@ -77,8 +77,24 @@ fn cleaned(path: &Path) -> std::path::PathBuf {
     clean
 }
 
+/// What this kernel cannot label is refused before anything is made.
+fn labels(process: &oci::Process, at: &str) -> Result<()> {
+    let said = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    refuse_if(
+        said(process.apparmor_profile()) && !runtime::labels::has_apparmor(),
+        format_args!("{at}apparmorProfile"),
+        "AppArmor is not enabled on this host",
+    )?;
+    refuse_if(
+        said(process.selinux_label()) && !runtime::labels::has_selinux(),
+        format_args!("{at}selinuxLabel"),
+        "SELinux is not enabled on this host",
+    )
+}
+
 /// Of a container or for `exec`; `at` stands before its fields' names.
 pub fn process(process: &oci::Process, at: &str) -> Result<()> {
+    labels(process, at)?;
     let cwd = process.cwd();
     refuse_if(
         !cwd.is_absolute(),
@@ -285,10 +301,16 @@ fn hooks(spec: &oci::Spec) -> Result<()> {
 
 fn linux(spec: &oci::Spec) -> Result<()> {
     let Some(linux) = spec.linux() else { return Ok(()) };
+    let own_mounts = has(spec, LinuxNamespaceType::Mount);
     for (field, list) in [
         ("maskedPaths", linux.masked_paths()),
         ("readonlyPaths", linux.readonly_paths()),
     ] {
+        refuse_if(
+            !own_mounts && list.as_ref().is_some_and(|list| !list.is_empty()),
+            format_args!("linux.{field}"),
+            "unable to restrict sys entries without a private MNT namespace",
+        )?;
         for (index, path) in list.iter().flatten().enumerate() {
             refuse_if(
                 !path.starts_with('/'),
@@ -319,6 +341,17 @@ fn linux(spec: &oci::Spec) -> Result<()> {
             "it is out of range",
         )?;
     }
+    let pages = linux
+        .resources()
+        .iter()
+        .flat_map(|r| r.hugepage_limits().iter().flatten());
+    for (index, limit) in pages.enumerate() {
+        refuse_if(
+            limit.page_size().is_empty(),
+            format_args!("linux.resources.hugepageLimits[{index}].pageSize"),
+            "it is empty",
+        )?;
+    }
     if let Some(path) = linux.cgroups_path() {
         let up = path.components().any(|part| part == Component::ParentDir);
         refuse_if(up, "linux.cgroupsPath", format_args!("{path:?} leads up"))?;
@@ -343,8 +376,12 @@ fn linux(spec: &oci::Spec) -> Result<()> {
 /// What would be ignored is refused, by its place in the document.
 fn refuse_unsupported(spec: &oci::Spec) -> Result<()> {
     let linux = spec.linux().clone().unwrap_or_default();
-    let process = spec.process().clone().unwrap_or_default();
-    let said = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.is_empty());
+    let labelled = linux.mount_label().as_deref().is_some_and(|text| !text.is_empty());
+    refuse_if(
+        labelled && !runtime::labels::has_selinux(),
+        "linux.mountLabel",
+        "SELinux is not enabled on this host",
+    )?;
     let asked = [
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         (
@@ -352,9 +389,6 @@ fn refuse_unsupported(spec: &oci::Spec) -> Result<()> {
             linux.net_devices().as_ref().is_some_and(|d| !d.is_empty()),
         ),
         ("linux.memoryPolicy", linux.memory_policy().is_some()),
-        ("linux.mountLabel", said(linux.mount_label())),
-        ("process.selinuxLabel", said(process.selinux_label())),
-        ("process.apparmorProfile", said(process.apparmor_profile())),
     ];
     match asked.iter().find(|(_, asked)| *asked) {
         Some((what, _)) => Err(Error::not_yet(what)),

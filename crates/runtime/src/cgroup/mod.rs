@@ -4,11 +4,14 @@
 //! and it can be killed and frozen as a whole. Version 1 hierarchies are joined only when a limit needs them, because
 //! moving a process there makes the kernel wait for all processors (10 ms and more).
 
+mod dbus;
 mod devices;
 mod host;
 mod meant;
+mod membership;
 pub(crate) mod named;
 mod stats;
+mod systemd;
 mod v1;
 mod v2;
 
@@ -17,12 +20,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use errdefs::{Error, Kind, Result, Step};
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxRdma, LinuxResources, Spec};
+use errdefs::{Error, Result, Step};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxRdma, LinuxResources};
 
 pub(crate) use host::mounts_of;
 use host::{Hierarchy, Host};
 use meant::{limits, meant};
+pub(crate) use membership::Membership;
 pub use stats::{DeviceIo, Stats};
 
 /// How long a removal waits for the last processes to go.
@@ -33,9 +37,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Cgroup {
     /// Below each hierarchy's mount point, e.g. "/berth/ID".
     pub path: String,
+    /// systemd's name of it, where systemd made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
     /// Its directories, where whoever made them is the one that asks; else they are looked for.
     #[serde(skip)]
     made: Option<Vec<PathBuf>>,
+}
+
+/// Who makes a container's cgroup, and in which hierarchies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// We: in version 2, and in those hierarchies of version 1 that a limit needs.
+    AsNeeded,
+    /// We, in every hierarchy of the host: for engines that look into them.
+    Everywhere,
+    /// systemd, as a scope; `linux.cgroupsPath` is `SLICE:PREFIX:NAME`.
+    Systemd,
 }
 
 /// Looks up, once, which hierarchies the host has.
@@ -54,137 +72,6 @@ pub fn has_realtime() -> bool {
     cpu.is_some_and(|hierarchy| hierarchy.mount.join("cpu.rt_runtime_us").exists())
 }
 
-/// A cgroup made for a new container, and which hierarchies its processes join.
-pub(crate) struct Membership {
-    pub cgroup: Cgroup,
-    v2: Option<File>,
-    /// Version 1 hierarchies, by the names of their controllers.
-    v1: Vec<(String, PathBuf)>,
-    /// The hierarchy of an old systemd, which is mounted nowhere.
-    _named: Option<named::Named>,
-    /// Why there is none.
-    pub warning: Option<String>,
-}
-
-impl Membership {
-    /// Makes the directories and sets the limits. On error nothing is left.
-    pub fn make(spec: &Spec, systemd: bool) -> Result<Self> {
-        let linux = spec.linux().as_ref();
-        let path = linux
-            .and_then(|l| l.cgroups_path().as_ref())
-            .ok_or_else(|| Error::invalid("the document names no cgroup"))?;
-        let cgroup = Cgroup::at(&path.to_string_lossy());
-        let mut made = Self::fill(&cgroup, linux.and_then(|l| l.resources().as_ref()));
-        if systemd {
-            let ids = linux.and_then(|l| l.uid_mappings().as_ref()?.first());
-            made = made.and_then(|made| made.with_named(ids.map_or(0, |ids| ids.host_id())));
-        }
-        match made {
-            // A user to whom no cgroup was handed down does without, as long as nothing is to be limited.
-            Err(error) if not_ours(&error) && !limits(linux.and_then(|l| l.resources().as_ref())) => Ok(Membership {
-                cgroup: Cgroup::none(),
-                v2: None,
-                v1: Vec::new(),
-                _named: None,
-                warning: Some(format!("the container has no cgroup of its own: {error}")),
-            }),
-            made => made.inspect_err(|error| {
-                // Another's is left alone.
-                if error.kind() != Kind::Conflict {
-                    let _ = cgroup.remove();
-                }
-            }),
-        }
-    }
-
-    fn fill(cgroup: &Cgroup, resources: Option<&LinuxResources>) -> Result<Self> {
-        let mut membership = Self::without_limits(cgroup)?;
-        membership.limit(resources)?;
-        Ok(membership)
-    }
-
-    /// Makes the directory of version 2 alone: there is time for limits until something of the container's runs.
-    pub fn without_limits(cgroup: &Cgroup) -> Result<Self> {
-        let mut membership = Membership {
-            cgroup: cgroup.clone(),
-            v2: None,
-            v1: Vec::new(),
-            _named: None,
-            warning: None,
-        };
-        if let Some(root) = &Host::get()?.v2 {
-            let dir = cgroup.below(root);
-            make_new(&dir)?;
-            membership.v2 = Some(File::open(&dir).step("open the cgroup")?);
-        }
-        Ok(membership)
-    }
-
-    /// Sets the limits, in the hierarchies that they need.
-    pub fn limit(&mut self, resources: Option<&LinuxResources>) -> Result<()> {
-        let host = Host::get()?;
-        let resources = &meant(resources.cloned().unwrap_or_default());
-        if let Some(root) = &host.v2 {
-            v2::apply(root, &self.cgroup.below(root), resources, host)?;
-        }
-        for hierarchy in v1::needed(resources, host)? {
-            let dir = self.cgroup.below(&hierarchy.mount);
-            make_new(&dir)?;
-            v1::apply(hierarchy, &dir, resources)?;
-            self.v1.push((hierarchy.controllers.join(","), dir));
-        }
-        let v2 = host.v2.iter().map(|root| self.cgroup.below(root));
-        let v1 = self.v1.iter().map(|(_, dir)| dir.clone());
-        self.cgroup.made = Some(v2.chain(v1).collect());
-        Ok(())
-    }
-
-    fn with_named(mut self, owner: u32) -> Result<Self> {
-        let named = named::Named::make(&self.cgroup, owner)?;
-        self.v1.push((named::SYSTEMD.into(), named.dir.clone()));
-        self._named = Some(named);
-        Ok(self)
-    }
-
-    /// For clone3.
-    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
-        self.v2.as_ref().map(|f| f.as_fd())
-    }
-
-    /// Moves the new process into those hierarchies that clone3 could not put it in; `born_outside`: into all.
-    pub fn join(&self, pid: i32, born_outside: bool) -> Result<()> {
-        if born_outside && let Some(root) = &Host::get()?.v2 {
-            enter(&self.cgroup.below(root), pid)?;
-        }
-        self.v1.iter().try_for_each(|(_, dir)| enter(dir, pid))
-    }
-
-    /// From now on devices are restricted in version 2. The kernel takes long to check the program: init has other things
-    /// to do meanwhile, and runs nothing of the container's before.
-    pub fn restrict_devices(&self, resources: Option<&LinuxResources>) -> Result<()> {
-        match &self.v2 {
-            Some(cgroup) => {
-                let restricted = restrict_devices(cgroup, resources.and_then(|r| r.devices().as_deref()), true);
-                match restricted {
-                    // A user may not; and can make no device either.
-                    Err(error) if not_ours(&error) => Ok(()),
-                    restricted => restricted,
-                }
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Names of the directories below `/sys/fs/cgroup` that the container is to see; none when it is version 2 alone.
-    pub fn joined(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.v1.iter().map(|(name, _)| name.clone()).collect();
-        if !names.is_empty() && self.v2.is_some() {
-            names.push("unified".into());
-        }
-        names
-    }
-}
-
 /// A cgroup below a container's own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Below {
@@ -199,10 +86,7 @@ impl Below {
         let (controllers, path) = text.split_once(':').unwrap_or(("", text));
         let path = Path::new(path.trim_start_matches('/'));
         if path.components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
-            return Err(Error::invalid(format!(
-                "bad cgroup path: {} is not a sub cgroup path",
-                path.display()
-            )));
+            return Err(Error::invalid(format!("bad sub cgroup path: {}", path.display())));
         }
         Ok(Below {
             controllers: controllers
@@ -278,6 +162,7 @@ impl Cgroup {
     pub fn at(path: &str) -> Self {
         Cgroup {
             path: path.into(),
+            unit: None,
             made: None,
         }
     }
@@ -337,11 +222,14 @@ impl Cgroup {
         let resources = &meant(resources.clone());
         let host = Host::get()?;
         if let Some(root) = &host.v2 {
+            if let Some(unit) = &self.unit {
+                systemd::set(unit, &v2::properties(&self.below(root), resources))?;
+            }
             v2::apply(root, &self.below(root), resources, host)?;
             let opened = File::open(self.below(root)).step("open the cgroup")?;
             restrict_devices(&opened, resources.devices().as_deref(), false)?;
         }
-        for hierarchy in v1::needed(resources, host)? {
+        for hierarchy in v1::needed(resources, host, false)? {
             let dir = self.below(&hierarchy.mount);
             let is_new = !dir.is_dir();
             make(&dir)?;
@@ -446,6 +334,9 @@ impl Cgroup {
     /// last processes to go.
     pub fn remove(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        if let Some(unit) = &self.unit {
+            systemd::stop(unit)?;
+        }
         for dir in self.directories()? {
             let mut pause = Duration::from_micros(50);
             loop {

@@ -10,8 +10,8 @@ use super::host::{Hierarchy, Host};
 use super::{devices, missing, write};
 
 /// The hierarchies that these limits need and version 2 does not serve. Without version 2 there is always one, so that
-/// the container can be frozen and killed as a whole.
-pub fn needed<'a>(resources: &LinuxResources, host: &'a Host) -> Result<Vec<&'a Hierarchy>> {
+/// the container can be frozen and killed as a whole; `everywhere`: all with controllers.
+pub fn needed<'a>(resources: &LinuxResources, host: &'a Host, everywhere: bool) -> Result<Vec<&'a Hierarchy>> {
     let cpu = resources.cpu().as_ref();
     let network = resources.network().as_ref();
     let wanted = [
@@ -32,7 +32,9 @@ pub fn needed<'a>(resources: &LinuxResources, host: &'a Host) -> Result<Vec<&'a 
         ("freezer", host.v2.is_none()),
     ];
     let served = |name: &str| host.in_v2(name) || (name == "blkio" && host.in_v2("io"));
-    let mut list: Vec<&Hierarchy> = Vec::new();
+    // Named ones are other programs' own.
+    let limiting = |h: &&Hierarchy| everywhere && !h.controllers.iter().any(|c| c.starts_with("name="));
+    let mut list: Vec<&Hierarchy> = host.v1.iter().filter(limiting).collect();
     for (controller, _) in wanted.into_iter().filter(|(name, wanted)| *wanted && !served(name)) {
         let hierarchy = host.find(controller);
         missing(controller, hierarchy)?;
@@ -85,7 +87,10 @@ pub fn apply(hierarchy: &Hierarchy, dir: &Path, resources: &LinuxResources) -> R
                 .as_ref()
                 .map_or(Ok(()), |block| block_io(dir, block))?,
             "hugetlb" | "rdma" | "net_cls" | "net_prio" => others(controller, dir, resources)?,
-            "devices" => restrict_devices(dir, &devices::complete(resources.devices().as_deref()))?,
+            // Beside version 2 its program decides, also after changes.
+            "devices" if Host::get()?.v2.is_none() => {
+                restrict_devices(dir, &devices::complete(resources.devices().as_deref()))?
+            }
             _ => {}
         }
     }
@@ -261,7 +266,9 @@ fn restrict_devices(dir: &Path, rules: &[LinuxDeviceCgroup]) -> Result<()> {
             Some(LinuxDeviceType::C | LinuxDeviceType::U) => "c",
             _ => "a",
         };
-        let access = rule.access().as_deref().unwrap_or("rwm");
+        // Other letters mean nothing; version 1 would refuse them.
+        let asked = rule.access().as_deref().unwrap_or("rwm");
+        let access: String = asked.chars().filter(|letter| "rwm".contains(*letter)).collect();
         let line = format!("{kind} {}:{} {access}", number(rule.major()), number(rule.minor()));
         write(
             &dir.join(if rule.allow() { "devices.allow" } else { "devices.deny" }),

@@ -40,6 +40,19 @@ pub fn apply(root: &Path, dir: &Path, resources: &LinuxResources, host: &Host) -
     Ok(())
 }
 
+/// The same limits in systemd's words, as far as it has any.
+pub fn properties(dir: &Path, resources: &LinuxResources) -> Vec<(&'static str, super::dbus::Value)> {
+    let own = settings(dir, resources).into_iter().map(|s| (s.file, s.value));
+    let named = resources
+        .unified()
+        .iter()
+        .flatten()
+        .map(|(f, v)| (f.clone(), v.clone()));
+    own.chain(named)
+        .flat_map(|(file, value)| super::systemd::property(&file, &value))
+        .collect()
+}
+
 /// A file by its own name (`linux.resources.unified`); many values may be in it, a line each.
 fn write_unified(dir: &Path, file: &str, value: &str) -> Result<()> {
     let bad = |why: &str| {

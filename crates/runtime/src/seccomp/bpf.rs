@@ -23,7 +23,7 @@ pub(super) struct Section {
 }
 
 /// The kernel takes no longer program.
-const LIMIT: usize = 4096;
+pub(super) const LIMIT: usize = 4096;
 const X32_BIT: u32 = 0x4000_0000;
 
 // Offsets in `struct seccomp_data`.

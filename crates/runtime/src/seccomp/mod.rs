@@ -4,6 +4,7 @@
 //! some eight instructions instead of some hundreds.
 
 mod bpf;
+mod cache;
 mod default;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +16,7 @@ use oci_spec::runtime::{
 };
 use sys::seccomp::{Instruction, flag};
 
+pub(crate) use cache::compile_in;
 pub use default::{capability_of, default_profile, recent_calls};
 
 const ENOSYS: u32 = 38;
