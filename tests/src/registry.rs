@@ -241,6 +241,55 @@ fn serve(mut stream: TcpStream, table: &Mutex<HashMap<String, Answer>>, log: &Mu
     }
 }
 
+/// A proxy (CONNECT alone), which leads everybody to the same place.
+pub struct Proxy {
+    pub address: String,
+    /// Where to.
+    pub target: Arc<Mutex<String>>,
+    /// Whom it was asked for.
+    pub asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    pub fn to(target: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Proxy {
+            address: listener.local_addr().unwrap().to_string(),
+            target: Arc::new(Mutex::new(target.into())),
+            asked: Arc::default(),
+        };
+        let (target, asked) = (proxy.target.clone(), proxy.asked.clone());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let (mut request, mut line) = (String::new(), String::new());
+                while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
+                    request.push_str(&line);
+                    line.clear();
+                }
+                asked
+                    .lock()
+                    .unwrap()
+                    .push(request.lines().next().unwrap_or_default().into());
+                let Ok(to) = TcpStream::connect(target.lock().unwrap().as_str()) else {
+                    continue;
+                };
+                let _ = stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
+                for (mut from, mut to) in [(stream.try_clone().unwrap(), to.try_clone().unwrap()), (to, stream)] {
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = (
+                            to.shutdown(std::net::Shutdown::Both),
+                            from.shutdown(std::net::Shutdown::Both),
+                        );
+                    });
+                }
+            }
+        });
+        proxy
+    }
+}
+
 /// A registry with one image of one layer; what it answers can then be spoilt.
 pub struct Spoilt {
     pub fake: Fake,

@@ -1,15 +1,27 @@
 //! Whom a registry is believed to be, who we are to it, and whose images are taken.
 
 use berth_tests::Berth;
-use berth_tests::registry::{Answer, Fake, MANIFEST, Spoilt, digest};
+use berth_tests::registry::{Answer, Fake, MANIFEST, Proxy, Spoilt, digest};
 use std::process::Command;
 
-#[test]
-fn tls_needs_an_authority_that_is_known() {
-    let (berth, spoilt) = (Berth::empty(), Spoilt::new());
-    let (key, cert) = (berth.path("key.pem"), berth.path("cert.pem"));
-    let made = Command::new("openssl")
-        .args([
+/// TLS in front of a registry, with a certificate of its own for `berth.test`.
+struct Tls {
+    child: std::process::Child,
+    address: String,
+    certificate: String,
+}
+
+/// CERTIFICATE KEY PORT: takes TLS off what comes, and passes it on.
+const TLS: &str = "import ssl,socket,sys,threading\nc=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER);c.load_cert_chain(sys.argv[1],sys.argv[2])\n\
+    s=socket.create_server(('127.0.0.1',0));print(s.getsockname()[1],flush=True)\n\
+    def go(a,b):\n  try:\n    while d:=a.recv(65536): b.sendall(d)\n  except OSError: pass\n  finally:\n    for x in (a,b):\n      try: x.shutdown(2)\n      except OSError: pass\n\
+    while True:\n  a,_=s.accept()\n  try:\n    a=c.wrap_socket(a,server_side=True);b=socket.create_connection(('127.0.0.1',int(sys.argv[3])))\n  except OSError: continue\n\
+    \x20 for p in ((a,b),(b,a)): threading.Thread(target=go,args=p,daemon=True).start()\n";
+
+impl Tls {
+    fn before(registry: &Fake, berth: &Berth, name: &str, kind: &str) -> Self {
+        let (key, certificate) = (berth.path(&format!("{name}.key")), berth.path(&format!("{name}.pem")));
+        let made = [
             "req",
             "-x509",
             "-newkey",
@@ -19,60 +31,105 @@ fn tls_needs_an_authority_that_is_known() {
             "-nodes",
             "-days",
             "2",
-        ])
-        .args([
+        ];
+        let names = [
             "-subj",
             "/CN=berth.test",
             "-addext",
             "subjectAltName=DNS:berth.test,DNS:localhost",
-        ])
-        .args(["-keyout", &key, "-out", &cert])
-        .output()
-        .expect("openssl is installed");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    // TLS in front of the registry, by its proxy in Python.
-    let script = "import ssl,socket,sys,threading\nc=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER);c.load_cert_chain(sys.argv[1],sys.argv[2])\n\
-        s=socket.create_server(('127.0.0.1',0));print(s.getsockname()[1],flush=True)\n\
-        def go(a,b):\n  try:\n    while d:=a.recv(65536): b.sendall(d)\n  except OSError: pass\n  finally:\n    for x in (a,b):\n      try: x.shutdown(2)\n      except OSError: pass\n\
-        while True:\n  a,_=s.accept()\n  try:\n    a=c.wrap_socket(a,server_side=True);b=socket.create_connection(('127.0.0.1',int(sys.argv[3])))\n  except OSError: continue\n\
-        \x20 for p in ((a,b),(b,a)): threading.Thread(target=go,args=p,daemon=True).start()\n";
-    let port = spoilt.fake.address.rsplit(':').next().unwrap();
-    let mut proxy = Command::new("python3")
-        .args(["-c", script, &cert, &key, port])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("python3 is installed");
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(proxy.stdout.as_mut().unwrap()), &mut line).unwrap();
-    let pull = |host: &str, insecure: &str| {
-        let name = format!("{host}:{}/box:1", line.trim());
-        let mut command = berth.command(&["pull", &name]);
-        command
-            .env("BERTH_CERTS", berth.path("certs"))
-            .env("BERTH_INSECURE_REGISTRIES", insecure)
-            .env("BERTH_REGISTRY_TIMEOUT", "5");
-        let output = command.output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        )
-    };
-    // A name of this machine that is not on loopback, as far as the name tells.
-    let host = String::from_utf8(Command::new("hostname").output().unwrap().stdout)
-        .unwrap()
-        .trim()
-        .to_owned();
-    let (code, err) = pull("localhost", "");
-    assert_eq!(code, Some(0), "loopback may be anybody: {err}");
-    let resolves = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), 1))
-        .is_ok_and(|mut a| a.any(|a| a.ip().is_loopback()));
-    if resolves && host.contains('.') {
-        let (code, err) = pull(&host, "");
-        assert!(code == Some(1) && err.contains("certs.d"), "{err}");
+            "-addext",
+            kind,
+        ];
+        openssl(&[&made[..], &names, &["-keyout", &key, "-out", &certificate]].concat());
+        let port = registry.address.rsplit(':').next().unwrap();
+        let mut child = Command::new("python3")
+            .args(["-c", TLS, &certificate, &key, port])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("python3 is installed");
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line).unwrap();
+        Tls {
+            child,
+            address: format!("127.0.0.1:{}", line.trim()),
+            certificate,
+        }
     }
-    proxy.kill().unwrap();
-    proxy.wait().unwrap();
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `pull` through a proxy, which the environment names.
+fn pull_through(berth: &Berth, proxy: &Proxy, name: &str, environment: &[(&str, &str)]) -> (Option<i32>, String) {
+    let url = format!("http://{}", proxy.address);
+    let output = berth
+        .command(&["pull", name])
+        .env("HTTPS_PROXY", &url)
+        .env("BERTH_CERTS", berth.path("certs"))
+        .env("BERTH_REGISTRY_TIMEOUT", "5")
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), err)
+}
+
+#[test]
+fn tls_needs_an_authority_that_is_known() {
+    let (berth, spoilt) = (Berth::empty(), Spoilt::new());
+    let (one, other) = (
+        Tls::before(&spoilt.fake, &berth, "one", "basicConstraints=CA:FALSE"),
+        Tls::before(&spoilt.fake, &berth, "other", "basicConstraints=CA:TRUE"),
+    );
+    let proxy = Proxy::to(&one.address);
+    let name = "berth.test:5443/box:1";
+    let pull = || pull_through(&berth, &proxy, name, &[]);
+    let (code, err) = pull();
+    assert!(code == Some(1) && err.contains("certs.d"), "{err}");
+    berth.has_no_image("an authority that nobody knows");
+    let place = berth.path("certs/berth.test:5443");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::copy(&one.certificate, format!("{place}/ca.crt")).unwrap();
+    let (code, err) = pull();
+    assert_eq!(code, Some(0), "{err}");
+    berth.run(&["rmi", name]).ok();
+    // It shows another certificate from now on.
+    proxy.target.lock().unwrap().clone_from(&other.address);
+    let (code, err) = pull();
+    assert!(code == Some(1) && err.contains("make one for a server"), "{err}");
+    berth.has_no_image("another certificate");
+    let (code, err) = pull_through(
+        &berth,
+        &proxy,
+        name,
+        &[("BERTH_INSECURE_REGISTRIES", "berth.test:5443")],
+    );
+    assert_eq!(code, Some(0), "an insecure one may be anybody: {err}");
+}
+
+#[test]
+fn proxies_of_the_environment_are_used_but_for_whom_they_are_not() {
+    let (berth, spoilt) = (Berth::empty(), Spoilt::new());
+    let proxy = Proxy::to(&spoilt.fake.address);
+    let name = "berth.test:5000/box:1";
+    let insecure = ("BERTH_INSECURE_REGISTRIES", "berth.test:5000");
+    let (code, err) = pull_through(&berth, &proxy, name, &[insecure]);
+    assert_eq!(code, Some(0), "{err}");
+    let asked = proxy.asked.lock().unwrap().clone();
+    assert!(asked[0].starts_with("CONNECT berth.test:5000"), "{asked:?}");
+    berth.run(&["rmi", name]).ok();
+    proxy.asked.lock().unwrap().clear();
+    let (code, _) = pull_through(&berth, &proxy, name, &[insecure, ("NO_PROXY", "berth.test")]);
+    assert_eq!(code, Some(1), "nobody has that name");
+    // What is on this machine needs no proxy.
+    spoilt.pull(&berth).ok();
+    assert!(proxy.asked.lock().unwrap().is_empty());
 }
 
 #[test]

@@ -144,14 +144,21 @@ impl Engine {
             })
         };
         let jobs: Vec<Job> = image.layers.iter().map(job).collect::<Result<_>>()?;
-        let layers = push.all(&jobs)?;
         let digest: Digest = image.id.parse().step("read the image's id")?;
         let config = self.content.get(&digest)?;
         let descriptor = Descriptor::new(MediaType::ImageConfig, config.len() as u64, digest.clone());
-        if !push.registry.has_blob(push.reference, &digest)? {
-            push.registry
-                .push_blob(push.reference, &descriptor, &mut config.as_slice())?;
-        }
+        let (registry, place) = (push.registry, push.reference);
+        let configured = || match registry.has_blob(place, &digest)? {
+            true => Ok(()),
+            false => registry.push_blob(place, &descriptor, &mut config.as_slice()),
+        };
+        let layers = std::thread::scope(|scope| {
+            let configured = scope.spawn(configured);
+            let layers = push.all(&jobs)?;
+            let done = configured.join();
+            done.unwrap_or_else(|_| Err(Error::system("pushing the configuration failed")))?;
+            Ok::<_, Error>(layers)
+        })?;
         let (kind, bytes) = self.manifest_for(&image.id, descriptor.clone(), &layers)?;
         let mut blobs: Vec<(Digest, Descriptor)> = image.layers.iter().cloned().zip(layers).collect();
         blobs.push((digest, descriptor));

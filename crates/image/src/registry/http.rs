@@ -460,7 +460,11 @@ fn failed(reference: &Reference, error: &ureq::Error) -> Error {
         ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
             "nothing listens there: is the registry running, and the port right?"
         }
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
+        // An authority's own certificate, given to a server: Go takes it, the rules for certificates (RFC 5280) do not.
+        e if e.to_string().contains("CaUsedAsEndEntity") => {
+            "its certificate is one for an authority: make one for a server (openssl req -x509 -addext basicConstraints=CA:FALSE ...)"
+        }
+        e if matches!(e, ureq::Error::Tls(_) | ureq::Error::Rustls(_)) || e.to_string().contains("certificate") => {
             "if its authority is your own, put that into /etc/docker/certs.d/HOST:PORT/ca.crt; if it has no TLS, list it in \
              BERTH_INSECURE_REGISTRIES"
         }
