@@ -429,6 +429,7 @@ fn settings_are_written_to_the_kernel_alone() {
 }
 
 /// CVE-2025-52565: a terminal is bound where the image says that `/dev/console` is, and not outside.
+/// Twice guarded: the path is resolved below the root, and only once the host's is out of sight.
 #[test]
 fn the_console_is_inside() {
     let mut bundle = Bundle::new();
