@@ -37,9 +37,15 @@ const COLUMNS: &[Column] = &[
         ..column("5.10", "bullseye", "")
     },
     column("5.10 vsyscall=xonly", "bullseye", "vsyscall=xonly"),
-    column("6.1", "bookworm", ""),
+    Column {
+        images: &["trixie"],
+        ..column("6.1", "bookworm", "")
+    },
     column("6.1 vsyscall=emulate", "bookworm", "vsyscall=emulate"),
-    column("6.12", "trixie", "vsyscall=none"),
+    Column {
+        images: &["bookworm"],
+        ..column("6.12", "trixie", "vsyscall=none")
+    },
     column("6.12 vsyscall=xonly", "trixie", "vsyscall=xonly"),
     column("6.12 vdso=0", "trixie", "vdso=0"),
     column("6.12 ia32_emulation=0", "trixie", "ia32_emulation=0"),
@@ -108,6 +114,16 @@ const ROWS: &[Row] = &[
         command: DISTRIBUTION,
     },
     Row {
+        name: "Debian 12 bookworm",
+        image: "bookworm",
+        command: DISTRIBUTION,
+    },
+    Row {
+        name: "Debian 13 trixie",
+        image: "trixie",
+        command: DISTRIBUTION,
+    },
+    Row {
         name: "Debian sid",
         image: "sid",
         command: DISTRIBUTION,
@@ -116,7 +132,7 @@ const ROWS: &[Row] = &[
 /// Shell, processes, times, users, threads.
 const DISTRIBUTION: &str =
     "sh -c 'date +%Y > /dev/null && ls -l / | grep -q etc && id -u && perl -e \"print time() > 1e9\" && dpkg --audit'";
-const BIG: &[&str] = &["bullseye", "sid"];
+const BIG: &[&str] = &["bullseye", "bookworm", "trixie", "sid"];
 
 /// What became of one program on one kernel.
 #[derive(Clone, Copy, Debug, Default)]

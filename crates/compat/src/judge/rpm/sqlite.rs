@@ -72,9 +72,11 @@ impl<'a> Database<'a> {
             };
             let kind = page.get(header).copied();
             let pointers = header + if kind == Some(INNER) { 12 } else { 8 };
-            let cells = (0..half(header + 3)).map(|cell| half(pointers + cell * 2));
+            let count = half(header + 3).min(self.usable / 2);
+            let cells = (0..count).map(|cell| half(pointers + cell * 2));
             match kind {
-                Some(INNER) => {
+                // More than there are pages are not waited for.
+                Some(INNER) if todo.len() <= budget => {
                     todo.extend(super::word(page, header + 8).map(|n| n as usize));
                     let below: Vec<usize> = cells
                         .filter_map(|at| super::word(page, at))
