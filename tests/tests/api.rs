@@ -388,3 +388,37 @@ fn a_log_that_is_followed_outlives_its_container() {
         assert!(answer.text().ends_with("5000"), "{}", answer.body.len());
     }
 }
+
+/// Some only ask, others make, start, wait for and remove containers: nobody gets an error, or another's answer.
+#[test]
+fn two_hundred_clients_at_once_are_answered() {
+    let api = Api::new();
+    let api = &api;
+    std::thread::scope(|scope| {
+        for client in 0..200 {
+            scope.spawn(move || {
+                let mut stream = api.connect();
+                for round in 0..20 {
+                    let path = ["/_ping", "/version", "/containers/json?all=1", "/images/json"][round % 4];
+                    write!(stream, "GET {path} HTTP/1.1\r\nHost: d\r\n\r\n").unwrap();
+                    let answer = read_answer(&mut BufReader::new(&stream));
+                    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+                }
+                if client % 20 != 0 {
+                    return;
+                }
+                let body = format!(
+                    r#"{{"Image":"{BUSYBOX}","Cmd":["sh","-c","exit {}"],"HostConfig":{{"NetworkMode":"none"}}}}"#,
+                    client / 20
+                );
+                let made = api.request("POST", "/containers/create", &body);
+                assert_eq!(made.status, 201, "{made:?}");
+                let id = made.json()["Id"].as_str().unwrap().to_owned();
+                assert_eq!(api.request("POST", &format!("/containers/{id}/start"), "").status, 204);
+                let waited = api.request("POST", &format!("/containers/{id}/wait"), "").json();
+                assert_eq!(waited["StatusCode"], client / 20);
+                assert_eq!(api.request("DELETE", &format!("/containers/{id}"), "").status, 204);
+            });
+        }
+    });
+}
