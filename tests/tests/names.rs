@@ -217,13 +217,50 @@ fn links_are_lines_on_the_default_network_and_names_on_others() {
     let berth = world.berth();
     let _nobody = Server::start(&berth, &world.client(), NOBODY, &[]);
     berth.run(&["network", "create", "app"]).ok();
-    start(&berth, &["--name", "one"]);
+    start(
+        &berth,
+        &["--name", "one", "-e", "FOO=bar", "--expose", "80", "--expose", "81/udp"],
+    );
     start(&berth, &["--name", "two", "--network", "app"]);
     let ping = |flags: &[&str]| {
         let ran = berth.run(&[&["run", "--rm"], flags, &[BUSYBOX, "ping", "-c1", "-W2", "db"]].concat());
         assert!(ran.out.contains("1 packets received"), "{flags:?}: {ran:?}");
     };
     ping(&["--link", "one:db"]);
+    let linked = ["run", "--rm", "--name", "xx", "--link", "one:my-db", BUSYBOX, "env"];
+    let env = berth.run(&linked).ok();
+    let one = address(&berth, "one", "bridge");
+    for variable in [
+        format!("MY_DB_PORT=tcp://{one}:80"),
+        format!("MY_DB_PORT_81_UDP=udp://{one}:81"),
+        format!("MY_DB_PORT_80_TCP_ADDR={one}"),
+        "MY_DB_PORT_80_TCP_PROTO=tcp".into(),
+        "MY_DB_NAME=/xx/my-db".into(),
+        "MY_DB_ENV_FOO=bar".into(),
+    ] {
+        assert!(env.lines().any(|line| line == variable), "{variable}: {env}");
+    }
+    berth.run(&["create", "--name", "idle", BUSYBOX, "true"]).ok();
+    for (flags, words) in [
+        (
+            &["--name", "xx", "--link", "idle:db"][..],
+            "Cannot link to a non running container: /idle AS /xx/db",
+        ),
+        (
+            &["--link", "none:db"],
+            "could not get container for none: No such container: none",
+        ),
+        (&["--link", "two:db"], "not attached to default bridge network"),
+        (&["--link", "one:a:b"], "bad format for links: one:a:b"),
+        (
+            &["--network", "host", "--link", "one:a"],
+            "host type networking can't be used with links",
+        ),
+    ] {
+        berth
+            .run(&[&["run", "--rm"], flags, &[BUSYBOX, "true"]].concat())
+            .fails(125, words);
+    }
     ping(&["--network", "app", "--link", "two:db"]);
     let other = start(&berth, &["--network", "app"]);
     assert_eq!(dig(&other, "db"), "", "for who asked alone");

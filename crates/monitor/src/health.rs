@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use engine::container::record::{now, read_json, write_json};
 use engine::container::{ExecOptions, Record};
 use engine::models::{Health, HealthStatusEnum, HealthcheckResult};
+use engine::network::linked;
 use engine::spec;
 use errdefs::{ErrnoStep, Error, Result, Step};
 use runtime::oci::Spec;
@@ -279,7 +280,8 @@ impl Monitor {
             ..Default::default()
         };
         let read = |path: &str| spec::user::read_inside(root.as_fd(), path);
-        let process = spec::exec_process(&self.record, &read, &options)?;
+        let linked = linked::variables(&self.roots, &self.record);
+        let process = spec::exec_process(&self.record, &read, &options, &linked)?;
         let (output, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).errno_step("make a pipe")?;
         rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK).errno_step("make the pipe non-blocking")?;
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, rustix::fs::Mode::empty());

@@ -10,6 +10,7 @@ use rustix::fs::{Gid, Mode, OFlags, Uid};
 use super::record::{LiveStatus, Record};
 use super::{files, names};
 use crate::link::{self, Answer, ExecRequest, Request};
+use crate::network::linked;
 use crate::{Engine, spec};
 
 /// What to run, and how.
@@ -117,7 +118,9 @@ impl Engine {
         let root = root
             .step("open the container's root")
             .map_err(|e| e.kind_is(Kind::Conflict))?;
-        let process = spec::exec_process(record, &|path| spec::user::read_inside(root.as_fd(), path), options)?;
+        let linked = linked::variables(&self.roots, record);
+        let read = |path: &str| spec::user::read_inside(root.as_fd(), path);
+        let process = spec::exec_process(record, &read, options, &linked)?;
         let streams = Streams::make(options, host_uid(record, process.user().uid()))?;
         let lasting = way.object || options.detach;
         let request = Request::Exec(Box::new(ExecRequest {

@@ -175,6 +175,10 @@ impl Roots {
     pub fn log(&self, id: &str) -> PathBuf {
         self.container(id).join(format!("{id}-json.log"))
     }
+    /// What links tell its processes, as variables.
+    pub fn link_variables(&self, id: &str) -> PathBuf {
+        self.container(id).join("links.json")
+    }
     /// The [`Live`].
     pub fn live_state(&self, id: &str) -> PathBuf {
         self.live(id).join("state.json")

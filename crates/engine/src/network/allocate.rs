@@ -25,6 +25,7 @@ impl Engine {
         if !networked(mode(&record.body)) {
             return Ok(Vec::new());
         }
+        self.write_link_variables(record)?;
         let mut endpoints = self.endpoints(&record.id)?;
         let table = self.firewall_table()?;
         let mut plans = Vec::with_capacity(endpoints.len());

@@ -39,6 +39,7 @@ pub fn networked(mode: &str) -> bool {
 impl Engine {
     /// The networks that a container is to be on, checked; nothing is changed.
     pub(crate) fn wanted_endpoints(&self, body: &ContainerCreateBody) -> Result<Vec<Endpoint>> {
+        self.check_links(body)?;
         let mode = mode(body);
         let empty = HashMap::new();
         let asked = body

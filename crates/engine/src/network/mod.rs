@@ -11,6 +11,7 @@ pub mod egress;
 pub mod endpoint;
 pub mod host;
 pub mod keep;
+pub mod linked;
 pub mod names;
 pub mod row;
 pub mod shared;

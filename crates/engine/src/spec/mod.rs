@@ -20,6 +20,7 @@ use runtime::oci::{Linux, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceT
 
 use crate::Roots;
 use crate::container::Record;
+use crate::network::linked;
 use crate::network::shared::{self, Shared};
 use crate::state::IdRange;
 
@@ -60,7 +61,8 @@ pub fn build(roots: &Roots, record: &Record, read: &ReadFile<'_>) -> Result<Buil
             .flatten()
             .filter(|d| !d.is_empty()),
     );
-    spec.set_process(Some(process::process(record, read, &caps)?));
+    let linked = linked::variables(roots, record);
+    spec.set_process(Some(process::process(record, read, &caps, &linked)?));
     let shared = Shared::open(roots, record)?;
     let mut mounts = mounts::mounts(roots, record, shared.as_ref());
     mounts.extend(devices::mounts(roots, record)?);

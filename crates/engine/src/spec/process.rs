@@ -16,7 +16,8 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 const OPEN_FILES: u64 = 1_048_576;
 
 /// The container's own process.
-pub fn process(record: &Record, read: &ReadFile<'_>, caps: &[Capability]) -> Result<Process> {
+/// `linked`: variables of links.
+pub fn process(record: &Record, read: &ReadFile<'_>, caps: &[Capability], linked: &[String]) -> Result<Process> {
     let (body, host) = (&record.body, record.host());
     let further = host.group_add.as_deref().unwrap_or_default();
     let identity = look_up(read, body.user.as_deref().unwrap_or_default(), further)?;
@@ -29,6 +30,7 @@ pub fn process(record: &Record, read: &ReadFile<'_>, caps: &[Capability]) -> Res
     process.set_env(Some(environment(
         record,
         record.tty(),
+        linked,
         body.env.as_deref().unwrap_or_default(),
         &identity.home,
     )));
@@ -41,7 +43,7 @@ pub fn process(record: &Record, read: &ReadFile<'_>, caps: &[Capability]) -> Res
 }
 
 /// A process added to a running container. Its environment is the container's, then its own.
-pub fn exec_process(record: &Record, read: &ReadFile<'_>, options: &ExecOptions) -> Result<Process> {
+pub fn exec_process(record: &Record, read: &ReadFile<'_>, options: &ExecOptions, linked: &[String]) -> Result<Process> {
     let (body, host) = (&record.body, record.host());
     let user_name = options.user.as_deref().or(body.user.as_deref()).unwrap_or_default();
     let further = host
@@ -67,7 +69,7 @@ pub fn exec_process(record: &Record, read: &ReadFile<'_>, options: &ExecOptions)
         return Err(Error::invalid(format!("cwd must be an absolute path: {cwd}")));
     }
     process.set_cwd(clean(cwd));
-    process.set_env(Some(environment(record, options.tty, &env, &identity.home)));
+    process.set_env(Some(environment(record, options.tty, linked, &env, &identity.home)));
     process.set_user(user(&identity));
     let host_config = bollard_stubs::models::HostConfig {
         privileged: Some(options.privileged || privileged(host)),
@@ -101,14 +103,14 @@ fn no_new_privileges(record: &Record) -> bool {
         .any(|v| ["", ":true", "=true"].contains(&v))
 }
 
-/// `PATH`, `HOSTNAME`, `TERM`, then what was asked for, then `HOME`: Docker's order.
-fn environment(record: &Record, tty: bool, asked: &[String], home: &str) -> Vec<String> {
+/// `PATH`, `HOSTNAME`, `TERM`, those of links, then what was asked for, then `HOME`: Docker's order.
+fn environment(record: &Record, tty: bool, linked: &[String], asked: &[String], home: &str) -> Vec<String> {
     let mut env = vec![PATH.to_owned()];
     env.extend(record.body.hostname.iter().map(|h| format!("HOSTNAME={h}")));
     if tty {
         env.push("TERM=xterm".into());
     }
-    for entry in asked {
+    for entry in linked.iter().chain(asked) {
         set(&mut env, entry);
     }
     if !env.iter().any(|e| e.starts_with("HOME=")) {
