@@ -41,7 +41,6 @@ use engine::link::{self, Answer, Request};
 use errdefs::{ErrnoStep, Error, Result};
 
 use event_loop::Monitor;
-use runtime::Newborn;
 
 /// Runs the monitor of a container; what `berth monitor` calls. The lock is its standard input, the socket to whoever
 /// started it its standard output. Returns the process's exit code.
@@ -66,12 +65,14 @@ pub fn run(roots: Roots, id: &str, ahead: bool) -> i32 {
 
 /// The whole life, in order.
 fn live(roots: Roots, id: &str, ahead: bool, starter: &UnixStream) -> Result<()> {
-    engine::spec::get_ready();
     // What fails now fails again later, and is told then.
     let newborn = match ahead {
-        true => Newborn::bear(&engine::spec::usual_cgroup(id)).unwrap_or(None),
+        true => engine::spec::bear(id).unwrap_or(None),
         false => None,
     };
+    if newborn.is_none() {
+        engine::spec::get_ready();
+    }
     let (attach, networks, early) = match link::receive(std::os::fd::AsFd::as_fd(starter))? {
         Some((Request::Begin { attach, networks }, early)) => (attach, networks, early),
         Some(_) => return Err(Error::invalid("a monitor is told to begin first")),

@@ -21,14 +21,15 @@ use crate::{Attach, Create, Created, Interpreter, Life, Rootfs, Stdio, hooks, id
 /// Sets up a container up to, but without, executing its command. On error nothing is left behind.
 /// The caller must be single-threaded.
 pub fn create(mut request: Create<'_>) -> Result<Created> {
-    let follows = matches!(request.life, Life::WithCaller);
-    let plan = Plan::new(request.spec, process_of(request.spec)?, follows, request.filters)?;
+    let process = process_of(request.spec)?;
     let namespaces = Namespaces::of(request.spec)?;
     if !namespaces.mount() && matches!(request.rootfs, Rootfs::Detached(_)) {
         return Err(Error::invalid(
             "a root that is made for a container needs a mount namespace of its own",
         ));
     }
+    // One that does not fit is gone before its cgroup is made anew.
+    let newborn = request.newborn.take().filter(|n| n.fits(&request, &namespaces));
     let place = place_of(request.spec, request.bundle, &request.rootfs);
     let parent = Parent {
         spec: request.spec,
@@ -37,45 +38,42 @@ pub fn create(mut request: Create<'_>) -> Result<Created> {
         place: &place,
         waits: matches!(request.life, Life::OfItsOwn { door: Some(_) }),
         state: request.state,
-        warnings: plan.warnings(),
+        warnings: crate::process::warnings(process),
     };
-    // One that does not fit is gone before its cgroup is made anew.
-    let newborn = request.newborn.take().filter(|n| n.fits(&request, &namespaces));
-    let (membership, told) = match newborn {
+    let (membership, child) = match newborn {
         Some(newborn) => newborn
             .tell(&request)
-            .map(|(child, membership)| (membership, Some(child)))?,
-        None => (
-            Membership::make(request.spec, request.cgroups, request.old_systemd)?,
-            None,
-        ),
+            .map(|(child, membership)| (membership, Ok(child)))?,
+        None => {
+            let follows = matches!(request.life, Life::WithCaller);
+            let plan = Plan::new(request.spec, process, follows, request.filters)?;
+            let membership = Membership::make(request.spec, request.cgroups, request.old_systemd)?;
+            let birth = Birth {
+                spec: request.spec,
+                plan,
+                namespaces: namespaces.clone(),
+                stdio: request.stdio,
+                reaper: request.init,
+                door: match request.life {
+                    Life::WithCaller => None,
+                    Life::OfItsOwn { door } => door,
+                },
+                preserved: request.preserved,
+                no_pivot: request.no_pivot,
+                no_new_keyring: request.no_new_keyring,
+                state: request.state,
+                interpreters: request.interpreters,
+                bundle: request.bundle,
+                place: place.clone(),
+            };
+            let child = birth.bear(&membership);
+            (membership, child)
+        }
     };
     let cgroup = membership.cgroup.clone();
     let mut rootfs = request.rootfs;
     let mut network = request.network;
     let born = request.born;
-    let child = match told {
-        Some(child) => Ok(child),
-        None => Birth {
-            spec: request.spec,
-            plan,
-            namespaces: namespaces.clone(),
-            stdio: request.stdio,
-            reaper: request.init,
-            door: match request.life {
-                Life::WithCaller => None,
-                Life::OfItsOwn { door } => door,
-            },
-            preserved: request.preserved,
-            no_pivot: request.no_pivot,
-            no_new_keyring: request.no_new_keyring,
-            state: request.state,
-            interpreters: request.interpreters,
-            bundle: request.bundle,
-            place: place.clone(),
-        }
-        .bear(&membership),
-    };
     let result =
         child.and_then(
             |mut child| match child.bring_up(&parent, &membership, &mut rootfs, &mut network, born) {
@@ -89,7 +87,7 @@ pub fn create(mut request: Create<'_>) -> Result<Created> {
                 }),
                 Err(error) => {
                     child.end();
-                    Err(error)
+                    Err(child.last_words().unwrap_or(error))
                 }
             },
         );
@@ -394,6 +392,17 @@ impl Child {
             .ok_or_else(|| Error::invalid("the document has no linux part"))?;
         let list = |mappings: &Option<Vec<LinuxIdMapping>>| mappings.clone().unwrap_or_default();
         idmap::write(self.pid, &list(linux.uid_mappings()), &list(linux.gid_mappings()))
+    }
+
+    /// Why it failed, of one that has ended: what it had to say comes before what we met on its account.
+    fn last_words(&self) -> Option<Error> {
+        loop {
+            match self.socket.receive() {
+                Ok(Some((FromInit::Failed(wire), _))) => return Some(wire.into()),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return None,
+            }
+        }
     }
 
     /// Kills and collects it.

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use errdefs::{ErrnoStep, Error, Result, Step};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Capability, Spec};
 use sys::process::Forked;
 
 use crate::cgroup::{Cgroup, Driver, Membership};
@@ -18,7 +18,7 @@ use crate::init::Init;
 use crate::namespaces::Namespaces;
 use crate::process::Plan;
 use crate::sync::{Socket, ToInit};
-use crate::{Create, Life, Rootfs, Stdio};
+use crate::{Create, Life, Rootfs, Stdio, seccomp};
 
 /// The document's name in its bundle (OCI runtime-spec, "Filesystem Bundle").
 const DOCUMENT: &str = "config.json";
@@ -31,8 +31,9 @@ pub struct Newborn {
 
 impl Newborn {
     /// In new namespaces of all kinds but time, and in a new version 2 cgroup of this path; `None` where there is no version 2:
-    /// into others a process is moved, which takes longer than this saves. The caller must be single-threaded.
-    pub fn bear(cgroup: &str) -> Result<Option<Self>> {
+    /// into others a process is moved, which takes longer than this saves. While it waits it compiles the filter of a container
+    /// with these capabilities. The caller must be single-threaded.
+    pub fn bear(cgroup: &str, capabilities: &[Capability]) -> Result<Option<Self>> {
         let membership = Membership::without_limits(&Cgroup::at(cgroup))?;
         if membership.directory().is_none() {
             return Ok(None);
@@ -42,7 +43,7 @@ impl Newborn {
             match made.errno_step(BIRTH).map_err(hint_for_clone)? {
                 Forked::Child => {
                     drop(ours);
-                    grow(theirs)
+                    grow(theirs, capabilities)
                 }
                 Forked::Parent { pid, pidfd } => Ok(Child::new(pid, pidfd, ours)),
             }
@@ -116,8 +117,8 @@ impl Drop for Newborn {
 }
 
 /// The newborn's side.
-fn grow(parent: Socket) -> ! {
-    match listen(&parent) {
+fn grow(parent: Socket, capabilities: &[Capability]) -> ! {
+    match listen(&parent, capabilities) {
         Ok((spec, plan, init)) => {
             let (bundle, stdio, reaper) = init;
             Init {
@@ -148,8 +149,10 @@ fn grow(parent: Socket) -> ! {
 type Told = (Spec, Plan, (std::path::PathBuf, Stdio, bool));
 
 /// Until it is told what it is.
-fn listen(parent: &Socket) -> Result<Told> {
+fn listen(parent: &Socket, capabilities: &[Capability]) -> Result<Told> {
     sys::process::set_parent_death_signal(9).errno_step("follow the parent's death")?;
+    // What fails will fail again, and be told then.
+    let _ = seccomp::compile_ahead(seccomp::default_profile(capabilities));
     let (told, fds) = parent.expect()?;
     let ToInit::Become {
         bundle,

@@ -61,18 +61,6 @@ impl Plan {
         })
     }
 
-    /// What of it cannot be as the document says.
-    pub fn warnings(&self) -> Vec<String> {
-        let name = |capability: &Capability| capability.to_string().trim_start_matches("CAP_").to_owned();
-        let words = |c: Capability| {
-            format!(
-                "can't raise ambient capability CAP_{}: operation not permitted",
-                name(&c)
-            )
-        };
-        self.sets.not_ambient().into_iter().map(words).collect()
-    }
-
     /// The user's number, for what must belong to it.
     pub fn uid(&self) -> u32 {
         self.uid
@@ -158,6 +146,19 @@ impl Plan {
             .then_some(())
             .ok_or_else(|| Error::invalid(format!("the working directory {shown} is outside of the container")))
     }
+}
+
+/// What of a process cannot be as the document says.
+pub fn warnings(process: &Process) -> Vec<String> {
+    let name = |capability: &Capability| capability.to_string().trim_start_matches("CAP_").to_owned();
+    let words = |c: Capability| {
+        format!(
+            "can't raise ambient capability CAP_{}: operation not permitted",
+            name(&c)
+        )
+    };
+    let sets = Sets::of(process.capabilities().as_ref());
+    sets.not_ambient().into_iter().map(words).collect()
 }
 
 fn beyond_range(error: Error, id: u32) -> Error {

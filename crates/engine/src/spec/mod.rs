@@ -16,6 +16,7 @@ use std::path::Path;
 
 use bollard_stubs::models::HostConfig;
 use errdefs::{Result, Step};
+use runtime::Newborn;
 use runtime::oci::{Linux, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Root, Spec};
 
 use crate::Roots;
@@ -109,9 +110,10 @@ pub fn usual(host: &HostConfig) -> bool {
         && rustix::process::geteuid().is_root()
 }
 
-/// The cgroup of a container that is a [`usual`] one.
-pub fn usual_cgroup(id: &str) -> String {
-    Record::cgroup_of(None, id)
+/// The first process of a container that is a [`usual`] one.
+pub fn bear(id: &str) -> Result<Option<Newborn>> {
+    let capabilities = capabilities::capabilities(&HostConfig::default())?;
+    Newborn::bear(&Record::cgroup_of(None, id), &capabilities)
 }
 
 /// All capabilities, all devices, no filter, the host's users.
