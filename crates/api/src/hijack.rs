@@ -123,8 +123,9 @@ pub async fn join(client: Client, monitor: UnixStream, mut streams: Streams) {
             }
         }
         drop(buffer);
-        if stdin && to.write_all(&FrameKind::CloseStdin.header(0)).await.is_err() {
-            return;
+        if stdin {
+            // A process that has ended takes nothing any more: what it wrote is still to come.
+            let _ = to.write_all(&FrameKind::CloseStdin.header(0)).await;
         }
         // There is no more input; the output goes on.
         std::future::pending().await

@@ -62,15 +62,13 @@ where
                 }
             }
             message = socket.next() => {
-                let sent = match message {
+                // What a process that has ended does not take is lost; what it wrote is still to come.
+                let _ = match message {
                     Some(Ok(Message::Binary(bytes))) => input.write_all(&bytes).await,
                     Some(Ok(Message::Text(text))) => input.write_all(text.as_bytes()).await,
                     Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return,
                     Some(Ok(_)) => Ok(()),
                 };
-                if sent.is_err() {
-                    break;
-                }
             }
         }
     }
