@@ -23,6 +23,17 @@ use std::time::{Duration, Instant};
 /// The image that most tests use.
 pub const BUSYBOX: &str = "busybox:test";
 
+/// Puts what `content` reads at `to`, to be executed. A process of its own writes it: while this one writes a file, the
+/// children that other tests start hold it open until their own exec, and it cannot be executed (ETXTBSY).
+pub fn place_program(content: impl Into<Stdio>, to: impl AsRef<Path>) {
+    let mut install = Command::new("install");
+    install
+        .args(["-m", "755", "/dev/stdin"])
+        .arg(to.as_ref())
+        .stdin(content);
+    assert!(install.status().expect("install").success());
+}
+
 /// The program that is tested, beside the tests themselves.
 pub fn program() -> PathBuf {
     let mut dir = std::env::current_exe().expect("the test's own path");

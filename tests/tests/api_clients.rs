@@ -90,7 +90,7 @@ fn compose_runs_an_application() {
     let api = Api::with(world.berth(), &[]);
     let plugins = api.berth.path("docker/cli-plugins");
     std::fs::create_dir_all(&plugins).unwrap();
-    std::fs::copy(clients().join("docker-compose"), format!("{plugins}/docker-compose")).unwrap();
+    std::os::unix::fs::symlink(clients().join("docker-compose"), format!("{plugins}/docker-compose")).unwrap();
     let file = api.berth.path("compose.yaml");
     std::fs::write(&file, include_str!("../clients/compose.yaml")).unwrap();
     std::fs::write(api.berth.path("token"), "secret\n").unwrap();

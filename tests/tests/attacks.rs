@@ -13,7 +13,7 @@ fn the_engines_program_cannot_be_written_from_inside() {
     let berth = Berth::new();
     // A copy, so that no other test's use of the program keeps the kernel from letting it be written.
     let copy = berth.path("program");
-    std::fs::copy(berth_tests::program(), &copy).unwrap();
+    berth_tests::place_program(std::fs::File::open(berth_tests::program()).unwrap(), &copy);
     let before = std::fs::read(&copy).unwrap();
     let watch = "printf '#!/proc/self/exe\\n' > /evil; chmod +x /evil; echo ready; while :; do for p in /proc/[0-9]*; do \
         case \"$(readlink $p/exe)\" in /bin/*|'') ;; *) (exec 3<$p/exe || exit; echo held; for i in 1 2 3 4 5 6 7 8 9; do \

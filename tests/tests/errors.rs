@@ -177,8 +177,7 @@ fn a_full_disk_is_said_and_nothing_stays() {
 fn without_root_it_says_so() {
     // The program itself must be within reach of nobody for this to mean something.
     let copy = format!("/var/tmp/berth-nobody-{}", std::process::id());
-    std::fs::copy(berth_tests::program(), &copy).unwrap();
-    std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    berth_tests::place_program(std::fs::File::open(berth_tests::program()).unwrap(), &copy);
     let ran = std::process::Command::new("setpriv")
         .args([
             "--reuid=65534",

@@ -30,7 +30,7 @@ fn bundle(with_ids: bool) -> Bundle {
             .expect("a file of the host");
     }
     let program = etc.join("berth");
-    std::fs::copy(berth_tests::program(), &program).expect("copy the program");
+    berth_tests::place_program(std::fs::File::open(berth_tests::program()).unwrap(), &program);
     let (etc, program) = (etc.display().to_string(), program.display().to_string());
     std::fs::set_permissions(&etc, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("open the directory");
     let mut bundle = Bundle::of(&["unshare", "-m", "sh", "-c", AS_USER, "sh", &etc, &program, "oci"]);

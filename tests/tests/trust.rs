@@ -160,8 +160,9 @@ fn credentials_are_kept_where_docker_keeps_them() {
     );
     // A helper, as docker-credential-helpers defines them.
     let helper = berth.path("docker-credential-test");
-    std::fs::write(&helper, format!("#!/bin/sh\ncat > {}/helper-$1\n", berth.path(""))).unwrap();
-    std::fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = berth.path("helper.sh");
+    std::fs::write(&script, format!("#!/bin/sh\ncat > {}/helper-$1\n", berth.path(""))).unwrap();
+    berth_tests::place_program(std::fs::File::open(script).unwrap(), &helper);
     std::fs::write(berth.path(".docker/config.json"), "{\"credsStore\":\"test\"}").unwrap();
     let path = format!("{}:{}", berth.path(""), std::env::var("PATH").unwrap());
     let mut child = berth
