@@ -320,6 +320,59 @@ fn abandoned_connections_do_no_harm() {
     api.docker(&["rm", "-f", &id]).ok();
 }
 
+/// Who waits for a stream, or is attached, and goes without a word: the connection goes, too, however long the container runs on.
+#[test]
+fn who_is_gone_is_forgotten() {
+    let api = Api::new();
+    let sockets = || {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", api.pid())).unwrap();
+        let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        links
+            .filter(|link| link.to_string_lossy().starts_with("socket:"))
+            .count()
+    };
+    let idle = sockets();
+    let id = api.start(&[], &["sleep", "1000"]);
+    let exec = api.request(
+        "POST",
+        &format!("/containers/{id}/exec"),
+        r#"{"Cmd":["sleep","1000"],"AttachStdout":true}"#,
+    );
+    let exec = exec.json()["Id"].as_str().unwrap().to_owned();
+    let upgrade = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
+    let ask = |method: &str, path: &str, more: &str| {
+        let mut stream = api.connect();
+        let request = format!("{method} /v1.51{path} HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n{more}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        stream
+    };
+    // The client that started it has gone while it waited for the end.
+    eventually("nobody is connected", || sockets() <= idle);
+    let mut streams = vec![
+        ask("POST", &format!("/containers/{id}/wait?condition=next-exit"), ""),
+        ask("POST", &format!("/containers/{id}/wait"), ""),
+        ask("GET", "/events", ""),
+        ask("GET", &format!("/containers/{id}/logs?follow=1&stdout=1"), ""),
+        ask("POST", &format!("/containers/{id}/attach?stream=1&stdout=1"), upgrade),
+        ask("POST", &format!("/exec/{exec}/start"), upgrade),
+    ];
+    assert!(sockets() >= idle + streams.len());
+    // One that still listens is no one that is gone.
+    streams[4].shutdown(std::net::Shutdown::Write).unwrap();
+    api.docker(&["ps"]).ok();
+    assert!(sockets() >= idle + streams.len());
+    streams.clear();
+    eventually("they are forgotten", || sockets() <= idle);
+    assert_eq!(api.docker(&["inspect", "-f", "{{.State.Running}}", &id]).ok(), "true");
+    api.docker(&["rm", "-f", &id]).ok();
+}
+
 /// Kill -9 of the API: containers, logs and exit codes never noticed.
 #[test]
 fn the_api_is_no_daemon() {

@@ -12,13 +12,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Server;
 use crate::call::Call;
 use crate::hijack::{Boxed, Client, Takeover};
 use crate::listen::Connections;
 use crate::page::Page;
+use crate::peer::Stream;
 use crate::query::{Query, unescape};
 use crate::reply::{Content, Outgoing, Reply, words};
 use crate::routes::{self, BodyKind, Found, Route, Run};
@@ -27,8 +28,6 @@ use crate::{stream, version};
 
 /// How long a head may take to come, and a connection stay idle: as long as dockerd's.
 const HEAD_PATIENCE: Duration = Duration::from_secs(300);
-/// How often, a millisecond apart, one looks whether a client has read a head.
-const HEAD_LOOKS: u32 = 100;
 /// A head may be so large.
 const HEAD_LIMIT: usize = 256 << 10;
 /// A body that is read as a whole may be so large.
@@ -36,33 +35,6 @@ const BODY_LIMIT: usize = 8 << 20;
 
 /// Where a handler leaves that it takes the connection over.
 type Slot = Arc<Mutex<Option<Takeover>>>;
-
-/// What connections are.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Whether the client has read everything, as far as can be told.
-    fn is_read(&self) -> bool {
-        true
-    }
-}
-
-impl Stream for tokio::net::UnixStream {
-    fn is_read(&self) -> bool {
-        sys::net::unread(self).is_ok_and(|bytes| bytes == 0)
-    }
-}
-impl Stream for tokio::net::TcpStream {}
-impl Stream for tokio_rustls::server::TlsStream<tokio::net::TcpStream> {}
-
-/// Until a client has the head alone: some read it with a buffer of their own, and what would come with it would be lost
-/// to them who then read the bare socket. dockerd is too slow to know of that.
-async fn head_is_read(io: &impl Stream) {
-    for _ in 0..HEAD_LOOKS {
-        if io.is_read() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
 
 /// Through which socket a connection comes.
 #[derive(Clone, Default)]
@@ -81,8 +53,10 @@ where
     let _connected = Connections::add(&server);
     let slot: Slot = Slot::default();
     let shared = slot.clone();
+    let peer = io.peer();
+    let other = peer.clone();
     let service = service_fn(move |request: Request<Incoming>| -> Boxed<Result<Response<Outgoing>>> {
-        let (server, slot, door) = (server.clone(), shared.clone(), door.clone());
+        let (server, slot, door, peer) = (server.clone(), shared.clone(), door.clone(), other.clone());
         Box::pin(async move {
             let reply = answer(request, &server, door).await;
             match reply.content {
@@ -91,7 +65,7 @@ where
                     // The loop below sees it and never polls us again.
                     std::future::pending().await
                 }
-                _ => Ok(reply.into_response()),
+                _ => Ok(reply.into_response(peer)),
             }
         })
     });
@@ -119,11 +93,14 @@ where
     if io.write_all(&takeover.head).await.is_err() || io.flush().await.is_err() {
         return;
     }
-    head_is_read(&io).await;
     let (reader, writer) = tokio::io::split(io);
     let client = Client {
         reader: Box::new(std::io::Cursor::new(parts.read_buf).chain(reader)),
         writer: Box::new(writer),
+        // Some read the head with a buffer of their own: what would come with it would be lost to them who then read the
+        // bare socket. dockerd is too slow to know of that.
+        ready: Box::pin(peer.clone().has_read()),
+        gone: Box::pin(peer.gone()),
     };
     (takeover.run)(client).await;
 }

@@ -27,6 +27,10 @@ pub struct Client {
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     /// To the client.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Until the client has read the head: nothing is to be written before.
+    pub ready: Boxed<()>,
+    /// Until the client is gone: it may only have nothing more to say.
+    pub gone: Boxed<()>,
 }
 
 /// What is done with a connection.
@@ -78,11 +82,17 @@ pub struct Streams {
 
 /// Joins a client and a monitor, until the process has ended, the client detaches, or is gone.
 pub async fn join(client: Client, monitor: UnixStream, mut streams: Streams) {
-    let Client { mut reader, mut writer } = client;
+    let Client {
+        mut reader,
+        mut writer,
+        ready,
+        gone,
+    } = client;
     let (mut from, mut to) = monitor.into_split();
     let (stdin, tty, bare) = (streams.stdin, streams.tty, streams.bare);
     let (wants, keys) = ([streams.stdout, streams.stderr], &mut streams.keys);
     let output = async {
+        ready.await;
         let mut buffer = Vec::new();
         while let Ok(Some(kind)) = frames::frame(&mut from, &mut buffer).await {
             let wanted = match kind {
@@ -128,7 +138,7 @@ pub async fn join(client: Client, monitor: UnixStream, mut streams: Streams) {
             let _ = to.write_all(&FrameKind::CloseStdin.header(0)).await;
         }
         // There is no more input; the output goes on.
-        std::future::pending().await
+        gone.await
     };
     tokio::select! {
         () = output => {}

@@ -22,6 +22,7 @@ mod hijack;
 mod listen;
 mod openapi;
 mod page;
+mod peer;
 mod pending;
 mod process;
 mod query;

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection::Door;
+use crate::peer::Shared;
 use crate::{Address, Server, Tls, connection, tls};
 
 /// How long a client may take to show who it is.
@@ -142,7 +143,7 @@ pub async fn accept(socket: Arc<Socket>, server: Arc<Server>, door: Door) {
     loop {
         let accepted = match &*socket {
             Socket::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(connection::serve(stream, server.clone(), door.clone()));
+                tokio::spawn(connection::serve(Shared::from(stream), server.clone(), door.clone()));
             }),
             Socket::Tcp(listener, acceptor) => listener.accept().await.map(|(stream, _)| {
                 let _ = stream.set_nodelay(true);

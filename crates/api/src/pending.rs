@@ -39,6 +39,11 @@ impl Pending {
         self.ends.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    fn holds(&self, id: &str, number: u64) -> bool {
+        let ends = self.ends();
+        ends.get(id).is_some_and(|list| list.iter().any(|(n, _)| *n == number))
+    }
+
     fn withdraw(&self, id: &str, number: u64) -> bool {
         let mut ends = self.ends();
         let Some(list) = ends.get_mut(id) else { return false };
@@ -73,6 +78,11 @@ impl Ticket {
             id: id.to_owned(),
             number,
         }
+    }
+
+    /// No start has taken it yet.
+    fn valid(&self) -> bool {
+        self.server.pending.holds(&self.id, self.number)
     }
 
     /// False when a start has taken it already.
@@ -115,6 +125,10 @@ impl Place {
         loop {
             match tokio::time::timeout(LOOK_AGAIN, frames::message(&mut self.socket)).await {
                 Ok(answer) => return Ok(answer?.map(|a| (a, self.socket))),
+                // A start has it: the monitor will say more, or hang up.
+                Err(_) if !self.ticket.valid() => {
+                    return Ok(frames::message(&mut self.socket).await?.map(|a| (a, self.socket)));
+                }
                 Err(_) => {
                     let (server, id) = (self.ticket.server.clone(), self.ticket.id.clone());
                     let runs = blocking(&server, move |engine| engine.runs(&id)).await?;

@@ -87,9 +87,15 @@ impl Process {
 async fn terminal(console: (pipe::Receiver, pipe::Sender), ended: UnixStream, client: Client, how: (Keys, bool)) {
     let (mut keys, framed) = how;
     let (mut from, mut to) = console;
-    let Client { mut reader, mut writer } = client;
+    let Client {
+        mut reader,
+        mut writer,
+        ready,
+        gone,
+    } = client;
     let end = End::of(ended);
     let output = async {
+        ready.await;
         let mut buffer = vec![0; BUFFER];
         // When the other side is closed: EIO.
         while let read @ 1.. = end.read(&mut from, &mut buffer).await {
@@ -109,7 +115,7 @@ async fn terminal(console: (pipe::Receiver, pipe::Sender), ended: UnixStream, cl
                 return;
             }
         }
-        std::future::pending().await
+        gone.await
     };
     tokio::select! {
         () = output => {}
@@ -124,7 +130,12 @@ async fn pipes(
     client: Client,
     framed: bool,
 ) {
-    let Client { mut reader, mut writer } = client;
+    let Client {
+        mut reader,
+        mut writer,
+        ready,
+        gone,
+    } = client;
     let (sender, mut pieces) = channel::<Vec<u8>>(2);
     let end = End::of(ended);
     let readers: Vec<_> = outputs
@@ -133,6 +144,7 @@ async fn pipes(
         .collect();
     drop(sender);
     let output = async {
+        ready.await;
         while let Some(piece) = pieces.recv().await {
             if writer.write_all(&piece).await.is_err() {
                 break;
@@ -153,7 +165,7 @@ async fn pipes(
             }
         }
         drop(stdin);
-        std::future::pending::<()>().await
+        gone.await
     };
     tokio::select! {
         () = output => {}

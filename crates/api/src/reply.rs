@@ -12,7 +12,8 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::mpsc::Receiver;
 
-use crate::hijack::Takeover;
+use crate::hijack::{Boxed, Takeover};
+use crate::peer::Peer;
 
 /// An answer.
 pub struct Reply {
@@ -105,11 +106,11 @@ impl Reply {
         Reply::json(error.kind().http_status(), &body)
     }
 
-    /// For hyper. The caller has dealt with takeovers.
-    pub fn into_response(self) -> Response<Outgoing> {
+    /// For hyper. The caller has dealt with takeovers. A stream ends when its client is gone.
+    pub fn into_response(self, client: Peer) -> Response<Outgoing> {
         let body = match self.content {
             Content::Whole(bytes) => Outgoing::Whole(Some(bytes)),
-            Content::Stream(stream) => Outgoing::Stream(stream),
+            Content::Stream(stream) => Outgoing::Stream(stream, Box::pin(client.hung_up())),
             Content::Takeover(_) => Outgoing::Whole(None),
         };
         let mut response = Response::new(body);
@@ -130,7 +131,8 @@ pub fn words(error: &Error) -> String {
 /// A body on its way out.
 pub enum Outgoing {
     Whole(Option<Bytes>),
-    Stream(Receiver<Result<Bytes, Error>>),
+    /// What comes, and the client's end.
+    Stream(Receiver<Result<Bytes, Error>>, Boxed<()>),
 }
 
 impl Body for Outgoing {
@@ -140,7 +142,13 @@ impl Body for Outgoing {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.get_mut() {
             Outgoing::Whole(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
-            Outgoing::Stream(stream) => stream.poll_recv(context).map(|next| Some(next?.map(Frame::data))),
+            Outgoing::Stream(stream, gone) => match stream.poll_recv(context) {
+                Poll::Ready(next) => Poll::Ready(next.map(|piece| piece.map(Frame::data))),
+                Poll::Pending => gone
+                    .as_mut()
+                    .poll(context)
+                    .map(|()| Some(Err(Error::system("the client is gone")))),
+            },
         }
     }
 
@@ -151,7 +159,7 @@ impl Body for Outgoing {
     fn size_hint(&self) -> SizeHint {
         match self {
             Outgoing::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Outgoing::Stream(_) => SizeHint::default(),
+            Outgoing::Stream(..) => SizeHint::default(),
         }
     }
 }

@@ -34,6 +34,7 @@ pub async fn serve(client: Client, behind: impl FnOnce(Client) -> Boxed<()>) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_LIMIT))
         .max_frame_size(Some(MESSAGE_LIMIT));
+    client.ready.await;
     let io = tokio::io::join(client.reader, client.writer);
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let (ours, theirs) = duplex(BUFFER);
@@ -41,6 +42,8 @@ pub async fn serve(client: Client, behind: impl FnOnce(Client) -> Boxed<()>) {
     let inner = Client {
         reader: Box::new(reader),
         writer: Box::new(writer),
+        ready: Box::pin(std::future::ready(())),
+        gone: client.gone,
     };
     tokio::join!(behind(inner), translate(socket, ours));
 }

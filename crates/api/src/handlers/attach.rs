@@ -132,13 +132,18 @@ impl Session {
         };
         match socket {
             Some(socket) => hijack::join(client, socket, self.streams).await,
-            None => _ = tokio::io::AsyncWriteExt::shutdown(&mut client.writer).await,
+            None => {
+                client.ready.await;
+                let _ = tokio::io::AsyncWriteExt::shutdown(&mut client.writer).await;
+            }
         }
     }
 }
 
 /// What was written before; `None` when the client is gone.
 async fn print(log: LogStream, bare: bool, mut client: hijack::Client) -> Option<hijack::Client> {
+    client.ready.as_mut().await;
+    client.ready = Box::pin(std::future::ready(()));
     let (sender, mut pieces) = channel(4);
     tokio::spawn(follow(log, bare, false, sender));
     while let Some(Ok(piece)) = pieces.recv().await {

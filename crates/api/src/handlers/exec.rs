@@ -59,6 +59,7 @@ pub async fn start(call: Call) -> Result<Reply> {
                     let words = format!("{error}\r\n");
                     let header = header(1, words.len());
                     let framed = [if framed { &header[..] } else { &[] }, words.as_bytes()].concat();
+                    client.ready.await;
                     let _ = client.writer.write_all(&framed).await;
                     let _ = client.writer.shutdown().await;
                 }
