@@ -16,7 +16,7 @@ use crate::init::Init;
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, set_limits, set_oom_score};
 use crate::sync::{DESCRIPTORS, FromInit, Socket, ToInit};
-use crate::{Attach, Create, Created, Interpreter, Life, Rootfs, Stdio, hooks, idmap, mounts};
+use crate::{Attach, Create, Created, Interpreter, Life, Rootfs, Stdio, go_between, hooks, idmap, mounts};
 
 /// Sets up a container up to, but without, executing its command. On error nothing is left behind.
 /// The caller must be single-threaded.
@@ -140,7 +140,14 @@ impl Birth<'_> {
         let namespaces = self.namespaces.clone();
         let born_outside = namespaces.joins_user();
         let (forked, back) = match born_outside {
-            true => (self.bear_among_others(&ours, &theirs)?, Ok(())),
+            true => {
+                let flags = namespaces.for_clone() | u64::from(CLONE_PARENT);
+                let bear = || {
+                    let (forked, _) = namespaces.enter_others(self.spec, || sys::process::clone3(flags, None))?;
+                    forked.errno_step(BIRTH).map_err(hint_for_clone)
+                };
+                (go_between::bear(BIRTH, bear)?, Ok(()))
+            }
             false => {
                 let make = || sys::process::clone3(namespaces.for_clone(), membership.directory());
                 let (forked, back) = namespaces.enter_others(self.spec, make)?;
@@ -196,41 +203,6 @@ impl Birth<'_> {
                         child.end();
                         Err(error)
                     }
-                }
-            }
-        }
-    }
-}
-
-impl Birth<'_> {
-    /// In the user namespace of others, from which nobody comes back: a process goes there, makes init as our child
-    /// (`CLONE_PARENT`), and ends.
-    fn bear_among_others(&self, ours: &Socket, theirs: &Socket) -> Result<Forked> {
-        let flags = self.namespaces.for_clone() | u64::from(CLONE_PARENT);
-        match sys::process::clone3(0, None).errno_step(BIRTH)? {
-            Forked::Child => {
-                let born = self
-                    .namespaces
-                    .enter_others(self.spec, || sys::process::clone3(flags, None));
-                let told = match born.and_then(|(forked, _)| forked.errno_step(BIRTH).map_err(hint_for_clone)) {
-                    Ok(Forked::Child) => return Ok(Forked::Child),
-                    Ok(Forked::Parent { pid, pidfd }) => theirs.send(&FromInit::Born { pid }, &[pidfd.as_fd()]),
-                    Err(error) => {
-                        theirs.send_failure(&error);
-                        Ok(())
-                    }
-                };
-                sys::process::exit_now(told.is_err().into())
-            }
-            Forked::Parent { pidfd, .. } => {
-                rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).errno_step(BIRTH)?;
-                match ours.receive()? {
-                    Some((FromInit::Born { pid }, mut fds)) => {
-                        let pidfd = fds.pop().ok_or_else(|| Error::system("init's pidfd did not come"))?;
-                        Ok(Forked::Parent { pid, pidfd })
-                    }
-                    Some((FromInit::Failed(wire), _)) => Err(wire.into()),
-                    _ => Err(Error::system("the process that was to make init died")),
                 }
             }
         }

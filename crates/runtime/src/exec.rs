@@ -12,7 +12,7 @@ use crate::namespaces::Namespaces;
 use crate::process::{Plan, keep_open, set_groups, set_limits, set_oom_score, take_streams};
 use crate::schedule::Affinity;
 use crate::sync::{FromInit, Socket, ToInit};
-use crate::{Exec, Execed, Stdio, TakeListener, cgroup};
+use crate::{Exec, Execed, Stdio, TakeListener, cgroup, go_between};
 
 /// Starts a process inside a running container and returns once it executed its command. The caller is its parent, and
 /// single-threaded. `take` gets the process's number and its listener.
@@ -36,9 +36,17 @@ pub fn begin_exec(request: Exec<'_>) -> Result<Joining> {
     let root = root_of(&request, &namespaces)?;
     let (ours, theirs) = Socket::pair()?;
     let terminal = matches!(request.stdio, Stdio::Terminal { .. });
+    // A user has rights over the container's namespaces only within its user namespace.
     let among_others = namespaces.user() && !rustix::process::geteuid().is_root();
     let (forked, back) = match among_others {
-        true => (bear_among_others(&request, &namespaces, &ours, &theirs)?, Ok(())),
+        true => {
+            let flags = CLONE_NEWUSER | if namespaces.pid() { CLONE_NEWPID } else { 0 };
+            let bear = || {
+                sys::process::setns(request.pidfd, flags.into()).errno_step("enter the container's users")?;
+                sys::process::clone3(CLONE_PARENT.into(), None).errno_step(BIRTH)
+            };
+            (go_between::bear(BIRTH, bear)?, Ok(()))
+        }
         false => {
             let make = || sys::process::clone3(0, entrance.directory());
             let (forked, back) = in_pid_namespace(&request, &namespaces, make)?;
@@ -85,40 +93,6 @@ pub fn begin_exec(request: Exec<'_>) -> Result<Joining> {
 }
 
 const BIRTH: &str = "make a process in the container (clone3)";
-
-/// For a user, who has rights over the container's namespaces only within its user namespace, from which nobody comes back: a
-/// process goes there, makes the other one as our child, and ends.
-fn bear_among_others(request: &Exec<'_>, namespaces: &Namespaces, ours: &Socket, theirs: &Socket) -> Result<Forked> {
-    let flags = CLONE_NEWUSER | if namespaces.pid() { CLONE_NEWPID } else { 0 };
-    match sys::process::clone3(0, None).errno_step(BIRTH)? {
-        Forked::Child => {
-            let entered = sys::process::setns(request.pidfd, flags.into()).errno_step("enter the container's users");
-            let born = entered.and_then(|()| sys::process::clone3(CLONE_PARENT.into(), None).errno_step(BIRTH));
-            let told = match born {
-                Ok(Forked::Child) => return Ok(Forked::Child),
-                Ok(Forked::Parent { pid, pidfd }) => theirs.send(&FromInit::Born { pid }, &[pidfd.as_fd()]),
-                Err(error) => {
-                    theirs.send_failure(&error);
-                    Ok(())
-                }
-            };
-            sys::process::exit_now(told.is_err().into())
-        }
-        Forked::Parent { pidfd, .. } => {
-            rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).errno_step(BIRTH)?;
-            match ours.receive()? {
-                Some((FromInit::Born { pid }, mut fds)) => {
-                    let pidfd = fds
-                        .pop()
-                        .ok_or_else(|| Error::system("the process's pidfd did not come"))?;
-                    Ok(Forked::Parent { pid, pidfd })
-                }
-                Some((FromInit::Failed(wire), _)) => Err(wire.into()),
-                _ => Err(Error::system("the process that was to make it died")),
-            }
-        }
-    }
-}
 
 /// A process on its way into a container: it ends with this value unless it got there.
 pub struct Joining {

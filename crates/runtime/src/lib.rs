@@ -14,6 +14,7 @@ mod copy_up;
 mod create;
 mod devices;
 mod exec;
+mod go_between;
 pub mod hooks;
 mod idmap;
 mod init;
