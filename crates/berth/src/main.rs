@@ -130,17 +130,16 @@ fn fail(error: &Error, arguments: &[OsString]) -> u8 {
         .filter_map(|a| a.to_str())
         .find(|a| *a != "container")
         .unwrap_or_default();
-    // A flag's value is read before the command begins, in Docker's command line.
-    let usage = error.kind() == Kind::NotImplemented
-        || error.to_string().starts_with("invalid argument ")
-        || error
-            .find_hint()
-            .is_some_and(|h| h.starts_with("see 'berth ") && h != "see 'berth --help'");
     match error.kind() {
-        Kind::CommandNotFound | Kind::CommandNotExecutable | Kind::Usage => error.kind().exit_code(),
+        Kind::CommandNotFound
+        | Kind::CommandNotExecutable
+        | Kind::ProcessNotAdded
+        | Kind::Usage
+        | Kind::Flag
+        | Kind::NotImplemented => error.kind().exit_code(),
         // A container that is not there or does not run, or without such a user: exec says 1, as Docker does.
-        Kind::NotFound | Kind::Conflict | Kind::Invalid if command == "exec" && !usage => 1,
-        _ if starts.contains(&command) || usage => error.kind().exit_code(),
+        Kind::NotFound | Kind::Conflict | Kind::Invalid if command == "exec" => 1,
+        _ if starts.contains(&command) => error.kind().exit_code(),
         _ => 1,
     }
 }

@@ -87,7 +87,7 @@ pub fn attach(given: &Given, detached: bool) -> Result<Attach> {
         .iter()
         .find(|n| !["stdin", "stdout", "stderr"].contains(&n.as_str()))
     {
-        return Err(Error::invalid(format!(
+        return Err(Error::flag(format!(
             "invalid argument {bad:?} for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR"
         )));
     }

@@ -21,6 +21,8 @@ pub enum Kind {
     Invalid,
     /// The command line has too few or too many words, or lacks its terminal.
     Usage,
+    /// A flag of the command line is unknown, or its value makes no sense: told before the command begins.
+    Flag,
     /// The request clashes with the object's present state or with another object.
     Conflict,
     /// The caller has not shown who it is.
@@ -41,6 +43,8 @@ pub enum Kind {
     CommandNotFound,
     /// The container's command cannot be executed (exit code 126).
     CommandNotExecutable,
+    /// A process that was to be added cannot be, for another reason than its command (exit code 128).
+    ProcessNotAdded,
     /// Anything else: the kernel or the host refused.
     System,
 }
@@ -50,7 +54,12 @@ impl Kind {
     pub fn http_status(self) -> u16 {
         match self {
             Kind::NotModified => 304,
-            Kind::Invalid | Kind::Usage | Kind::CommandNotFound | Kind::CommandNotExecutable => 400,
+            Kind::Invalid
+            | Kind::Usage
+            | Kind::Flag
+            | Kind::CommandNotFound
+            | Kind::CommandNotExecutable
+            | Kind::ProcessNotAdded => 400,
             Kind::Unauthorized => 401,
             Kind::Forbidden => 403,
             Kind::NotFound => 404,
@@ -66,6 +75,7 @@ impl Kind {
         match self {
             Kind::CommandNotFound => 127,
             Kind::CommandNotExecutable => 126,
+            Kind::ProcessNotAdded => 128,
             Kind::Usage => 1,
             _ => 125,
         }
@@ -115,6 +125,11 @@ impl Error {
     /// `Kind::Invalid`.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Kind::Invalid, message)
+    }
+
+    /// `Kind::Flag`.
+    pub fn flag(message: impl Into<String>) -> Self {
+        Self::new(Kind::Flag, message)
     }
 
     /// `Kind::Conflict`.

@@ -153,7 +153,7 @@ impl Given {
     /// A number.
     pub fn number(&self, long: &str) -> Result<Option<i64>> {
         let bad = |value: &str| {
-            Error::invalid(format!(
+            Error::flag(format!(
                 "invalid argument {value:?} for \"--{long}\" flag: it is no number"
             ))
         };

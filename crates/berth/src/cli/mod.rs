@@ -177,7 +177,7 @@ impl<R> Command<R> {
                     Some(_) => format!("unknown flag: {}", words[0]),
                     None => self.shorthand(&words[0]),
                 };
-                Err(Error::invalid(message).hint(format!("see 'berth {} --help'", self.name)))
+                Err(Error::flag(message).hint(format!("see 'berth {} --help'", self.name)))
             }
             _ => Ok(words),
         }
@@ -237,6 +237,6 @@ impl<R> Command<R> {
             }
             _ => error.to_string().trim().trim_start_matches("error: ").to_owned(),
         };
-        Error::invalid(message).hint(format!("see 'berth {} --help'", self.name))
+        Error::flag(message).hint(format!("see 'berth {} --help'", self.name))
     }
 }

@@ -77,7 +77,7 @@ fn names(given: &Given) -> Result<Vec<String>> {
         let message = format!(
             "'berth compat' {how}\n\nUsage:  berth compat [OPTIONS] IMAGE|CONTAINER|DIRECTORY|ARCHIVE|PROGRAM..."
         );
-        Error::new(Kind::Invalid, message).hint("see 'berth compat --help'")
+        Error::flag(message).hint("see 'berth compat --help'")
     };
     match (given.on("all"), given.words.is_empty()) {
         (true, false) => Err(usage("takes --all or names, not both")),

@@ -3,25 +3,15 @@
 use std::io::Write;
 
 use engine::container::LogOptions;
-use errdefs::{Error, Result};
+use errdefs::Result;
 
 use crate::cli::flag::Given;
 use crate::{format, settings};
 
 /// Prints what a container wrote, to the stream that it wrote to.
 pub fn logs(given: &Given) -> Result<u8> {
-    let tail = match given.one("tail") {
-        None | Some("all") => None,
-        Some(text) => {
-            let bad = || {
-                Error::invalid(format!(
-                    "invalid argument {text:?} for \"--tail\" flag: it is neither a number nor 'all'"
-                ))
-            };
-            let number: i64 = text.parse().map_err(|_| bad())?;
-            u64::try_from(number).ok()
-        }
-    };
+    // What is no number is all of it, as Docker has it.
+    let tail = given.one("tail").and_then(|text| text.parse().ok());
     let time = |flag: &str| given.one(flag).map(format::parse_time).transpose();
     let options = LogOptions {
         stdout: true,

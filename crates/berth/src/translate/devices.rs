@@ -80,7 +80,7 @@ pub fn gpus(text: &str) -> Result<DeviceRequest> {
         match text {
         "all" => Ok(-1),
         text => text.parse::<i64>().map_err(|_| {
-            Error::invalid(format!(
+            Error::flag(format!(
                 "invalid argument {text:?} for \"--gpus\" flag: invalid count ({text}): value must be either \"all\" or an integer"
             ))
         }),
@@ -94,7 +94,7 @@ pub fn gpus(text: &str) -> Result<DeviceRequest> {
             Some(("device", value)) => request.device_ids = Some(vec![value.into()]),
             Some(("capabilities", value)) => capabilities.push(value.into()),
             Some((key, _)) => {
-                return Err(Error::invalid(format!(
+                return Err(Error::flag(format!(
                     "invalid argument {text:?} for \"--gpus\" flag: unexpected key '{key}' in '{field}'"
                 )));
             }

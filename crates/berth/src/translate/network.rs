@@ -70,7 +70,7 @@ fn read(text: &str) -> Result<Asked> {
     }
     for field in text.split(',') {
         let bad = || {
-            Error::invalid(format!(
+            Error::flag(format!(
                 "invalid argument {text:?} for \"--network\" flag: invalid field {field}"
             ))
         };

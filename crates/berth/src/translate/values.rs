@@ -5,7 +5,7 @@ use engine::models::{ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum};
 use errdefs::{Error, Result};
 
 fn invalid(flag: &str, value: &str, why: impl std::fmt::Display) -> Error {
-    Error::invalid(format!("invalid argument {value:?} for \"{flag}\" flag: {why}"))
+    Error::flag(format!("invalid argument {value:?} for \"{flag}\" flag: {why}"))
 }
 
 /// A size; the error names the flag.

@@ -36,8 +36,7 @@ impl Asked {
     /// That host.
     pub fn host(&self, mut host: Host) -> Result<Host> {
         let bad = |flag: &str, value: &str, known: &str| {
-            Error::invalid(format!("invalid argument {value:?} for \"--{flag}\" flag"))
-                .hint(format!("known are {known}"))
+            Error::flag(format!("invalid argument {value:?} for \"--{flag}\" flag")).hint(format!("known are {known}"))
         };
         if self.is_empty() {
             return Ok(host);

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use bollard_stubs::models::ResourcesUlimits;
-use errdefs::{Error, Result, Step};
+use errdefs::{Error, Kind, Result, Step};
 use runtime::oci::{Capability, LinuxCapabilities, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, User};
 
 use super::user::{Identity, ReadFile, look_up};
@@ -66,7 +66,10 @@ pub fn exec_process(record: &Record, read: &ReadFile<'_>, options: &ExecOptions,
         .filter(|d| !d.is_empty())
         .unwrap_or("/");
     if !cwd.starts_with('/') {
-        return Err(Error::invalid(format!("cwd must be an absolute path: {cwd}")));
+        return Err(Error::new(
+            Kind::ProcessNotAdded,
+            format!("Cwd must be an absolute path: {cwd}"),
+        ));
     }
     process.set_cwd(clean(cwd));
     process.set_env(Some(environment(record, options.tty, linked, &env, &identity.home)));
