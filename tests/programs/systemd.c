@@ -20,6 +20,7 @@ int main(int count, char **words) {
     FILE *own = fopen("/proc/self/cgroup", "r");
     while (fgets(line, sizeof line, own))
         if (strstr(line, "name=systemd")) printf("services in %s", strrchr(line, ':') + 1);
+    fflush(stdout);
     if (count > 1) pause();
     /* Nothing of the host's. */
     return access(PLACE "/berth", F_OK) == 0 || access(PLACE "/release_agent", F_OK) == 0;

@@ -109,7 +109,7 @@ impl Api {
     /// A connection.
     pub fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(self.berth.path("api.sock")).expect("connect to the API");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     }
 

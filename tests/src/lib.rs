@@ -279,7 +279,7 @@ impl Drop for Berth {
         }
         let mut left = self.leftovers();
         // A monitor tells of the end a moment before its own.
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !left.is_empty() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
             left = self.leftovers();
@@ -293,7 +293,7 @@ impl Drop for Berth {
 /// Waits until something holds.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "it never came to be: {what}");
         std::thread::sleep(Duration::from_millis(10));

@@ -15,8 +15,16 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts it, and waits until it answers.
+    /// Starts it, and waits until it answers. A port that is free now may be another's when it listens.
     pub fn start() -> Self {
+        loop {
+            if let Some(registry) = Self::try_start() {
+                return registry;
+            }
+        }
+    }
+
+    fn try_start() -> Option<Self> {
         let dir = tempfile::Builder::new()
             .prefix("berth-registry-")
             .tempdir_in("/var/tmp")
@@ -28,19 +36,34 @@ impl Registry {
             dir.path().join("data").display()
         );
         std::fs::write(dir.path().join("config.yml"), config).unwrap();
-        let child = Command::new("docker-registry")
+        let mut child = Command::new("docker-registry")
             .arg("serve")
             .arg(dir.path().join("config.yml"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("docker-registry is installed");
-        crate::eventually("the registry answers", || TcpStream::connect(&address).is_ok());
-        Registry {
+        let mut ended = false;
+        crate::eventually("the registry answers", || {
+            ended = child.try_wait().expect("wait for the registry").is_some();
+            ended || Self::answers(&address)
+        });
+        (!ended).then_some(Registry {
             child,
             address,
             _dir: dir,
-        }
+        })
+    }
+
+    /// A connection alone means nothing: who connects to a free port of its own machine may meet itself.
+    fn answers(address: &str) -> bool {
+        let ask = || {
+            let mut stream = TcpStream::connect(address)?;
+            stream.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n")?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).map(|_| line)
+        };
+        ask().is_ok_and(|line| line.starts_with("HTTP/1.0 200"))
     }
 
     /// A name in it.

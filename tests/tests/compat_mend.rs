@@ -181,12 +181,12 @@ run busybox:test sh -c '/later/old-static; echo "alone: $?"'
 run --compat=supervise busybox:test sh -c '/later/old-static; echo "watched: $?"; (cp /later/old-static /tmp/x; sh -c "/tmp/x; /tmp/x" & wait)'
 run --compat=supervise -u 1000 busybox:test sh -c 'for i in $(seq 30); do /later/old-static & done; wait' | sort | uniq -c
 run --compat=supervise --init busybox:test /later/old-static; echo "first: $?"
-run --compat=supervise busybox:test sh -c 'sh -c "kill -STOP \$\$; echo went on" & sleep 1; kill -CONT $!; wait $!; sh -c "trap \"echo caught\" USR1; kill -USR1 \$\$; kill -SEGV \$\$"; exit $?'; echo "own fault: $?"
+run --compat=supervise busybox:test sh -c 'sh -c "kill -STOP \$\$; echo went on" & p=$!; while kill -CONT $p; do sleep 0.2; done 2> /dev/null & wait $p; sh -c "trap \"echo caught\" USR1; kill -USR1 \$\$; kill -SEGV \$\$"; exit $?'; echo "own fault: $?"
 id=$(berth run -d --network none --compat=supervise -v /files:/later:ro busybox:test sleep 100)
 berth exec $id /later/old-static; echo "added: $?"
 berth rm -f $id > /dev/null
 berth import /files/deaths.tar deaths:1 > /dev/null; run deaths:1 /deaths avx512; echo "not of this processor: $?"
-sleep 1
+for i in $(seq 100); do ps | grep -q '[b]erth' || break; sleep 0.2; done
 ps | grep '[b]erth' | sed 's/^/left: /'
 "#;
     let out = machine.run(script).ok();
@@ -297,8 +297,8 @@ run --rm --memory 32m --read-only old:1; echo "limited: $?"
 run --rm old:1 /bin/busybox ls /sys/fs/cgroup/systemd; echo "another command: $?"
 grep -c name=systemd /proc/self/cgroup
 id=$(run -d --entrypoint /lib/systemd/systemd old:1); berth wait $id; berth rm $id > /dev/null
-id=$(run -d old:1 /lib/systemd/systemd stay); sleep 1
-kill -9 $(ps | grep '[b]erth monitor' | awk '{print $1}'); sleep 1
+id=$(run -d old:1 /lib/systemd/systemd stay); until berth logs $id | grep -q services; do sleep 0.2; done
+monitor=$(ps | grep '[b]erth monitor' | awk '{print $1}'); kill -9 $monitor; while [ -e /proc/$monitor ]; do sleep 0.1; done
 berth ps -a --format '{{.Status}}' | sed 's/^/killed: /'; berth rm -f $id > /dev/null
 grep name=systemd /proc/mounts; cat /proc/self/cgroup | sed 's/^/left: /'
 "#;

@@ -24,7 +24,11 @@ fn runs(suite: &str, version: &str) {
         .run(&["run", "--rm", "--network", "none", &name, "sh", "-c", script])
         .ok();
     assert_eq!(out, "4755\n33\nwww-data\n42", "{suite}");
-    let script = "apt-get -o Acquire::Check-Valid-Until=false -qq update && apt-get -qq install -y --no-install-recommends bc >/dev/null 2>&1; echo 6*7 | bc; dpkg --audit";
+    // The world's mirrors are asked: they may be busy, or just changing.
+    let script = "for attempt in 1 2 3 4; do \
+        apt-get -o Acquire::Check-Valid-Until=false -o Acquire::Retries=3 -qq update && \
+        apt-get -o Acquire::Retries=3 -qq install -y --no-install-recommends bc >/dev/null 2>&1 && break; sleep 10; done; \
+        echo 6*7 | bc; dpkg --audit";
     let out = berth
         .run(&["run", "--rm", "--network", "host", &name, "sh", "-c", script])
         .ok();

@@ -231,7 +231,11 @@ fn processes_are_made_started_and_looked_at() {
         .exec_create(
             "two",
             &config(
-                &["sh", "-c", "sleep 0.5; stty size > /size; seq 100000; touch /done"],
+                &[
+                    "sh",
+                    "-c",
+                    "until [ -e /go ]; do sleep 0.05; done; stty size > /size; seq 100000; touch /done",
+                ],
                 true,
             ),
         )
@@ -239,6 +243,7 @@ fn processes_are_made_started_and_looked_at() {
     let process = engine.exec_start(&exec, false, Some((10, 20))).unwrap();
     engine.exec_resize(&exec, 33, 44).unwrap();
     drop(process);
+    berth.run(&["exec", "two", "touch", "/go"]).ok();
     eventually("it goes on", || berth.run(&["exec", "two", "ls", "/done"]).code == 0);
     assert_eq!(berth.run(&["exec", "two", "cat", "/size"]).ok(), "33 44");
     assert_eq!(engine.exec_inspect(&exec).unwrap().exit_code, Some(0));

@@ -90,11 +90,11 @@ fn checks_that_hang_or_cannot_run_are_failures() {
     };
     berth.start(&flags("hangs", "echo begun; sleep 50"), &["sleep", "60"]);
     eventually("it is too late", || health(&berth, "hangs") == "unhealthy");
-    let log = berth.inspect("hangs", "{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}");
-    assert!(
-        log.starts_with("-1 Health check exceeded timeout (200ms): begun"),
-        "{log}"
-    );
+    // On a busy machine one or another has not begun by then.
+    eventually("what it said is told", || {
+        let log = berth.inspect("hangs", "{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}");
+        log.contains("-1 Health check exceeded timeout (200ms): begun")
+    });
     eventually("nothing of it stays", || {
         // The container's own, and at most one check.
         berth.run(&["top", "hangs"]).ok().lines().count() <= 4

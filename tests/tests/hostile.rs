@@ -323,7 +323,7 @@ fn who_filled_the_disk_can_be_removed() {
             fill,
         ]),
     ];
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let full = || run(&["create", "--network", "none", BUSYBOX, "true"]).0 != Some(0);
     while !full() && std::time::Instant::now() < deadline {}
     let removed = run(&["rm", "-f", "big"]);

@@ -86,10 +86,13 @@ fn stopping_asks_then_kills() {
     let berth = Berth::new();
     berth.start(
         &["--name", "asks", "--stop-signal", "USR1"],
-        &["sh", "-c", "trap 'exit 11' USR1; while :; do sleep 0.05; done"],
+        &[
+            "sh",
+            "-c",
+            "trap 'exit 11' USR1; echo ready; while :; do sleep 0.05; done",
+        ],
     );
-    eventually("it is set up", || berth.run(&["exec", "asks", "true"]).code == 0);
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    eventually("it is set up", || berth.run(&["logs", "asks"]).out == "ready");
     berth.run(&["stop", "asks"]).ok();
     assert_eq!(berth.inspect("asks", "{{.State.ExitCode}}"), "11");
     berth.start(&["--name", "deaf", "--stop-timeout", "0"], &["sleep", "60"]);

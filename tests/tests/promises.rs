@@ -3,7 +3,7 @@
 use berth_tests::registry::{Answer, Fake, Registry};
 use berth_tests::terminal::Terminal;
 use berth_tests::{BUSYBOX, Berth, eventually};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// KiB of a process's memory that is nobody else's, and in no file.
 fn private(pid: i32) -> u64 {
@@ -135,15 +135,15 @@ fn logs_are_followed_while_they_come() {
     let berth = Berth::new();
     berth.start(
         &["--name", "slow"],
-        &["sh", "-c", "echo one; sleep 1; echo two; sleep 60"],
+        &["sh", "-c", "echo one; sleep 1; echo two; sleep 600"],
     );
     let mut follower = berth.spawn(&["logs", "-f", "slow"]);
     let mut reader = std::io::BufReader::new(follower.stdout.take().unwrap());
-    let (start, mut line) = (Instant::now(), String::new());
+    let mut line = String::new();
     std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
     std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
     assert_eq!(line, "one\ntwo\n");
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(berth.inspect("slow", "{{.State.Running}}"), "true");
     berth.run(&["kill", "slow"]).ok();
     assert!(follower.wait().unwrap().success(), "it ends with the container");
 }

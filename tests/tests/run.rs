@@ -79,8 +79,13 @@ fn an_init_reaps_and_passes_signals_on() {
     let berth = Berth::new();
     let id = berth.start(
         &["--init"],
-        &["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done"],
+        &[
+            "sh",
+            "-c",
+            "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done",
+        ],
     );
+    eventually("it is set up", || berth.run(&["logs", &id]).out == "ready");
     assert!(
         berth
             .run(&["exec", &id, "sh", "-c", "tr '\\0' ' ' < /proc/2/cmdline"])
@@ -99,9 +104,13 @@ fn an_init_reaps_and_passes_signals_on() {
 #[test]
 fn a_detached_container_goes_on_and_with_rm_it_goes() {
     let berth = Berth::new();
-    let id = berth.start(&["--rm", "--name", "det"], &["sh", "-c", "sleep 0.3"]);
+    let id = berth.start(
+        &["--rm", "--name", "det"],
+        &["sh", "-c", "until [ -e /go ]; do sleep 0.05; done"],
+    );
     assert_eq!(id.len(), 64);
     assert!(berth.run(&["ps", "-q", "--no-trunc"]).ok().contains(&id));
+    berth.run(&["exec", "det", "touch", "/go"]).ok();
     eventually("it is gone", || berth.run(&["ps", "-aq"]).out.is_empty());
 }
 

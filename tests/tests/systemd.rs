@@ -70,9 +70,13 @@ fn systemd_makes_the_cgroups_and_security_modules_label_processes() {
         document("hungry", "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done", |config| {
             config["linux"]["resources"]["memory"] = json!({ "limit": 16 << 20, "swap": 16 << 20 });
         }),
-        document("forks", "for i in 1 2 3 4 5 6 7 8; do sleep 2 & done; wait", |config| {
-            config["linux"]["resources"]["pids"] = json!({ "limit": 5 });
-        }),
+        document(
+            "forks",
+            "for i in 1 2 3 4 5 6 7 8; do sleep 60 & done; wait",
+            |config| {
+                config["linux"]["resources"]["pids"] = json!({ "limit": 5 });
+            },
+        ),
         document("bad", "true", |config| {
             config["linux"]["cgroupsPath"] = json!("/a/path")
         }),

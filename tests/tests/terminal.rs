@@ -16,10 +16,11 @@ fn a_shell_on_a_terminal() {
     terminal.expect("33 99");
     terminal.expect("/dev/pts/0");
     terminal.resize(44, 111);
-    terminal.keys(b"sleep 0.2; stty size\r");
+    // What is typed is on the screen, too: it is to be another text than what is waited for.
+    terminal.keys(b"until stty size | grep '44 1'11; do :; done\r");
     terminal.expect("44 111");
-    terminal.keys(b"cat\r");
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    terminal.keys(b"sh -c 'echo be\"gun\"; cat'\r");
+    terminal.expect("begun");
     terminal.keys(b"\x03");
     terminal.expect("^C");
     terminal.keys(b"echo after=$?\r");
