@@ -196,6 +196,44 @@ fn without_root_it_says_so() {
     assert!(err.contains("hint: Berth needs root"), "{err}");
 }
 
+/// A kernel that does not know a call answers ENOSYS: what cannot be done without it is named, with a hint, and nothing
+/// stays; what can is done. `machines.rs` runs on a kernel that is old indeed.
+#[test]
+fn what_an_older_kernel_lacks_is_named() {
+    let berth = Berth::new();
+    let without = berth.path("without");
+    berth_tests::old::with_libc("without", berth.dir.path());
+    let run = |call: u32| {
+        let mut command = std::process::Command::new(&without);
+        command.args([&call.to_string(), "--"]).arg(berth_tests::program());
+        command.args(["run", "--rm", "--network", "none", BUSYBOX, "echo", "works"]);
+        for (variable, dir) in [("BERTH_DATA", "data"), ("BERTH_RUN", "run")] {
+            command.env(variable, berth.path(dir));
+        }
+        berth.ran(command)
+    };
+    for (call, words) in [
+        (428, "open the layers (open_tree): function not implemented"),
+        (429, "attach the root file system: function not implemented"),
+        (430, "function not implemented"),
+        (
+            435,
+            "make the container's first process (clone3): function not implemented",
+        ),
+        (437, "make the mount point: function not implemented"),
+        (155, "change the root (pivot_root): function not implemented"),
+        (317, "install the seccomp filter: function not implemented"),
+    ] {
+        let err = run(call).fails(125, words);
+        assert!(err.contains("hint: this kernel "), "{call}: {err}");
+        assert_eq!(berth.run(&["ps", "-aq"]).ok(), "", "{call}");
+    }
+    // mount_setattr (5.12), close_range (5.9), faccessat2 (5.8), statmount (6.8), epoll_pwait2 (5.11).
+    for call in [442, 436, 439, 457, 441] {
+        assert_eq!(run(call).ok(), "works", "{call}");
+    }
+}
+
 /// What docker 28 says to the same words.
 #[test]
 fn words_and_codes_are_dockers() {
@@ -233,6 +271,11 @@ fn words_and_codes_are_dockers() {
     berth
         .run(&["exec", "-w", "/nosuch", &id, "pwd"])
         .fails(127, "no such file or directory");
+    berth
+        .run(&["exec", "-w", "relative", &id, "pwd"])
+        .fails(128, "Cwd must be an absolute path");
+    assert_eq!(berth.run(&["logs", "--tail", "bogus", &id]).ok(), "");
+    assert_eq!(berth.busybox(&["--hostname", "a/b"], &["hostname"]).ok(), "a/b");
     berth
         .run(&["exec", "--nosuch", &id, "pwd"])
         .fails(125, "unknown flag: --nosuch");

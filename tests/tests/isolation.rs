@@ -1,6 +1,6 @@
 //! What a container sees, from inside and from outside.
 
-use berth_tests::{BUSYBOX, Berth};
+use berth_tests::{BUSYBOX, Berth, eventually};
 use std::os::unix::fs::MetadataExt;
 
 #[test]
@@ -122,6 +122,64 @@ fn processes_can_be_shared() {
     berth.run(&["stop", "-t", "0", "guest"]).ok();
     let all = berth.run(&["exec", "watched", "ps", "-o", "args"]).ok();
     assert!(all.contains("sleep 4321") && !all.contains("sleep 777"), "{all}");
+}
+
+/// Shared memory, message queues and System V objects of another container, which has to allow it.
+#[test]
+fn memory_can_be_shared() {
+    let berth = Berth::new();
+    let donor = berth.start(
+        &["--name", "donor", "--ipc", "shareable"],
+        &["sh", "-c", "echo word > /dev/shm/word; exec sleep 4321"],
+    );
+    let namespace = || berth.run(&["exec", "donor", "readlink", "/proc/1/ns/ipc"]).ok();
+    eventually("it has written", || {
+        berth.run(&["exec", "donor", "cat", "/dev/shm/word"]).out == "word"
+    });
+    let script = "cat /dev/shm/word; stat -c %u /dev/shm/word; readlink /proc/self/ns/ipc; touch /dev/mqueue/queue; \
+                  echo answer > /dev/shm/answer; grep -c ' /dev/shm .*nosuid,nodev,noexec' /proc/mounts";
+    assert_eq!(
+        berth.sh(&["--ipc", "container:donor"], script),
+        format!("word\n0\n{}\n1", namespace())
+    );
+    let seen = berth.run(&["exec", "donor", "sh", "-c", "cat /dev/shm/answer; ls /dev/mqueue"]);
+    assert_eq!(seen.ok(), "answer\nqueue");
+    // Whoever shares may be shared with, and all of one container's at once.
+    let all = ["--network", "--pid", "--ipc"].map(|flag| [flag, "container:donor"]);
+    let all = [
+        &["run", "-d", "--name", "guest"],
+        &all.concat()[..],
+        &[BUSYBOX, "sleep", "4322"],
+    ]
+    .concat();
+    berth.run(&all).ok();
+    assert_eq!(
+        berth.inspect("guest", "{{.HostConfig.IpcMode}}"),
+        format!("container:{donor}")
+    );
+    assert_eq!(berth.sh(&["--ipc", "container:guest"], "cat /dev/shm/answer"), "answer");
+    berth.run(&["rm", "-f", "guest"]).ok();
+
+    let private = berth.start(&["--name", "private"], &["sleep", "4321"]);
+    berth.start(&["--name", "none", "--ipc", "none"], &["sleep", "4321"]);
+    let mounted = berth.run(&["exec", "none", "grep", "-c", " /dev/shm ", "/proc/mounts"]);
+    assert_eq!(mounted.out, "0");
+    berth.start(
+        &["--name", "hosts", "--ipc", "shareable", "--userns", "host"],
+        &["sleep", "4321"],
+    );
+    let refused = |mode: &str, words: &str| berth.busybox(&["--ipc", mode], &["true"]).fails(125, words);
+    let join = "failed to join IPC namespace: container";
+    let hint = "non-shareable IPC (hint: use IpcMode:shareable for the donor container)";
+    refused("container:private", &format!("{join} {private}: {hint}"));
+    refused("container:none", hint);
+    refused("container:nobody", "No such container: nobody");
+    refused("bogus", "invalid IPC mode: bogus");
+    refused("container:hosts", "cannot share the IPC namespace");
+    let flags = ["--ipc", "container:hosts", "--userns", "host"];
+    assert_eq!(berth.sh(&flags, "touch /dev/shm/x && echo may"), "may");
+    berth.run(&["stop", "-t", "0", "donor"]).ok();
+    refused("container:donor", &format!("{join} {donor} is not running"));
 }
 
 #[test]
@@ -319,7 +377,7 @@ fn limits_act() {
     assert!(ran.err.contains("killed for lack of memory"), "{ran:?}");
     let ran = berth.busybox(
         &["--pids-limit", "5"],
-        &["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait"],
+        &["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 60 & done; wait"],
     );
     assert!(ran.err.contains("can't fork"), "{ran:?}");
     let quota = berth.sh(

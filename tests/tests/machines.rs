@@ -10,7 +10,7 @@ echo "hello: $(run busybox:test echo hello)"
 run --memory 32m busybox:test sh -c 'x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done'
 echo "memory: $?"
 run --memory 64m busybox:test sh -c 'cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2> /dev/null' | sed 's/^/limit: /'
-run --pids-limit 5 busybox:test sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 5 & done; wait' 2>&1 | grep -c "can't fork" | sed 's/^/forks: /'
+run --pids-limit 5 busybox:test sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 60 & done; wait' 2>&1 | grep -c "can't fork" | sed 's/^/forks: /'
 id=$(berth run -d --network none --cpus 0.5 busybox:test sh -c 'while :; do :; done')
 cat $(find /sys/fs/cgroup -name "$id")/cpu.max $(find /sys/fs/cgroup -name "$id")/cpu.cfs_quota_us 2> /dev/null | sed 's/^/cpu: /'
 pid=$(berth inspect -f '{{.State.Pid}}' $id)
@@ -75,8 +75,11 @@ run --rm --read-only busybox:test sh -c 'touch /x || echo "read-only"'
 run --rm busybox:test sh -c 'echo 1 > /proc/sys/kernel/domainname || echo "protected"; mount | grep " / "' 2>&1
 mkdir -p /var/b && echo bound > /var/b/f && run --rm -v /var/b:/b:ro busybox:test sh -c 'cat /b/f; touch /b/x || echo "bound read-only"'
 id=$(run -d --name kept busybox:test sh -c 'echo first > /tmp/kept; sleep 100')
-berth exec kept sh -c 'sleep 1; cat /tmp/kept; mount | grep -c " /sys "'
+berth exec kept sh -c 'until [ -s /tmp/kept ]; do sleep 0.1; done; cat /tmp/kept; mount | grep -c " /sys "'
 berth restart -t 0 kept > /dev/null; berth exec kept cat /tmp/kept; berth rm -f kept > /dev/null
+run -d --name memory --ipc shareable busybox:test sh -c 'echo "shared memory" > /dev/shm/f; sleep 100' > /dev/null
+until berth exec memory test -s /dev/shm/f; do sleep 0.1; done
+run --rm --ipc container:memory busybox:test cat /dev/shm/f; berth rm -f memory > /dev/null
 run --rm --userns host busybox:test sh -c 'stat -c "host users %u" /bin/busybox'
 run --rm --privileged busybox:test sh -c 'dd if=/dev/kmsg of=/dev/null bs=8192 count=1 2> /dev/null && echo "privileged: may"'
 echo 0 > /proc/sys/user/max_user_namespaces
@@ -94,6 +97,7 @@ find /sys/fs/cgroup -path '*/berth/*' -type d
     said("bound\n");
     said("bound read-only");
     said("first\n1\nfirst\n");
+    said("shared memory\n");
     said("host users 0");
     said("privileged: may");
     said("see /proc/sys/user/max_user_namespaces");

@@ -74,6 +74,100 @@ fn volumes_start_as_copies_of_the_image_and_stay() {
     berth.run(&["volume", "rm", "vol"]).fails(1, "no such volume");
 }
 
+/// What is in a volume does not lead out of it, whatever links are there.
+#[test]
+fn a_part_of_a_volume_is_mounted() {
+    let berth = Berth::new();
+    let fill =
+        "mkdir /v/sub; echo hi > /v/sub/f; ln -s sub /v/in; ln -s /etc /v/out; ln -s ../../../../../../etc /v/up";
+    berth.sh(&["-v", "vol:/v"], fill);
+    let part = |path: &str| format!("type=volume,src=vol,dst=/m,volume-subpath={path}");
+    for path in ["sub", "in", "./sub/"] {
+        assert_eq!(
+            berth.sh(&["--mount", &part(path)], "cat /m/f; echo $$ > /m/made"),
+            "hi",
+            "{path}"
+        );
+    }
+    assert_eq!(berth.sh(&["--mount", &part("sub/f")], "cat /m"), "hi");
+    assert_eq!(berth.sh(&["-v", "vol:/v"], "ls /v/sub"), "f\nmade");
+    for (mount, words) in [
+        (part("/sub"), "subpath must be a relative path within the volume"),
+        (part("sub/../../x"), "subpath must be a relative path within the volume"),
+        (part("out"), "path concatenation escapes the base directory"),
+        (part("up"), "path concatenation escapes the base directory"),
+        (part("nosuch"), "cannot access path"),
+        (
+            "type=volume,dst=/m,volume-subpath=x".into(),
+            "must not set Subpath when using anonymous volumes",
+        ),
+        (
+            "type=bind,src=/tmp,dst=/m,volume-subpath=x".into(),
+            "cannot mix 'volume-*' options with mount type 'bind'",
+        ),
+    ] {
+        berth.busybox(&["--mount", &mount], &["true"]).fails(125, words);
+    }
+    assert_eq!(berth.run(&["ps", "-aq"]).ok(), "");
+    // Copied from while it is at rest, and handed on.
+    berth
+        .run(&["create", "--name", "has", "--mount", &part("sub"), BUSYBOX, "true"])
+        .ok();
+    berth.run(&["cp", "has:/m/f", &berth.path("copied")]).ok();
+    assert_eq!(std::fs::read_to_string(berth.path("copied")).unwrap(), "hi\n");
+    assert_eq!(berth.sh(&["--volumes-from", "has"], "cat /m/f"), "hi");
+}
+
+#[test]
+fn the_files_of_an_image_are_mounted() {
+    let berth = Berth::new();
+    let mut tar = berth_tests::Tar::default();
+    tar.directory("data", 0o755);
+    tar.file("data/f", 0o640, b"of the image\n");
+    std::fs::write(berth.path("files.tar"), tar.finish()).unwrap();
+    berth.run(&["import", &berth.path("files.tar"), "files:1"]).ok();
+    let whole = "type=image,src=files:1,dst=/i";
+    let seen = berth.sh(
+        &["--mount", whole],
+        "cat /i/data/f; stat -c '%u %a' /i/data/f; touch /i/x 2>&1; grep -c ' /i overlay ro,nodev' /proc/mounts",
+    );
+    assert_eq!(seen, "of the image\n0 640\ntouch: /i/x: Read-only file system\n1");
+    let part = |path: &str| format!("{whole},image-subpath={path}");
+    assert_eq!(berth.sh(&["--mount", &part("data")], "cat /i/f"), "of the image");
+    let flags = ["--userns", "host", "--mount", &part("data/f")];
+    assert_eq!(berth.sh(&flags, "cat /i"), "of the image");
+    for (mount, words) in [
+        (part("nosuch"), "cannot access path files:1/nosuch"),
+        (part("../x"), "subpath must be a relative path within the image"),
+        ("type=image,dst=/i".into(), "field Source must not be empty"),
+        ("type=image,src=nosuch,dst=/i".into(), "No such image: nosuch"),
+    ] {
+        berth.busybox(&["--mount", &mount], &["true"]).fails(125, words);
+    }
+    // It is in use, by name and by id.
+    berth
+        .run(&[
+            "create",
+            "--name",
+            "has",
+            "--network",
+            "none",
+            "--mount",
+            whole,
+            BUSYBOX,
+            "cat",
+            "/i/data/f",
+        ])
+        .ok();
+    berth.run(&["rmi", "files:1"]).fails(1, "is using its referenced image");
+    berth.run(&["image", "prune", "-af"]).ok();
+    assert_eq!(berth.run(&["start", "-a", "has"]).ok(), "of the image");
+    berth.run(&["cp", "has:/i/data/f", &berth.path("copied")]).ok();
+    assert_eq!(std::fs::read_to_string(berth.path("copied")).unwrap(), "of the image\n");
+    berth.run(&["rm", "has"]).ok();
+    berth.run(&["rmi", "files:1"]).ok();
+}
+
 #[test]
 fn anonymous_volumes_go_with_their_container() {
     let berth = Berth::new();

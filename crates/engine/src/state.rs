@@ -90,8 +90,16 @@ const SHARED_IDS: &str = "
     CREATE INDEX shared_ids_ids ON shared_ids(ids);
 ";
 
+/// Images that containers have mounted, besides those that they were made of.
+const IMAGE_USE: &str = "
+    CREATE TABLE image_use (
+        container TEXT NOT NULL REFERENCES container(id) ON DELETE CASCADE, image TEXT NOT NULL,
+        PRIMARY KEY (container, image)
+    ) WITHOUT ROWID;
+";
+
 /// What each version of the database has more than the one before.
-const VERSIONS: &[&str] = &[SCHEMA, VARIANTS, SHARED_IDS];
+const VERSIONS: &[&str] = &[SCHEMA, VARIANTS, SHARED_IDS, IMAGE_USE];
 
 /// The database, opened.
 pub struct State {
@@ -368,6 +376,20 @@ impl State {
         })
     }
 
+    /// A container has an image mounted.
+    pub fn use_image(&self, container: &str, image: &str) -> Result<()> {
+        let query = "INSERT OR IGNORE INTO image_use (container, image) VALUES (?1, ?2)";
+        self.db.execute(query, [container, image]).map(drop).map_err(database)
+    }
+
+    /// Containers and the images that they are made of, or have mounted.
+    pub fn image_users(&self) -> Result<Vec<(String, String)>> {
+        let query = "SELECT id, image FROM container UNION SELECT container, image FROM image_use";
+        let mut statement = self.db.prepare_cached(query).map_err(database)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.and_then(Iterator::collect).map_err(database)
+    }
+
     /// The containers that use a volume.
     pub fn volume_users(&self, volume: &str) -> Result<Vec<String>> {
         let mut statement = self
@@ -449,7 +471,7 @@ mod tests {
     #[test]
     fn a_database_of_the_first_version_is_extended() {
         let (dir, state) = state();
-        let first = "DROP TABLE variant; DROP TABLE shared_ids; PRAGMA user_version = 1;";
+        let first = "DROP TABLE variant; DROP TABLE shared_ids; DROP TABLE image_use; PRAGMA user_version = 1;";
         state.db.execute_batch(first).unwrap();
         drop(state);
         let path = dir.path().join("x.db");

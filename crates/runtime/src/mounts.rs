@@ -5,7 +5,7 @@ use std::path::Path;
 
 use errdefs::{ErrnoStep, Error, Result, Step};
 use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
@@ -93,7 +93,13 @@ fn prepare_one(
     if options.recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    let tree = rustix::mount::open_tree(rustix::fs::CWD, source, flags);
+    let tree = match rustix::mount::open_tree(rustix::fs::CWD, source, flags) {
+        // What is attached nowhere could not be copied before Linux 6.15: it is used itself.
+        Err(Errno::INVAL) if source.starts_with("/proc/self/fd") => {
+            rustix::fs::open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        }
+        other => other,
+    };
     let tree = tree
         .errno_step(format!("bind source path {}", source.display()))
         .map_err(|e| match e.errno() {

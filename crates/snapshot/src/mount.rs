@@ -87,6 +87,9 @@ impl Store {
         let (root, view) = match (self.mount_mapped(lower.clone(), own, userns), own) {
             (Err(error), Some(own)) if userns.is_some() && shift::is_wanted(&error) => {
                 let root = self.mount_shifted(lower, own).map_err(|second| {
+                    if second.to_string() == error.to_string() {
+                        return second;
+                    }
                     Error::caused(error.to_string(), second).hint("--userns=host does without a user namespace")
                 })?;
                 let view = root.try_clone().step("mount the layers")?;

@@ -19,6 +19,11 @@ pub fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd>
     open_by(root, path, flags, IN_ROOT)
 }
 
+/// The same, where whatever leads out of the root, be it a link or `..`, is refused (`XDEV`).
+pub fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd> {
+    open_by(root, path, flags, ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
+}
+
 fn open_by(root: BorrowedFd<'_>, path: &Path, flags: OFlags, way: ResolveFlags) -> Result<OwnedFd> {
     let path = relative(path);
     loop {

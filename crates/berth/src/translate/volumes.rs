@@ -74,7 +74,7 @@ const SWITCHES: &[&str] = &[
 
 /// `type=bind,source=/a,target=/b,readonly`.
 pub fn mount(text: &str) -> Result<Mount> {
-    let invalid = |why: String| Error::invalid(format!("invalid argument {text:?} for \"--mount\" flag: {why}"));
+    let invalid = |why: String| Error::flag(format!("invalid argument {text:?} for \"--mount\" flag: {why}"));
     let mut mount = Mount {
         typ: Some(MountType::VOLUME),
         ..Default::default()
@@ -151,6 +151,8 @@ fn set(mount: &mut Mount, key: &str, value: &str) -> std::result::Result<(), Wro
         }
         "bind-create-mountpoint" => mount.bind_options.get_or_insert_default().create_mountpoint = Some(truth()?),
         "volume-nocopy" => mount.volume_options.get_or_insert_default().no_copy = Some(truth()?),
+        "volume-subpath" => mount.volume_options.get_or_insert_default().subpath = Some(value.to_owned()),
+        "image-subpath" => mount.image_options.get_or_insert_default().subpath = Some(value.to_owned()),
         "volume-label" => {
             let (name, value) = value.split_once('=').unwrap_or((value, ""));
             let labels = &mut mount.volume_options.get_or_insert_default().labels;
@@ -164,7 +166,7 @@ fn set(mount: &mut Mount, key: &str, value: &str) -> std::result::Result<(), Wro
             let mode = i64::from_str_radix(value, 8).map_err(|_| Wrong::Value)?;
             mount.tmpfs_options.get_or_insert_default().mode = Some(mode);
         }
-        "volume-driver" | "volume-opt" | "volume-subpath" | "image-subpath" | "bind-nonrecursive" | "tmpfs-opt" => {
+        "volume-driver" | "volume-opt" | "bind-nonrecursive" | "tmpfs-opt" => {
             return Err(Wrong::Other(not_yet(key)));
         }
         _ => return Err(Wrong::Key),
@@ -200,6 +202,7 @@ fn mixed(mount: &Mount) -> Option<(&'static str, MountType)> {
     let options = [
         ("volume", MountType::VOLUME, mount.volume_options.is_some()),
         ("bind", MountType::BIND, mount.bind_options.is_some()),
+        ("image", MountType::IMAGE, mount.image_options.is_some()),
         ("tmpfs", MountType::TMPFS, mount.tmpfs_options.is_some()),
     ];
     let found = options.iter().find(|(_, of, given)| *given && *of != typ);

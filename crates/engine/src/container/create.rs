@@ -14,7 +14,7 @@ use image::{Digest, Platform};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::mounts::{Source, Wanted, wanted};
-use super::record::{Record, now, write_json};
+use super::record::{Part, Record, now, write_json};
 use super::spawn::Monitor;
 use super::{files, lock, merge, names, refuse};
 use crate::image::Image;
@@ -118,7 +118,8 @@ impl Engine {
             if !["rw", "ro", "z", "Z", ""].contains(&mode) {
                 return Err(Error::invalid(format!("invalid mode for volumes-from: {mode}")));
             }
-            for point in self.record(name)?.mounts {
+            let theirs = self.record(name)?;
+            for point in &theirs.mounts {
                 // The image's own volumes give way.
                 let own = |w: &Wanted| {
                     matches!(
@@ -133,7 +134,7 @@ impl Engine {
                 let same = |w: &Wanted| point.destination.as_deref() == Some(w.destination.as_str());
                 list.retain(|w| !(same(w) && own(w)));
                 if !list.iter().any(same) {
-                    list.extend(super::mounts::from_point(&point, mode != "ro"));
+                    list.extend(super::mounts::from_point(&theirs, point, mode != "ro"));
                 }
             }
         }
@@ -170,6 +171,7 @@ impl Engine {
             layers: image.layers.iter().map(|l| l.to_string()).collect(),
             ids,
             mounts: Vec::new(),
+            parts: Default::default(),
             anonymous_volumes: Vec::new(),
             body,
         };
@@ -181,6 +183,13 @@ impl Engine {
         }
         for wanted in wanted {
             let point = self.provide(wanted, &image.layers, &mut undo.volumes)?;
+            let part = Part {
+                subpath: wanted.subpath.clone(),
+                layers: self.layers_mounted(id, wanted)?,
+            };
+            if part != Part::default() {
+                record.parts.insert(wanted.destination.clone(), part);
+            }
             record.mounts.push(point);
         }
         record.anonymous_volumes.clone_from(&undo.volumes);
@@ -244,6 +253,7 @@ impl Engine {
                 point.mode = Some(options.clone());
                 Ok(point)
             }
+            Source::Image { name } => Ok(wanted.point(Path::new(name), None)),
             Source::Bind { path, make } => {
                 if *make && !path.exists() {
                     std::fs::create_dir_all(path)
@@ -273,6 +283,16 @@ impl Engine {
                 Ok(wanted.point(&dir, Some(&volume.name)))
             }
         }
+    }
+
+    /// The layers of an image that is mounted, which is in use from now on.
+    fn layers_mounted(&self, id: &str, wanted: &Wanted) -> Result<Vec<String>> {
+        let Source::Image { name } = &wanted.source else {
+            return Ok(Vec::new());
+        };
+        let image = self.image(name)?;
+        self.state.use_image(id, &image.id)?;
+        Ok(image.layers.iter().map(|l| l.to_string()).collect())
     }
 
     /// An empty volume starts as a copy of what the image has at its place, owner and mode of the directory included.
@@ -383,7 +403,7 @@ fn check(body: &mut ContainerCreateBody) -> Result<()> {
     if let Some(name) = body
         .hostname
         .as_deref()
-        .filter(|h| h.len() > 63 || h.contains(['/', '\0', '\n']))
+        .filter(|h| h.len() > 63 || h.contains(['\0', '\n']))
     {
         return Err(Error::invalid(format!("invalid hostname format: {name}")));
     }

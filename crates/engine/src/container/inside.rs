@@ -16,7 +16,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use snapshot::{Ids, Store, Writable};
 
 use super::record::Record;
-use super::{lock, status};
+use super::{lock, parts, status};
 use crate::{Engine, Roots};
 
 /// What a container's ids are on the host.
@@ -122,10 +122,11 @@ fn mount(roots: &Roots, record: &Record) -> Result<OwnedFd> {
         .iter()
         .filter(|m| m.typ.as_deref() != Some("tmpfs"))
         .collect();
-    sys::process::unshare((CLONE_FS | CLONE_NEWNS).into()).errno_step(step)?;
-    let host = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).errno_step(step)?;
-    sys::mount::set_attributes(host.as_fd(), true, 0, 0, MS_PRIVATE.into(), None).errno_step(step)?;
-    let sources: Result<Vec<Option<OwnedFd>>> = points.iter().map(|point| source(point, userns)).collect();
+    leave_the_host()?;
+    let sources: Result<Vec<Option<OwnedFd>>> = points
+        .iter()
+        .map(|point| source(roots, record, point, userns))
+        .collect();
     let place = roots.live(&record.id);
     attach(mounted.root.as_fd(), &place)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -138,12 +139,36 @@ fn mount(roots: &Roots, record: &Record) -> Result<OwnedFd> {
     Ok(root)
 }
 
+/// From here on what this thread mounts is seen by nobody else.
+pub(super) fn leave_the_host() -> Result<()> {
+    let step = "make a mount namespace";
+    sys::process::unshare((CLONE_FS | CLONE_NEWNS).into()).errno_step(step)?;
+    let host = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).errno_step(step)?;
+    sys::mount::set_attributes(host.as_fd(), true, 0, 0, MS_PRIVATE.into(), None).errno_step(step)
+}
+
 /// A copy of what is to be mounted; `None` if it is gone.
-fn source(point: &MountPoint, userns: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd>> {
+fn source(
+    roots: &Roots,
+    record: &Record,
+    point: &MountPoint,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<Option<OwnedFd>> {
+    let part = match parts::open(roots, record, point) {
+        Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+        part => part?,
+    };
+    if parts::is_image(point) {
+        return Ok(part);
+    }
     let path = point.source.as_deref().unwrap_or_default();
     let step = || format!("mount {path}");
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let copy = match rustix::mount::open_tree(rustix::fs::CWD, path, flags) {
+    let copy = match &part {
+        Some(part) => rustix::mount::open_tree(part, "", flags | OpenTreeFlags::AT_EMPTY_PATH),
+        None => rustix::mount::open_tree(rustix::fs::CWD, path, flags),
+    };
+    let copy = match copy {
         Err(rustix::io::Errno::NOENT) => return Ok(None),
         other => other.errno_step(step())?,
     };
@@ -157,7 +182,7 @@ fn source(point: &MountPoint, userns: Option<BorrowedFd<'_>>) -> Result<Option<O
     Ok(Some(copy))
 }
 
-fn attach(mount: BorrowedFd<'_>, place: &Path) -> Result<()> {
+pub(super) fn attach(mount: BorrowedFd<'_>, place: &Path) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     rustix::mount::move_mount(mount, "", rustix::fs::CWD, place, flags).errno_step("mount the container's root")
 }

@@ -20,6 +20,7 @@ pub mod logs;
 pub mod merge;
 pub mod mounts;
 pub mod names;
+pub(crate) mod parts;
 pub mod prune;
 pub mod reap;
 pub mod record;

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use bollard_stubs::models::{ContainerCreateBody, Mount, MountPoint, MountType};
 use errdefs::{Error, Result};
 
+use super::record::Record;
 use crate::volume::check_name as check_volume_name;
 
 /// A mount asked for, before volumes are looked up or made.
@@ -20,6 +21,8 @@ pub struct Wanted {
     pub propagation: String,
     /// As written after the second colon of `-v`.
     pub mode: String,
+    /// What of it, by its path from there.
+    pub subpath: Option<String>,
 }
 
 /// What is mounted.
@@ -40,6 +43,11 @@ pub enum Source {
         fill: bool,
         /// For a volume that is made now.
         labels: Option<std::collections::HashMap<String, String>>,
+    },
+    /// The files of an image, to be read.
+    Image {
+        /// Its name or id.
+        name: String,
     },
     /// Memory.
     Tmpfs {
@@ -86,7 +94,7 @@ pub fn wanted(body: &ContainerCreateBody) -> Result<Vec<Wanted>> {
 }
 
 /// What another container has mounted; its memory is its own.
-pub fn from_point(point: &MountPoint, writable: bool) -> Option<Wanted> {
+pub fn from_point(record: &Record, point: &MountPoint, writable: bool) -> Option<Wanted> {
     let source = match (point.typ.as_deref(), &point.name) {
         (Some("bind"), _) => Source::Bind {
             path: point.source.clone()?.into(),
@@ -101,6 +109,7 @@ pub fn from_point(point: &MountPoint, writable: bool) -> Option<Wanted> {
     };
     Some(Wanted {
         source,
+        subpath: record.part(point).subpath.clone(),
         destination: point.destination.clone()?,
         writable: writable && point.rw != Some(false),
         propagation: point.propagation.clone().unwrap_or_default(),
@@ -146,6 +155,7 @@ fn plain(source: Source, destination: &str, writable: bool) -> Result<Wanted> {
         writable,
         propagation: String::new(),
         mode: String::new(),
+        subpath: None,
     })
 }
 
@@ -210,6 +220,7 @@ fn parse_bind(spec: &str) -> Result<Wanted> {
         writable,
         propagation: propagation.into(),
         mode: mode.into(),
+        subpath: None,
     })
 }
 
@@ -221,6 +232,7 @@ fn from_mount(mount: &Mount) -> Result<Wanted> {
     let wanted = match kind {
         MountType::BIND => from_bind(mount, target)?,
         MountType::VOLUME => from_volume(mount, target)?,
+        MountType::IMAGE => from_image(mount, target)?,
         MountType::TMPFS => {
             if filled(&mount.source).is_some() {
                 return Err(invalid("field Source must not be specified"));
@@ -283,8 +295,12 @@ fn from_bind(mount: &Mount, target: &str) -> Result<Wanted> {
 
 fn from_volume(mount: &Mount, target: &str) -> Result<Wanted> {
     let options = mount.volume_options.clone().unwrap_or_default();
-    if filled(&options.subpath).is_some() {
-        return Err(Error::not_yet("volume-subpath"));
+    let subpath = subpath(mount, &options.subpath)?;
+    if subpath.is_some() && filled(&mount.source).is_none() {
+        return Err(invalid_mount(
+            mount,
+            "must not set Subpath when using anonymous volumes",
+        ));
     }
     let driver = options.driver_config.and_then(|d| d.name);
     if driver.is_some_and(|n| !n.is_empty() && n != "local") {
@@ -298,7 +314,35 @@ fn from_volume(mount: &Mount, target: &str) -> Result<Wanted> {
         fill: options.no_copy != Some(true),
         labels: options.labels,
     };
-    plain(source, target, writable(mount))
+    let plain = plain(source, target, writable(mount))?;
+    Ok(Wanted { subpath, ..plain })
+}
+
+fn from_image(mount: &Mount, target: &str) -> Result<Wanted> {
+    let name = filled(&mount.source).ok_or_else(|| invalid_mount(mount, "field Source must not be empty"))?;
+    let options = mount.image_options.clone().unwrap_or_default();
+    let subpath = subpath(mount, &options.subpath)?;
+    let plain = plain(Source::Image { name: name.into() }, target, false)?;
+    Ok(Wanted { subpath, ..plain })
+}
+
+/// A relative path that stays below where it begins, as it is written (Go's `filepath.IsLocal`).
+fn subpath(mount: &Mount, path: &Option<String>) -> Result<Option<String>> {
+    let Some(path) = filled(path) else { return Ok(None) };
+    let mut depth = 0;
+    for part in Path::new(path).components() {
+        depth += match part {
+            Component::Normal(_) => 1,
+            Component::CurDir => 0,
+            Component::ParentDir if depth > 0 => -1,
+            _ => {
+                let kind = mount.typ.unwrap_or(MountType::BIND);
+                let why = format!("subpath must be a relative path within the {kind}");
+                return Err(invalid_mount(mount, &why));
+            }
+        };
+    }
+    Ok(Some(path.to_owned()))
 }
 
 fn tmpfs_options(mount: &Mount, writable: bool) -> String {
@@ -342,6 +386,7 @@ impl Wanted {
         let typ = match self.source {
             Source::Bind { .. } => "bind",
             Source::Volume { .. } => "volume",
+            Source::Image { .. } => "image",
             Source::Tmpfs { .. } => "tmpfs",
         };
         MountPoint {

@@ -1,5 +1,6 @@
 //! What is written down about one container, and where.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bollard_stubs::models::{ContainerCreateBody, Health, HealthStatusEnum, HostConfig, MountPoint};
@@ -28,13 +29,37 @@ pub struct Record {
     pub ids: Option<IdRange>,
     /// Bind mounts and volumes, with the volumes' names and directories.
     pub mounts: Vec<MountPoint>,
+    /// What of them is mounted, by their destinations, where it is not all of a directory or a file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, Part>,
     /// Volumes that were made for it and go with it.
     pub anonymous_volumes: Vec<String>,
     /// The merged request.
     pub body: ContainerCreateBody,
 }
 
+/// What Docker's description of a mount has no place for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// A path within the source, which may be resolved below the source alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subpath: Option<String>,
+    /// Of an image: the diff ids of its layers, bottom first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
+}
+
 impl Record {
+    /// What of a mount's source is mounted.
+    pub fn part(&self, point: &MountPoint) -> &Part {
+        static ALL: Part = Part {
+            subpath: None,
+            layers: Vec::new(),
+        };
+        let part = point.destination.as_ref().and_then(|place| self.parts.get(place));
+        part.unwrap_or(&ALL)
+    }
+
     /// What is known of a container whose record cannot be read.
     pub(crate) fn lost(row: &ContainerRow) -> Self {
         let created = jiff::Timestamp::from_nanosecond(row.created.into()).unwrap_or_default();
@@ -46,6 +71,7 @@ impl Record {
             layers: Vec::new(),
             ids: None,
             mounts: Vec::new(),
+            parts: BTreeMap::new(),
             anonymous_volumes: Vec::new(),
             body: ContainerCreateBody {
                 image: Some(row.image_id.clone()),

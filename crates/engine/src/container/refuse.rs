@@ -53,16 +53,11 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
             false => Error::invalid(format!("logger: no log driver named '{log}' is registered")),
         });
     }
-    if !host.pid_mode.as_deref().is_some_and(|m| m.starts_with("container:")) {
-        mode("pid mode", &host.pid_mode, &["", "private", "host"])?;
-    }
-    mode(
-        "ipc mode",
-        &host.ipc_mode,
-        &["", "private", "shareable", "none", "host"],
-    )?;
-    mode("uts mode", &host.uts_mode, &["", "host"])?;
-    mode("user namespace mode", &host.userns_mode, &["", "private", "host"])
+    mode("PID", &host.pid_mode, &["", "private", "host", "container:"])?;
+    let ipc = ["", "private", "shareable", "none", "host", "container:"];
+    mode("IPC", &host.ipc_mode, &ipc)?;
+    mode("UTS", &host.uts_mode, &["", "host"])?;
+    mode("USER", &host.userns_mode, &["", "private", "host"])
 }
 
 /// Limits that are asked for, and nobody would enforce.
@@ -83,9 +78,15 @@ fn has_volumes(body: &ContainerCreateBody) -> bool {
     some(&body.volumes) || host.is_some_and(|h| some(&h.binds) || some(&h.mounts))
 }
 
+/// One that ends with a colon goes on with a name.
 fn mode(what: &str, value: &Option<String>, known: &[&str]) -> Result<()> {
-    match value.as_deref().filter(|v| !known.contains(v)) {
-        Some(value) => Err(Error::not_yet(format_args!("the {what} {value:?}"))),
+    let is = |value: &str| {
+        known
+            .iter()
+            .any(|k| value == *k || k.ends_with(':') && value.starts_with(k))
+    };
+    match value.as_deref().filter(|v| !is(v)) {
+        Some(value) => Err(Error::invalid(format!("invalid {what} mode: {value}"))),
         None => Ok(()),
     }
 }
@@ -97,7 +98,8 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         let host = HostConfig {
-            ipc_mode: Some("container:x".into()),
+            volume_driver: Some("nfs".into()),
+            binds: Some(vec!["v:/v".into()]),
             ..Default::default()
         };
         let body = ContainerCreateBody {
@@ -105,7 +107,7 @@ mod tests {
             ..Default::default()
         };
         let error = refuse_unsupported(&body).unwrap_err();
-        assert_eq!(error.to_string(), "the ipc mode \"container:x\": not supported yet");
+        assert_eq!(error.to_string(), "volume drivers: not supported yet");
         assert!(refuse_unsupported(&ContainerCreateBody::default()).is_ok());
     }
 }

@@ -18,8 +18,8 @@ impl Engine {
             return Err(Error::invalid(format!("invalid filter '{name}'")));
         }
         let mut used: HashMap<String, i64> = HashMap::new();
-        for container in self.state.containers()? {
-            *used.entry(container.image_id).or_default() += 1;
+        for (_, image) in self.state.image_users()? {
+            *used.entry(image).or_default() += 1;
         }
         let mut names: HashMap<String, Vec<NameRow>> = HashMap::new();
         for name in self.all_names()? {

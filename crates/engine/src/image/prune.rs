@@ -80,7 +80,7 @@ impl Engine {
             return Ok(all);
         }
         let _lock = self.lock_images(true)?;
-        let used: HashSet<String> = self.state.containers()?.into_iter().map(|r| r.image_id).collect();
+        let used: HashSet<String> = self.state.image_users()?.into_iter().map(|(_, image)| image).collect();
         let mut idle: Vec<(SystemTime, String)> = self
             .image_rows()?
             .into_iter()
@@ -120,7 +120,7 @@ impl Engine {
         let rows = self.state.containers()?;
         self.reap_half_made(&rows)?;
         let _lock = self.lock_images(true)?;
-        let used: HashSet<String> = self.state.containers()?.into_iter().map(|r| r.image_id).collect();
+        let used: HashSet<String> = self.state.image_users()?.into_iter().map(|(_, image)| image).collect();
         let mut done = Vec::new();
         for (id, _) in self.image_rows()?.into_iter().filter(|(id, _)| !used.contains(id)) {
             // Whose configuration was damaged is nobody's any more, but not ours to judge.

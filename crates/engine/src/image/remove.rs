@@ -152,11 +152,12 @@ impl Engine {
     /// A container of the image, a running one first.
     fn user_of(&self, id: &str) -> Result<Option<(String, bool)>> {
         let mut found = None;
-        for row in self.state.containers()?.into_iter().filter(|r| r.image_id == id) {
-            if self.alive(&row.id)?.is_some() {
-                return Ok(Some((row.id, true)));
+        let users = self.state.image_users()?;
+        for (container, _) in users.into_iter().filter(|(_, image)| image == id) {
+            if self.alive(&container)?.is_some() {
+                return Ok(Some((container, true)));
             }
-            found.get_or_insert((row.id, false));
+            found.get_or_insert((container, false));
         }
         Ok(found)
     }

@@ -1,15 +1,18 @@
-//! `--network container:NAME` and `--pid container:NAME`: the network and the processes of another container, which has to
-//! run.
+//! `container:NAME` as `--network`, `--pid` and `--ipc`: the network, the processes, the System V objects, message queues and
+//! shared memory of another container, which has to run.
 //!
-//! Rights over a network or a process belong to the user namespace that it was made in. So who shares them shares the users,
-//! too, unless the other one's are the host's: those nobody gets who did not ask for them.
+//! Rights over any of them belong to the user namespace that it was made in. So who shares them shares the users, too, unless
+//! the other one's are the host's: those nobody gets who did not ask for them.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use bollard_stubs::models::ContainerCreateBody;
-use errdefs::{Error, Result, Step};
+use bollard_stubs::models::{ContainerCreateBody, MountPoint};
+use errdefs::{ErrnoStep, Error, Result, Step};
+use linux_raw_sys::general::{CLONE_FS, CLONE_NEWNS};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
 
 use crate::container::Record;
 use crate::container::record::read_json;
@@ -19,7 +22,7 @@ use crate::{Engine, Roots};
 
 const PREFIX: &str = "container:";
 
-/// Whose network (or processes) a mode says to share.
+/// Whose namespace a mode says to share.
 pub fn owner(mode: &str) -> Option<&str> {
     mode.strip_prefix(PREFIX)
 }
@@ -84,8 +87,8 @@ pub fn check(body: &ContainerCreateBody) -> Result<()> {
 }
 
 impl Engine {
-    /// Writes the ids of the containers whose network and processes are to be shared into the request, and the host name that
-    /// comes with a network; whose users the new container has.
+    /// Writes the ids of the containers whose namespaces are to be shared into the request, and the host name that comes with a
+    /// network; whose users the new container has.
     pub(crate) fn share(&self, body: &mut ContainerCreateBody, own_users: bool) -> Result<Users> {
         let mut users = if own_users { Users::Own } else { Users::Hosts };
         if let Some(name) = owner(super::endpoint::mode(body)) {
@@ -102,22 +105,35 @@ impl Engine {
         let host = body.host_config.get_or_insert_default();
         if let Some(name) = owner(host.pid_mode.as_deref().unwrap_or_default()) {
             let theirs = self.record(name).map_err(|e| joining(Kind::Processes, e))?;
-            users = users_with(users, &theirs)?;
+            users = users_with(users, Kind::Processes, &theirs)?;
             host.pid_mode = Some(format!("{PREFIX}{}", theirs.id));
+        }
+        if let Some(name) = owner(host.ipc_mode.as_deref().unwrap_or_default()) {
+            let theirs = self.record(name)?;
+            users = users_with(users, Kind::Ipc, &theirs)?;
+            host.ipc_mode = Some(format!("{PREFIX}{}", theirs.id));
         }
         Ok(users)
     }
 
-    /// Whose network or processes are to be shared must run.
+    /// Whose namespaces are to be shared must run, and let them be shared.
     pub(crate) fn check_owners_run(&self, record: &Record) -> Result<()> {
         owners(record).into_iter().try_for_each(|(kind, id)| {
             self.find(id).map_err(|e| joining(kind, e))?;
             match self.settled(id)? {
-                Status::Alive(live) if live.pid != 0 => Ok(()),
-                Status::Alive(_) => Err(Error::conflict(format!(
-                    "container {id} is restarting, wait until the container is running"
+                Status::Alive(live) if live.pid != 0 => {}
+                Status::Alive(_) => {
+                    return Err(Error::conflict(format!(
+                        "container {id} is restarting, wait until the container is running"
+                    )));
+                }
+                _ => return Err(not_running(kind, id)),
+            }
+            match kind == Kind::Ipc && !shares_memory(&self.read_record(id)?) {
+                true => Err(Error::invalid(format!(
+                    "{JOIN_IPC}: container {id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
                 ))),
-                _ => Err(not_running(kind, id)),
+                false => Ok(()),
             }
         })
     }
@@ -128,52 +144,72 @@ impl Engine {
 enum Kind {
     Network,
     Processes,
+    /// System V objects, message queues, and the files of `/dev/shm`.
+    Ipc,
+}
+
+const JOIN_IPC: &str = "failed to join IPC namespace";
+
+/// Whether others may join what `--ipc` is about, as Docker has it: not in its default mode.
+fn shares_memory(record: &Record) -> bool {
+    let mode = record.host().ipc_mode.as_deref().unwrap_or_default();
+    let own = |point: &MountPoint| point.destination.as_deref() == Some("/dev/shm");
+    (["shareable", "host"].contains(&mode) || owner(mode).is_some()) && !record.mounts.iter().any(own)
 }
 
 /// What a container shares, and with whom.
 fn owners(record: &Record) -> Vec<(Kind, &str)> {
-    let processes = record.host().pid_mode.as_deref().unwrap_or_default();
-    [(Kind::Network, record.network()), (Kind::Processes, processes)]
+    let host = record.host();
+    let modes = [
+        (Kind::Network, record.network()),
+        (Kind::Processes, host.pid_mode.as_deref().unwrap_or_default()),
+        (Kind::Ipc, host.ipc_mode.as_deref().unwrap_or_default()),
+    ];
+    modes
         .into_iter()
         .filter_map(|(kind, mode)| Some((kind, owner(mode)?)))
         .collect()
 }
 
-/// Whoever shares processes must have rights over them, for a `/proc` of its own alone.
-fn users_with(users: Users, theirs: &Record) -> Result<Users> {
+/// Whoever shares processes must have rights over them, for a `/proc` of its own alone; whose memory is shared must be
+/// somebody, for its files to have owners.
+fn users_with(users: Users, kind: Kind, theirs: &Record) -> Result<Users> {
+    let (what, flag) = match kind {
+        Kind::Ipc => ("IPC namespace", "--ipc"),
+        _ => ("processes", "--pid"),
+    };
     let refused = |words: &str| {
         let hint = format!(
-            "use --userns=host, or share all of one container: --network container:{0} --pid container:{0}",
+            "use --userns=host, or share all of one container: --network container:{0} {flag} container:{0}",
             theirs.name
         );
-        Err(Error::invalid(format!(
-            "cannot share the processes of container {}: {words}",
-            theirs.id
-        ))
-        .hint(hint))
+        Err(Error::invalid(format!("cannot share the {what} of container {}: {words}", theirs.id)).hint(hint))
     };
     match (users, theirs.ids) {
         (Users::Hosts, _) => Ok(Users::Hosts),
         (Users::Own, Some(ids)) => Ok(Users::Of(ids)),
         (Users::Of(others), Some(ids)) if others == ids => Ok(users),
         (_, None) => refused("its users are the host's"),
-        _ => refused("its users are not those of the container whose network is shared"),
+        _ => refused("its users are not those of the other container whose namespaces are shared"),
     }
 }
 
 fn joining(kind: Kind, error: Error) -> Error {
-    let what = if kind == Kind::Network { "network" } else { "PID" };
-    let words = format!("joining {what} namespace of container: {error}");
+    let words = match kind {
+        Kind::Network => format!("joining network namespace of container: {error}"),
+        Kind::Processes => format!("joining PID namespace of container: {error}"),
+        Kind::Ipc => format!("{JOIN_IPC}: {error}"),
+    };
     Error::new(error.kind(), words)
 }
 
 fn not_running(kind: Kind, id: &str) -> Error {
-    let what = if kind == Kind::Network {
-        "network"
-    } else {
-        "PID namespace"
+    let words = match kind {
+        Kind::Network => format!("cannot join network of a non running container: {id}"),
+        Kind::Processes => format!("cannot join PID namespace of a non running container: {id}"),
+        Kind::Ipc => format!("{JOIN_IPC}: container {id} is not running"),
     };
-    Error::conflict(format!("cannot join {what} of a non running container: {id}")).hint("start it first")
+    Error::conflict(words).hint("start it first")
 }
 
 /// Namespaces of other containers, held open.
@@ -182,6 +218,7 @@ pub(crate) struct Shared {
     /// And whose it is.
     network: Option<(File, String)>,
     processes: Option<File>,
+    ipc: Option<Ipc>,
     /// `None`: the sharer's users are others.
     users: Option<File>,
 }
@@ -209,6 +246,7 @@ impl Shared {
         match kind {
             Kind::Network => self.network = Some((open("net")?, id.to_owned())),
             Kind::Processes => self.processes = Some(open("pid")?),
+            Kind::Ipc => self.ipc = Some(Ipc::of(open("ipc")?, open("mnt")?)?),
         }
         let theirs: Option<Record> = read_json(&roots.record(id))?;
         let ids: Option<IdRange> = theirs.and_then(|r| r.ids);
@@ -232,6 +270,17 @@ impl Shared {
         self.processes.as_ref().map(path)
     }
 
+    /// The same of System V objects and message queues.
+    pub(crate) fn ipc_path(&self) -> Option<PathBuf> {
+        self.ipc.as_ref().map(|ipc| path(&ipc.namespace))
+    }
+
+    /// What is to be seen of them in the container: places, and mounts that are attached nowhere.
+    pub(crate) fn ipc_mounts(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        let mounts = self.ipc.iter().flat_map(|ipc| &ipc.mounts);
+        mounts.map(|(place, mount)| (*place, path(mount)))
+    }
+
     /// The same of the users.
     pub(crate) fn users_path(&self) -> Option<PathBuf> {
         self.users.as_ref().map(path)
@@ -243,8 +292,45 @@ impl Shared {
     }
 }
 
-fn path(file: &File) -> PathBuf {
+fn path(file: &impl AsRawFd) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+/// What processes talk to each other by.
+struct Ipc {
+    namespace: File,
+    /// Copies of the other container's, by their places.
+    mounts: Vec<(&'static str, OwnedFd)>,
+}
+
+impl Ipc {
+    fn of(namespace: File, mounts: File) -> Result<Self> {
+        let step = "share the memory of the other container";
+        // Mounts are copied within their own mount namespace alone. A thread goes there: it never comes back.
+        let copy = || {
+            sys::process::unshare(CLONE_FS.into()).errno_step(step)?;
+            sys::process::setns(mounts.as_fd(), CLONE_NEWNS.into()).errno_step(step)?;
+            let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).errno_step(step)?;
+            let flags =
+                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+            let copy = |place| {
+                // Whatever the other one has made of its own files, it is one of them.
+                let at = match sys::path::open(root.as_fd(), Path::new(place), OFlags::PATH | OFlags::DIRECTORY) {
+                    Err(rustix::io::Errno::NOENT) => return Ok(None),
+                    other => other?,
+                };
+                let tree = rustix::mount::open_tree(&at, "", flags)?;
+                Ok(Some((place, tree)))
+            };
+            let copies: Result<Vec<_>, rustix::io::Errno> = ["/dev/shm", "/dev/mqueue"].into_iter().map(copy).collect();
+            Ok(copies.errno_step(step)?.into_iter().flatten().collect())
+        };
+        let copies = std::thread::scope(|scope| scope.spawn(copy).join());
+        Ok(Ipc {
+            namespace,
+            mounts: copies.unwrap_or_else(|_| Err(Error::system(step)))?,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod seccomp;
 pub mod user;
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use bollard_stubs::models::HostConfig;
@@ -39,6 +40,8 @@ pub struct Built {
     pub warnings: Vec<String>,
     /// Namespaces that the document says to join: to be held until the container is made.
     _shared: Option<Shared>,
+    /// What mounts of the document are of.
+    _held: Vec<OwnedFd>,
 }
 
 /// The document for the next run of a container. `read` reads its files, for looking up users.
@@ -65,7 +68,7 @@ pub fn build(roots: &Roots, record: &Record, read: &ReadFile<'_>) -> Result<Buil
     let linked = linked::variables(roots, record);
     spec.set_process(Some(process::process(record, read, &caps, &linked)?));
     let shared = Shared::open(roots, record)?;
-    let mut mounts = mounts::mounts(roots, record, shared.as_ref());
+    let (mut mounts, held) = mounts::mounts(roots, record, shared.as_ref())?;
     mounts.extend(devices::mounts(roots, record)?);
     spec.set_mounts(Some(mounts));
     spec.set_annotations(host.annotations.clone().filter(|a| !a.is_empty()));
@@ -82,6 +85,7 @@ pub fn build(roots: &Roots, record: &Record, read: &ReadFile<'_>) -> Result<Buil
         spec,
         warnings,
         _shared: shared,
+        _held: held,
     })
 }
 
@@ -230,6 +234,7 @@ fn namespaces(record: &Record, shared: Option<&Shared>) -> Vec<LinuxNamespace> {
         namespace.set_path(match typ {
             LinuxNamespaceType::Network => shared.and_then(Shared::network_path),
             LinuxNamespaceType::Pid => shared.and_then(Shared::processes_path),
+            LinuxNamespaceType::Ipc => shared.and_then(Shared::ipc_path),
             LinuxNamespaceType::User => shared.and_then(Shared::users_path),
             _ => None,
         });

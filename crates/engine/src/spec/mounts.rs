@@ -1,22 +1,34 @@
 //! The mounts of the document: the kernel's file systems, the container's own files, then the user's.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use bollard_stubs::models::MountPoint;
+use errdefs::Result;
 use runtime::oci::Mount;
 
 use super::{privileged, shares};
 use crate::Roots;
-use crate::container::Record;
+use crate::container::{Record, parts};
 use crate::network::shared::Shared;
 
 /// All, in the order in which they are mounted.
-pub fn mounts(roots: &Roots, record: &Record, shared: Option<&Shared>) -> Vec<Mount> {
+/// Some name what was opened for them, which is to be held until the container is made.
+pub fn mounts(roots: &Roots, record: &Record, shared: Option<&Shared>) -> Result<(Vec<Mount>, Vec<OwnedFd>)> {
     // Of a network whose users are others.
     let foreign = shared.is_some_and(|s| s.network_path().is_some() && s.users_path().is_none());
     let mut list = system(record, foreign || record.network() == "host");
+    list.extend(memory(record, shared));
     list.extend(own_files(roots, record, shared));
-    list.extend(record.mounts.iter().map(|point| asked(record, point)));
+    let mut held = Vec::new();
+    for point in &record.mounts {
+        let mut mount = asked(record, point);
+        if let Some(part) = parts::open(roots, record, point)? {
+            mount.set_source(Some(format!("/proc/self/fd/{}", part.as_raw_fd()).into()));
+            held.push(part);
+        }
+        list.push(mount);
+    }
     // What the user mounts over one of the system's directories takes its place.
     let taken = |m: &Mount| {
         record
@@ -31,7 +43,7 @@ pub fn mounts(roots: &Roots, record: &Record, shared: Option<&Shared>) -> Vec<Mo
         index += 1;
         index > system_count || !taken(m)
     });
-    list
+    Ok((list, held))
 }
 
 fn mount(destination: &str, typ: &str, source: &str, options: &str) -> Mount {
@@ -48,9 +60,8 @@ fn mount(destination: &str, typ: &str, source: &str, options: &str) -> Mount {
 fn system(record: &Record, foreign_network: bool) -> Vec<Mount> {
     let host = record.host();
     let foreign = |shared: bool| shared && record.ids.is_some();
-    let shm = host.shm_size.filter(|s| *s > 0).unwrap_or(64 << 20);
     let access = if privileged(host) { "rw" } else { "ro" };
-    let mut list = vec![
+    vec![
         match foreign(shares(&host.pid_mode)) {
             true => mount("/proc", "bind", "/proc", "rbind,nosuid,noexec,nodev"),
             false => mount("/proc", "proc", "proc", "nosuid,noexec,nodev"),
@@ -80,15 +91,29 @@ fn system(record: &Record, foreign_network: bool) -> Vec<Mount> {
                 &format!("nosuid,noexec,nodev,{access}"),
             ),
         },
-    ];
-    if !foreign(shares(&host.ipc_mode)) {
+    ]
+}
+
+/// What `--ipc` is about: message queues and shared memory, the container's own, another's or the host's.
+fn memory(record: &Record, shared: Option<&Shared>) -> Vec<Mount> {
+    let bind = |place: &str, source: &str| mount(place, "bind", source, "bind,nosuid,noexec,nodev");
+    if shared.is_some_and(|s| s.ipc_path().is_some()) {
+        let mounts = shared.into_iter().flat_map(Shared::ipc_mounts);
+        return mounts
+            .map(|(place, source)| bind(place, &source.to_string_lossy()))
+            .collect();
+    }
+    let host = record.host();
+    let shm = host.shm_size.filter(|s| *s > 0).unwrap_or(64 << 20);
+    let mut list = Vec::new();
+    if !(shares(&host.ipc_mode) && record.ids.is_some()) {
         list.push(mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"));
     } else if Path::new("/dev/mqueue").is_dir() {
-        list.push(mount("/dev/mqueue", "bind", "/dev/mqueue", "bind,nosuid,noexec,nodev"));
+        list.push(bind("/dev/mqueue", "/dev/mqueue"));
     }
     match host.ipc_mode.as_deref() {
         Some("none") => {}
-        Some("host") => list.push(mount("/dev/shm", "bind", "/dev/shm", "bind,nosuid,noexec,nodev")),
+        Some("host") => list.push(bind("/dev/shm", "/dev/shm")),
         _ => list.push(mount(
             "/dev/shm",
             "tmpfs",
@@ -123,6 +148,10 @@ fn asked(record: &Record, point: &MountPoint) -> Mount {
         options.extend(["noexec", "nosuid", "nodev"].map(String::from));
         tmpfs_options(&mut options, point.mode.as_deref().unwrap_or_default());
         "tmpfs"
+    } else if parts::is_image(point) {
+        // Its owners are the container's already.
+        options.extend(["bind", "rprivate", "ro", "nodev"].map(String::from));
+        "bind"
     } else {
         let recursive = !point
             .mode
