@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufRead, BufWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,6 @@ use crate::tar::{Entry, EntryKind, Reader, Source};
 pub const SUMS: &str = "sums";
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
-const BUFFER: usize = 256 * 1024;
 /// Open parent directories that are kept.
 const PARENTS: usize = 32;
 /// More entries are no image's.
@@ -37,7 +36,7 @@ pub struct Applied {
 }
 
 /// Unpacks a tar into `dir/fs`, its recipe into `dir/recipe`; no more than `limit` bytes of content.
-pub fn apply(tar: &mut dyn Read, dir: &Path, limit: u64) -> Result<Applied> {
+pub fn apply(tar: &mut dyn BufRead, dir: &Path, limit: u64) -> Result<Applied> {
     let fs = dir.join("fs");
     std::fs::create_dir(&fs).step("make the layer's directory")?;
     let recipe = File::create(dir.join("recipe")).step("make the layer's recipe")?;
@@ -54,7 +53,6 @@ pub fn apply(tar: &mut dyn Read, dir: &Path, limit: u64) -> Result<Applied> {
         parents: HashMap::new(),
         directories: Vec::new(),
         contents: Vec::new(),
-        buffer: vec![0; BUFFER],
         size: 0,
         content: 0,
     };
@@ -114,7 +112,7 @@ fn name_the_cause(error: Error) -> Error {
 
 /// The tar as it comes in: all of it is hashed, what is no content goes to the recipe.
 struct Stream<'a> {
-    tar: &'a mut dyn Read,
+    tar: &'a mut dyn BufRead,
     hash: Sha256,
     /// Of the content that comes now.
     content: crc32fast::Hasher,
@@ -130,11 +128,25 @@ impl Source for Stream<'_> {
     }
 }
 
+/// Content is taken from where it lies, and not copied before it is written.
+impl BufRead for Stream<'_> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        self.tar.fill_buf()
+    }
+    fn consume(&mut self, taken: usize) {
+        // What is consumed was there: it is given once more.
+        if let Ok(there) = self.tar.fill_buf() {
+            self.hash.update(&there[..taken]);
+            self.content.update(&there[..taken]);
+        }
+        self.tar.consume(taken);
+    }
+}
+
 impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.tar.read(buffer)?;
-        self.hash.update(&buffer[..read]);
-        self.content.update(&buffer[..read]);
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
         Ok(read)
     }
 }
@@ -148,7 +160,6 @@ struct Unpacker {
     directories: Vec<(Vec<u8>, (i64, u32))>,
     /// Files with content, by the number of their entry: where to look when one is written over.
     contents: Vec<(Vec<u8>, u64)>,
-    buffer: Vec<u8>,
     size: u64,
     /// Bytes of content that the tar spoke of, wherever they went.
     content: u64,
@@ -238,7 +249,7 @@ impl Unpacker {
         let mode = Mode::RUSR | Mode::WUSR;
         let file = self.make(entry, parent, name, |dir| rustix::fs::openat(dir, name, flags, mode))?;
         let mut file = File::from(file);
-        crate::tree::copy_content(entry, stream, &mut file, &mut self.buffer).step("write its content")?;
+        crate::tree::copy_content(entry, stream, &mut file).step("write its content")?;
         self.size += entry.size;
         if entry.size > 0 {
             self.contents.push((entry.path.clone(), number));
@@ -406,7 +417,7 @@ impl Unpacker {
         }
         std::fs::create_dir_all(&self.extra).step("make a place for it")?;
         let mut file = File::create(self.extra.join(number.to_string())).step("make a place for it")?;
-        crate::tree::copy_exact(stream, &mut file, entry.size, &mut self.buffer).step("write its content")
+        crate::tree::copy_exact(stream, &mut file, entry.size).step("write its content")
     }
 
     fn set_directory_times(&mut self) -> Result<()> {

@@ -1,12 +1,13 @@
 //! The store of layers: what is there, staging, removal, and the way back to a tar.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
 
 use errdefs::{ErrnoStep, Error, Kind, Result, Step};
 use rustix::fs::{FlockOperation, OFlags};
@@ -19,6 +20,9 @@ use crate::tree::{copy_exact, remove_tree, remove_trees};
 
 /// Most bytes of content in a layer, unless it is said otherwise.
 const LIMIT: u64 = 64 << 30;
+
+/// What is read at once.
+const BUFFER: usize = 256 * 1024;
 
 /// All layers of a host.
 pub struct Store {
@@ -139,15 +143,15 @@ impl Store {
 
     /// Unpacks an uncompressed tar stream into a new layer: staged, hashed, synced, renamed into place. When `expect` is
     /// given and differs, nothing stays. Two at once for the same layer: one wins, both succeed.
-    pub fn apply(&self, tar: &mut dyn Read, expect: Option<&Digest>) -> Result<Layer> {
-        let prepared = self.prepare(tar, expect)?;
+    pub fn apply(&self, tar: impl Read, expect: Option<&Digest>) -> Result<Layer> {
+        let prepared = self.prepare(&mut BufReader::with_capacity(BUFFER, tar), expect)?;
         let layer = prepared.layer.clone();
         self.publish(vec![prepared])?;
         Ok(layer)
     }
 
     /// The first part of [`Store::apply`]: unpacked and checked, but nobody sees it yet.
-    pub fn prepare(&self, tar: &mut dyn Read, expect: Option<&Digest>) -> Result<Prepared> {
+    pub fn prepare(&self, tar: &mut dyn BufRead, expect: Option<&Digest>) -> Result<Prepared> {
         let staging = Staging::new(&self.dir)?;
         let Applied { digest, size } = apply::apply(tar, &staging.dir, self.limit)?;
         if let Some(expect) = expect.filter(|e| **e != digest) {
@@ -168,7 +172,10 @@ impl Store {
     pub fn publish(&self, layers: Vec<Prepared>) -> Result<()> {
         let step = "write the layers to disk";
         let dir = File::open(&self.dir).step(step)?;
-        rustix::fs::syncfs(&dir).errno_step(step)?;
+        // The eldest's lock: what failed since then is told, also where the disk was not waited for yet (Linux 5.8).
+        if let Some(eldest) = layers.iter().map(|l| &l.staging).min_by_key(|s| s.since) {
+            rustix::fs::syncfs(&eldest.lock).errno_step(step)?;
+        }
         for prepared in &layers {
             match std::fs::rename(&prepared.staging.dir, self.path(&prepared.layer.diff_id)) {
                 Ok(()) => {}
@@ -177,6 +184,18 @@ impl Store {
             }
         }
         dir.sync_all().step(step)
+    }
+
+    /// Has the disk begin with what was written so far, so that [`Store::publish`] waits for less. What goes wrong is told there.
+    pub fn write_back(&self) {
+        static AT_IT: AtomicBool = AtomicBool::new(false);
+        let Ok(dir) = File::open(&self.dir) else { return };
+        if !AT_IT.swap(true, Ordering::Relaxed) {
+            std::thread::spawn(move || {
+                let _ = rustix::fs::syncfs(&dir);
+                AT_IT.store(false, Ordering::Relaxed);
+            });
+        }
     }
 
     /// Puts a layer in the place of one that is damaged.
@@ -217,19 +236,19 @@ impl Store {
             content: None,
         };
         let mut reader = Reader::default();
-        let mut buffer = vec![0; 256 * 1024];
         let mut number = 0u64;
         while let Some(entry) = reader.next(&mut rebuild)? {
             number += 1;
             rebuild.content = Some(crc32fast::Hasher::new());
             if entry.size > 0 {
-                let mut content = content(&root, &dir, &entry, number)?;
+                let content = content(&root, &dir, &entry, number)?;
+                let mut content = BufReader::with_capacity(entry.size.min(BUFFER as u64) as usize, content);
                 let step = || format!("read the layer's {}", String::from_utf8_lossy(&entry.path));
                 let whole = [(0, entry.size)];
                 let pieces = entry.sparse.as_ref().map_or(&whole[..], |s| &s.pieces[..]);
                 for (offset, bytes) in pieces {
                     content.seek(SeekFrom::Start(*offset)).step_with(step)?;
-                    copy_exact(&mut content, &mut rebuild, *bytes, &mut buffer).step_with(step)?;
+                    copy_exact(&mut content, &mut rebuild, *bytes).step_with(step)?;
                 }
             }
             seen(&entry, rebuild.content.take().map_or(0, crc32fast::Hasher::finalize));
@@ -261,7 +280,8 @@ impl Store {
         std::fs::rename(dir, &aside).step_with(step)?;
         Ok(Doomed(Staging {
             dir: aside,
-            _lock: lock,
+            lock,
+            since: Instant::now(),
         }))
     }
 
@@ -294,7 +314,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// A layer that is being unpacked: locked while its owner lives, gone unless it was renamed.
 pub(crate) struct Staging {
     pub(crate) dir: PathBuf,
-    _lock: File,
+    lock: File,
+    since: Instant,
 }
 
 impl Staging {
@@ -316,7 +337,11 @@ impl Staging {
             };
             rustix::fs::flock(&lock, FlockOperation::LockExclusive).errno_step("lock the new layer")?;
             if dir.exists() {
-                return Ok(Staging { dir, _lock: lock });
+                return Ok(Staging {
+                    dir,
+                    lock,
+                    since: Instant::now(),
+                });
             }
         }
     }

@@ -2,7 +2,7 @@
 //! is swapped for a link meanwhile is not followed.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -349,34 +349,29 @@ pub(crate) fn set_times(to: BorrowedFd<'_>, name: &std::ffi::CStr, stat: &Stat) 
 }
 
 /// Writes the content of a tar's entry; a file with holes stays one.
-pub fn copy_content(
-    entry: &crate::tar::Entry,
-    from: &mut dyn Read,
-    to: &mut File,
-    buffer: &mut [u8],
-) -> std::io::Result<()> {
+pub fn copy_content(entry: &crate::tar::Entry, from: &mut dyn BufRead, to: &mut File) -> std::io::Result<()> {
     let Some(sparse) = &entry.sparse else {
-        return copy_exact(from, to, entry.size, buffer);
+        return copy_exact(from, to, entry.size);
     };
     for (offset, bytes) in &sparse.pieces {
         std::io::Seek::seek(to, std::io::SeekFrom::Start(*offset))?;
-        copy_exact(from, to, *bytes, buffer)?;
+        copy_exact(from, to, *bytes)?;
     }
     to.set_len(sparse.length)
 }
 
-/// Writes everything of a reader that has exactly `size` bytes.
-pub fn copy_exact(from: &mut dyn Read, to: &mut dyn Write, size: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+/// Writes the next `size` bytes of a reader, from where they lie.
+pub fn copy_exact(from: &mut dyn BufRead, to: &mut dyn Write, size: u64) -> std::io::Result<()> {
     let mut left = size;
     while left > 0 {
-        let want = left.min(buffer.len() as u64) as usize;
-        match from.read(&mut buffer[..want])? {
-            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            n => {
-                to.write_all(&buffer[..n])?;
-                left -= n as u64;
-            }
+        let there = from.fill_buf()?;
+        let taken = (there.len() as u64).min(left) as usize;
+        if taken == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
+        to.write_all(&there[..taken])?;
+        from.consume(taken);
+        left -= taken as u64;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! container's root, each time.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -35,7 +35,7 @@ pub struct Unpack<'a> {
     pub keep_kinds: bool,
 }
 
-struct Plain<'a>(&'a mut dyn Read);
+struct Plain<'a>(BufReader<&'a mut dyn Read>);
 
 impl Source for Plain<'_> {
     fn raw(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -43,18 +43,12 @@ impl Source for Plain<'_> {
     }
 }
 
-impl Read for Plain<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
 
 impl Unpack<'_> {
     /// Does it. The caller acts as somebody whom the mounts there map.
     pub fn unpack(&self, tar: &mut dyn Read) -> Result<()> {
-        let mut stream = Plain(tar);
+        let mut stream = Plain(BufReader::with_capacity(BUFFER, tar));
         let mut reader = Reader::default();
-        let mut buffer = vec![0; BUFFER];
         let mut directories = Vec::new();
         let mut number = 0;
         while let Some(entry) = reader.next(&mut stream)? {
@@ -63,7 +57,7 @@ impl Unpack<'_> {
                 return Err(Error::invalid("invalid tar: too many entries"));
             }
             let step = || format!("unpack {}", String::from_utf8_lossy(&entry.path));
-            self.entry(&entry, &mut stream, &mut buffer).step_with(step)?;
+            self.entry(&entry, &mut stream.0).step_with(step)?;
             if entry.kind == EntryKind::Directory {
                 directories.push((entry.path, entry.mtime));
             }
@@ -86,7 +80,7 @@ impl Unpack<'_> {
         }
     }
 
-    fn entry(&self, entry: &Entry, stream: &mut Plain<'_>, buffer: &mut [u8]) -> Result<()> {
+    fn entry(&self, entry: &Entry, stream: &mut dyn BufRead) -> Result<()> {
         let place = self.place(&entry.path)?;
         if place == self.path {
             // The directory itself: it is what it is.
@@ -107,7 +101,7 @@ impl Unpack<'_> {
             EntryKind::File => {
                 let made = rustix::fs::openat(&dir, &name, flags, Mode::RUSR | Mode::WUSR).errno_step("make it")?;
                 let mut file = File::from(made);
-                crate::tree::copy_content(entry, stream, &mut file, buffer).step("write its content")?;
+                crate::tree::copy_content(entry, stream, &mut file).step("write its content")?;
                 self.attributes(file.as_fd(), entry)?;
                 rustix::fs::futimens(&file, &times(entry.mtime)).errno_step("set its time")
             }

@@ -65,8 +65,7 @@ impl Engine {
         }
         for (source, diff_id) in found.layers.iter().zip(&layers) {
             if !self.layers.has(diff_id) {
-                let mut plain = ::image::decompress(source.open()?)?;
-                self.layers.apply(&mut plain, Some(diff_id))?;
+                self.layers.apply(::image::decompress(source.open()?)?, Some(diff_id))?;
             }
         }
         let keep = |document: Option<&[u8]>| document.map(|d| self.content.put(d)).transpose();
@@ -161,8 +160,7 @@ impl Engine {
         let settings = changes::settings(changes)?;
         let platform = platform.cloned().unwrap_or_else(Platform::host);
         let _lock = self.lock_images(false)?;
-        let mut plain = ::image::decompress(tar)?;
-        let layer = self.layers.apply(&mut plain, None)?;
+        let layer = self.layers.apply(::image::decompress(tar)?, None)?;
         let message = if message.is_empty() { "Imported from -" } else { message };
         let config = json!({
             "architecture": platform.architecture, "os": platform.os, "created": now(), "config": settings,

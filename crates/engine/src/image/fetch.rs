@@ -1,8 +1,9 @@
 //! Layers from a registry, several at a time. Each comes in and is decompressed in one thread, and is hashed and unpacked
-//! in another, so that a single large layer has two processors, too. The disk is waited for once for all that are ready.
+//! in another, so that a single large layer has two processors, too. The disk begins meanwhile, and is waited for once for
+//! all that are ready.
 
 use std::collections::HashMap;
-use std::io::{Read, Result as IoResult};
+use std::io::{BufRead, Read, Result as IoResult};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -26,7 +27,7 @@ const CHUNK: usize = 256 * 1024;
 const CHUNKS: usize = 6;
 /// Of smaller layers no part is kept.
 const PART: u64 = 8 << 20;
-/// The disk is waited for when so many bytes are ready.
+/// The disk is told to begin after so many bytes of a layer, and waited for when so many are ready.
 const BATCH: u64 = 64 << 20;
 /// Parts that nobody came back for.
 const PART_AGE: Duration = Duration::from_secs(7 * 86400);
@@ -193,6 +194,8 @@ impl Fetch<'_> {
         std::thread::scope(|scope| {
             scope.spawn(|| come_in(Box::new(counted), full, buffers));
             let mut chunks = Chunks {
+                layers: self.layers,
+                begun: 0,
                 chunks,
                 empty,
                 now: Vec::new(),
@@ -246,7 +249,10 @@ fn come_in(blob: Box<dyn Read + Send + '_>, full: SyncSender<Chunk>, buffers: Re
 }
 
 /// The other end.
-struct Chunks {
+struct Chunks<'a> {
+    layers: &'a Store,
+    /// Bytes since the disk was told to begin.
+    begun: u64,
     chunks: Receiver<Chunk>,
     empty: Sender<Vec<u8>>,
     now: Vec<u8>,
@@ -254,8 +260,8 @@ struct Chunks {
     end: usize,
 }
 
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> IoResult<usize> {
+impl BufRead for Chunks<'_> {
+    fn fill_buf(&mut self) -> IoResult<&[u8]> {
         if self.at == self.end {
             let used = std::mem::take(&mut self.now);
             if !used.is_empty() {
@@ -270,12 +276,24 @@ impl Read for Chunks {
                 let (sender, chunks) = sync_channel(1);
                 let _ = sender.send(Ok((Vec::new(), 0)));
                 self.chunks = chunks;
-                return Ok(0);
+            }
+            self.begun += self.end as u64;
+            if self.begun >= BATCH {
+                self.begun = 0;
+                self.layers.write_back();
             }
         }
-        let read = buffer.len().min(self.end - self.at);
-        buffer[..read].copy_from_slice(&self.now[self.at..self.at + read]);
-        self.at += read;
+        Ok(&self.now[self.at..self.end])
+    }
+    fn consume(&mut self, taken: usize) {
+        self.at += taken;
+    }
+}
+
+impl Read for Chunks<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> IoResult<usize> {
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
         Ok(read)
     }
 }

@@ -201,7 +201,7 @@ impl Engine {
         let _lock = self.lock_images(false)?;
         let applied: Result<Vec<Digest>> = layers
             .into_iter()
-            .map(|mut tar| self.layers.apply(&mut tar, None).map(|layer| layer.diff_id))
+            .map(|tar| self.layers.apply(tar, None).map(|layer| layer.diff_id))
             .collect();
         let layers = applied?;
         let mut config = config.clone();

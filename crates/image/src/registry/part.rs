@@ -11,9 +11,10 @@ use rustix::fs::FlockOperation;
 
 /// So much is held in memory until it is known how fast the blob comes.
 const HELD: usize = 8 << 20;
-/// Or what has come in so long.
+/// Or what has come while it was waited for so long.
 const HELD_FOR: Duration = Duration::from_secs(2);
-/// What comes again in less than that is not worth a second copy on the disk.
+/// What comes again in less than that is not worth a second copy on the disk. What counts is the time that the registry is waited
+/// for: where unpacking is what takes long, a copy would only take longer.
 const WORTH: Duration = Duration::from_secs(3);
 
 /// The beginning of a blob. Its content is checked with the rest, as if all of it came from the registry.
@@ -68,7 +69,7 @@ impl Part {
             kept: self.kept,
             held: self.held,
             worth: self.worth,
-            since: Instant::now(),
+            waited: Duration::ZERO,
             at: 0,
             rest,
         })
@@ -108,7 +109,8 @@ struct Kept<R> {
     kept: u64,
     held: usize,
     worth: Duration,
-    since: Instant,
+    /// For the registry.
+    waited: Duration,
     at: u64,
     rest: R,
 }
@@ -121,14 +123,13 @@ impl<R> Kept<R> {
             Keep::Undecided(held) => held.extend_from_slice(bytes),
         }
         let come = self.at + bytes.len() as u64;
-        let took = self.since.elapsed();
         let Keep::Undecided(held) = &self.keep else {
             return Ok(());
         };
-        if held.len() < self.held && took < HELD_FOR {
+        if held.len() < self.held && self.waited < HELD_FOR {
             return Ok(());
         }
-        let again = took.as_secs_f64() / come.max(1) as f64 * self.size as f64;
+        let again = self.waited.as_secs_f64() / come.max(1) as f64 * self.size as f64;
         let file = (again >= self.worth.as_secs_f64())
             .then(|| locked(&self.path))
             .flatten();
@@ -154,7 +155,9 @@ impl<R: Read> Read for Kept<R> {
                 }
             }
             _ => {
+                let asked = Instant::now();
                 let read = self.rest.read(buffer)?;
+                self.waited += asked.elapsed();
                 self.keep(&buffer[..read])?;
                 read
             }
