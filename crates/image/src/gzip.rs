@@ -1,16 +1,19 @@
 //! Compressing by gzip on all processors: what comes in is cut into pieces, each of which becomes a member of its own (RFC 1952,
 //! section 2.2: members simply follow each other). The same content gives the same bytes, however many are at it.
+//!
+//! By libdeflate, which wants all of a piece at once and is twice as fast as zlib's ways of streaming at the same size.
 
 use std::collections::VecDeque;
 use std::io::{Error as IoError, Result as IoResult, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use libdeflater::{CompressionLvl, Compressor};
 
 /// Bytes of a piece.
 const PIECE: usize = 1 << 20;
+/// As small as zlib's 6, Docker's.
+const LEVEL: i32 = 4;
 
 /// A piece to compress, and where it goes then.
 type Job = (Vec<u8>, SyncSender<IoResult<Vec<u8>>>);
@@ -26,15 +29,15 @@ pub struct Gzip<W> {
 }
 
 impl<W: Write> Gzip<W> {
-    /// To `inner`, with a level from 1 to 9.
-    pub fn new(inner: W, level: u32) -> Self {
+    /// To `inner`.
+    pub fn new(inner: W) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
         let (jobs, queue) = channel();
         let queue: Arc<Mutex<Receiver<Job>>> = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let queue = queue.clone();
             // They end with the sender.
-            std::thread::spawn(move || compress_all(&queue, level));
+            std::thread::spawn(move || compress_all(&queue));
         }
         Gzip {
             inner,
@@ -75,14 +78,19 @@ impl<W: Write> Gzip<W> {
     }
 }
 
-fn compress_all(queue: &Mutex<Receiver<Job>>, level: u32) {
+fn compress_all(queue: &Mutex<Receiver<Job>>) {
+    let mut compressor = Compressor::new(CompressionLvl::new(LEVEL).unwrap_or_default());
     loop {
         let next = queue.lock().unwrap_or_else(|e| e.into_inner()).recv();
         let Ok((piece, to)) = next else { return };
-        let mut gzip = GzEncoder::new(Vec::with_capacity(piece.len() / 2), Compression::new(level));
-        let compressed = gzip.write_all(&piece).and_then(|()| gzip.finish());
+        let mut compressed = vec![0; compressor.gzip_compress_bound(piece.len())];
+        let done = compressor.gzip_compress(&piece, &mut compressed);
+        let done = done.map_err(|e| IoError::other(format!("{e:?}")));
         // Nobody wants it any more: somebody else has failed.
-        let _ = to.send(compressed);
+        let _ = to.send(done.map(|size| {
+            compressed.truncate(size);
+            compressed
+        }));
     }
 }
 
@@ -110,7 +118,7 @@ mod tests {
         for size in [0, 1, PIECE - 1, PIECE, PIECE * 7 + 5] {
             let text: Vec<u8> = (0..size).map(|n| (n / 7 % 251) as u8).collect();
             let compressed = || {
-                let mut gzip = Gzip::new(Vec::new(), 6);
+                let mut gzip = Gzip::new(Vec::new());
                 gzip.write_all(&text).unwrap();
                 gzip.finish().unwrap()
             };

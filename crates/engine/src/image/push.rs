@@ -19,8 +19,6 @@ use crate::{Engine, event};
 
 /// Layers that go out side by side.
 const PARALLEL: usize = 3;
-/// Of gzip; as pigz and Go's.
-const LEVEL: u32 = 6;
 /// How often an upload that broke off is taken up again.
 const ATTEMPTS: u32 = 3;
 
@@ -260,15 +258,18 @@ impl Push<'_> {
         let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
         let done: Vec<Mutex<Option<Descriptor>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
         let lock = |m: &Mutex<Option<Error>>| m.lock().unwrap_or_else(|e| e.into_inner()).is_some();
+        // First what no registry has: it takes longest.
+        let mut order: Vec<usize> = (0..jobs.len()).collect();
+        order.sort_by_key(|number| !jobs[*number].known.is_empty());
         std::thread::scope(|scope| {
             for _ in 0..PARALLEL.min(jobs.len()) {
                 scope.spawn(|| {
                     loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(job) = jobs.get(number).filter(|_| !lock(&failure)) else {
+                        let number = order.get(next.fetch_add(1, Ordering::Relaxed));
+                        let Some(&number) = number.filter(|_| !lock(&failure)) else {
                             return;
                         };
-                        match self.one(job) {
+                        match self.one(&jobs[number]) {
                             Ok(descriptor) => {
                                 *done[number].lock().unwrap_or_else(|e| e.into_inner()) = Some(descriptor)
                             }
@@ -318,27 +319,37 @@ impl Push<'_> {
                 return Ok(blob.descriptor.clone());
             }
         }
-        let mut upload = self.registry.begin_upload(self.reference)?;
+        let mut upload = None;
         for attempt in 1.. {
-            match self.compressed(job, &mut upload) {
+            match (self.compressed(job, &mut upload), &mut upload) {
                 // What has arrived is not sent again.
-                Err(e) if e.kind() == Kind::Unavailable && attempt < ATTEMPTS => {
-                    self.registry.find_upload(self.reference, &mut upload)?;
+                (Err(e), Some(upload)) if e.kind() == Kind::Unavailable && attempt < ATTEMPTS => {
+                    self.registry.find_upload(self.reference, upload)?;
                 }
-                other => return other,
+                (other, _) => return other,
             }
         }
         unreachable!("the loop ends by its limit")
     }
 
+    /// What comes after what the registry has.
+    fn send(&self, upload: &mut Option<registry::Upload>, content: &mut (dyn Read + Send)) -> Result<()> {
+        let upload = match upload {
+            Some(upload) => upload,
+            None => upload.insert(self.registry.begin_upload(self.reference)?),
+        };
+        std::io::copy(&mut (&mut *content).take(upload.done), &mut std::io::sink()).step("compress a layer")?;
+        self.registry.send_on(self.reference, upload, content)
+    }
+
     /// Compresses and sends at once, after what the registry has: the same content is always compressed to the same bytes.
-    fn compressed(&self, job: &Job, upload: &mut registry::Upload) -> Result<Descriptor> {
+    fn compressed(&self, job: &Job, upload: &mut Option<registry::Upload>) -> Result<Descriptor> {
         let (mut reader, writer) = std::io::pipe().step("make a pipe")?;
         let (digest, size) = std::thread::scope(|scope| {
             let pack = scope.spawn(|| {
                 let hashed = ::image::Hashed::new(BufWriter::with_capacity(64 * 1024, writer));
                 let mut counted = Counted {
-                    inner: ::image::Gzip::new(hashed, LEVEL),
+                    inner: ::image::Gzip::new(hashed),
                     done: 0,
                     shown: 0,
                     show: &|done| self.show(job, "Pushing", done.min(job.size), job.size),
@@ -348,19 +359,19 @@ impl Push<'_> {
                 hashed.flush().step("compress a layer")?;
                 Ok(hashed.finish())
             });
-            let passed = std::io::copy(&mut reader.by_ref().take(upload.done), &mut std::io::sink());
-            let sent = passed
-                .step("compress a layer")
-                .and_then(|_| self.registry.send_on(self.reference, upload, &mut reader));
+            // Packed it is already while the registry makes a place for it.
+            let sent = self.send(upload, &mut reader);
             // Whoever packs must not wait for ever.
             drop(reader);
             let packed = pack.join();
             sent?;
             packed.unwrap_or_else(|_| Err(Error::system("packing the layer failed")))
         })?;
-        let mut nothing = std::io::empty();
-        self.registry
-            .end_upload(self.reference, upload, &digest, 0, &mut nothing)?;
+        if let Some(upload) = upload {
+            let mut nothing = std::io::empty();
+            self.registry
+                .end_upload(self.reference, upload, &digest, 0, &mut nothing)?;
+        }
         self.show(job, "Pushed", 0, 0);
         Ok(Descriptor::new(MediaType::ImageLayerGzip, size, digest))
     }
