@@ -115,7 +115,18 @@ impl Api {
 
     /// Docker's client, not started.
     pub fn docker_command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("docker");
+        self.client("docker".as_ref(), arguments)
+    }
+
+    /// Docker's client of version 28 (`scripts/clients`).
+    pub fn docker_28(&self, arguments: &[&str]) -> Ran {
+        let program = crate::fixtures().join("docker-cli/docker");
+        let out = self.client(&program, arguments).output();
+        Ran::new(&out.unwrap_or_else(|e| panic!("{}: {e}: scripts/clients", program.display())))
+    }
+
+    fn client(&self, program: &std::path::Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env("DOCKER_HOST", self.host())

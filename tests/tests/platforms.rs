@@ -1,5 +1,6 @@
 //! Images for several platforms: one name, one index.
 
+use berth_tests::api::Api;
 use berth_tests::registry::Registry;
 use berth_tests::{Berth, Tar, busybox};
 use std::process::Command;
@@ -241,6 +242,43 @@ fn archives_have_one_platform_or_several() {
         other.run(&["images", "-q"]).ok().lines().count(),
         if loaded.contains("ID") { 2 } else { 1 }
     );
+}
+
+#[test]
+fn dockers_client_names_platforms() {
+    let registry = Registry::start();
+    two_platforms(&registry);
+    let (api, name) = (Api::with(Berth::empty(), &[]), registry.name("box:1"));
+    let docker = |words: &[&str]| api.docker_28(words);
+    for platform in ["linux/arm64", "linux/amd64"] {
+        docker(&["pull", "-q", "--platform", platform, &name]).ok();
+    }
+    let inspect = ["image", "inspect", "-f", "{{.Architecture}}", "--platform"];
+    let architecture = |platform| docker(&[&inspect[..], &[platform, &name]].concat());
+    assert_eq!(architecture("linux/arm64").ok(), "arm64");
+    assert_eq!(architecture("linux/amd64").ok(), "amd64");
+    architecture("linux/s390x").fails(1, "does not match the specified platform");
+    let history = |platform| docker(&["history", "-q", "--no-trunc", "--platform", platform, &name]);
+    assert_ne!(history("linux/arm64").ok(), history("linux/amd64").ok());
+    history("linux/s390x").fails(1, "does not match the specified platform");
+    // One of them leaves and comes back.
+    let file = api.berth.path("one.tar");
+    docker(&["save", "-o", &file, "--platform", "linux/arm64", &name]).ok();
+    docker(&["save", "-o", &file, "--platform", "linux/s390x", &name]).fails(1, "does not match");
+    let part = registry.name("docker-pushed:1");
+    docker(&["tag", &name, &part]).ok();
+    docker(&["push", "-q", "--platform", "linux/arm64", &part]).ok();
+    let config = skopeo(&["inspect", "--config", "--tls-verify=false", &format!("docker://{part}")]);
+    assert!(config.contains("arm64"), "{config}");
+    docker(&["rmi", "-f", &name, &part]).ok();
+    docker(&["load", "-q", "-i", &file, "--platform", "linux/amd64"]).fails(1, "not found");
+    docker(&["load", "-q", "-i", &file, "--platform", "linux/arm64"]).ok();
+    assert_eq!(
+        docker(&["image", "inspect", "-f", "{{.Architecture}}", &name]).ok(),
+        "arm64"
+    );
+    docker(&["create", "--platform", "linux/s390x", "--pull", "never", &name, "x"]).fails(1, "");
+    assert_eq!(docker(&["ps", "-aq"]).ok(), "");
 }
 
 #[test]
