@@ -43,7 +43,6 @@ impl Source for Plain<'_> {
     }
 }
 
-
 impl Unpack<'_> {
     /// Does it. The caller acts as somebody whom the mounts there map.
     pub fn unpack(&self, tar: &mut dyn Read) -> Result<()> {
