@@ -59,7 +59,7 @@ impl Engine {
             drop(lock);
             return self.start_for(&record.id, attach, early);
         }
-        let mut monitor = Monitor::start(&self.roots, &record.id, lock, record.ids.is_none())?;
+        let mut monitor = Monitor::start(&self.roots, &record, lock)?;
         self.begin_for(&mut monitor, &record, attach, early).map(Some)
     }
 

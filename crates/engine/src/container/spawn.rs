@@ -9,18 +9,18 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bollard_stubs::models::ContainerCreateBody;
+use bollard_stubs::models::{ContainerCreateBody, HostConfig};
 use errdefs::{ErrnoStep, Error, Kind, Result, Step};
 use rustix::fs::{Mode, OFlags};
 
+use super::record::Record;
 use super::{lock, names};
 use crate::link::{self, Answer, Attached, Request};
 use crate::{Roots, spec};
 
 /// What monitors are called among our processes.
 pub const PROCESS: &str = "monitor";
-/// And those of containers that are still to be made, and are usual ones (`spec::usual`): their first process can be born
-/// meanwhile.
+/// And those of usual containers (`spec::usual`): their first process can be born before more is known.
 pub const AHEAD: &str = "monitor-ahead";
 
 /// The argument list of a process of ours, after the program's name: the two sides of it stand here, side by side.
@@ -100,17 +100,18 @@ impl Monitor {
         let lock = lock::take(roots, &id, || Ok(false))?;
         let lock = lock.ok_or_else(|| Error::conflict(format!("container {id} is busy")))?;
         let host = body.host_config.clone().unwrap_or_default();
-        let process = if spec::usual(&host) { AHEAD } else { PROCESS };
-        Monitor::start_as(process, roots, &id, lock, spec::host_users(&host))
+        Monitor::start_for(roots, &id, lock, &host, spec::host_users(&host))
     }
 
-    /// Starts a monitor. It is born with the lock as its standard input (held as long as any copy of that descriptor is
-    /// open, which is as long as it lives) and a socket as its standard output.
-    pub(super) fn start(roots: &Roots, id: &str, lock: File, host_root: bool) -> Result<Self> {
-        Monitor::start_as(PROCESS, roots, id, lock, host_root)
+    /// Starts the monitor of a container that is there: its first process is born while the networks are asked about.
+    pub(super) fn start(roots: &Roots, record: &Record, lock: File) -> Result<Self> {
+        Monitor::start_for(roots, &record.id, lock, record.host(), record.ids.is_none())
     }
 
-    fn start_as(process: &str, roots: &Roots, id: &str, lock: File, host_root: bool) -> Result<Self> {
+    /// It is born with the lock as its standard input (held as long as any copy of that descriptor is open, which is as long as
+    /// it lives) and a socket as its standard output.
+    fn start_for(roots: &Roots, id: &str, lock: File, host: &HostConfig, host_root: bool) -> Result<Self> {
+        let process = if spec::usual(host) { AHEAD } else { PROCESS };
         let (ours, theirs) = UnixStream::pair().step("make a socket for the monitor")?;
         let words = memory_file()?;
         let streams = [lock.as_fd(), theirs.as_fd(), words.as_fd()];
