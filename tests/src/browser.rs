@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -22,6 +22,22 @@ pub struct Browser {
 impl Browser {
     /// Opens a page, from a network namespace.
     pub fn open(namespace: &str, url: &str) -> Self {
+        Browser::start(inside(namespace, "sh"), url)
+    }
+
+    /// Opens a page that is a file, on a phone's screen.
+    pub fn on_a_phone(path: &str) -> Self {
+        let mut browser = Browser::start(Command::new("sh"), "about:blank");
+        let screen = json!({"width": 390, "height": 844, "deviceScaleFactor": 3, "mobile": true});
+        browser.call("Emulation.setDeviceMetricsOverride", screen);
+        browser.call("Page.navigate", json!({"url": format!("file://{path}")}));
+        eventually("the page is there", || {
+            browser.evaluate("location.protocol + document.readyState") == "file:complete"
+        });
+        browser
+    }
+
+    fn start(mut shell: Command, url: &str) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("berth-browser-")
             .tempdir_in("/var/tmp")
@@ -34,7 +50,7 @@ impl Browser {
         }
         // It reads descriptor 3 and writes to 4.
         let script = "exec 3<\"$0\" 4>\"$1\"; shift; exec chromium \"$@\"";
-        let child = inside(namespace, "sh")
+        let child = shell
             .args(["-c", script, &commands, &answers])
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"])
             .arg(format!("--user-data-dir={}", path("profile")))

@@ -53,6 +53,14 @@ pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fixtures")
 }
 
+/// Puts a file of the fixtures into a directory, without a copy where that can be.
+pub fn place_fixture(name: &str, directory: &Path) {
+    let (from, to) = (fixtures().join(name), directory.join(name));
+    std::fs::hard_link(&from, &to)
+        .or_else(|_| std::fs::copy(&from, &to).map(drop))
+        .unwrap_or_else(|e| panic!("{}: {e}: scripts/fixtures", from.display()));
+}
+
 /// An engine with state of its own.
 pub struct Berth {
     /// Its state; files of the test's own have a place here, too.

@@ -65,6 +65,8 @@ impl Root {
 const ROWS: &[(&str, &str, &[&str], &str)] = &[
     ("old-format", "/bin/aout", &[], "a.out"),
     ("old-format", "/bin/oabi", &[], "ARM OABI"),
+    ("old-format", "/bin/setup.exe", &[], "Windows' (PE)"),
+    ("old-format", "/bin/tool", &[], "macOS' (Mach-O)"),
     ("architecture", "/bin/x32", &[], "x32"),
     ("architecture", "/bin/small32", &["--ia32", "off"], "386"),
     ("page-size", "/bin/jemalloc", &["--page-size", "64k"], "jemalloc"),
@@ -124,6 +126,12 @@ fn fill(root: &Root, work: &Path) {
     let mut aout = [0; 64];
     aout[..4].copy_from_slice(&[0o13, 1, 100, 0]);
     root.put("bin/aout", &aout);
+    let mut windows = [0; 256];
+    windows[..2].copy_from_slice(b"MZ");
+    (windows[60], windows[64 + 92]) = (64, 3);
+    windows[64..66].copy_from_slice(b"PE");
+    root.put("bin/setup.exe", &windows);
+    root.put("bin/tool", &[&b"\xcf\xfa\xed\xfe"[..], &[0; 64]].concat());
     let small = old::small32(work);
     root.put("bin/small32", &small);
     let mut changed = small.clone();

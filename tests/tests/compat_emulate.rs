@@ -124,19 +124,31 @@ fn who_has_no_qemu_user_is_told_which_package_has_it() {
             &[&["compat", "--format", "json"], flags, &["foreign:1"]].concat(),
         );
         let document: serde_json::Value = serde_json::from_str(&ran.out).expect("a document");
-        (
-            ran.code,
-            document["subjects"][0]["verdicts"][0]["findings"][0]["remedy"].clone(),
-        )
+        let finding = document["subjects"][0]["verdicts"][0]["findings"][0].clone();
+        (ran.code, finding["remedy"].clone(), finding["advice"].clone())
     };
-    let (code, remedy) = judged(&[]);
+    let (code, remedy, advice) = judged(&[]);
+    assert_eq!(advice, "take the image for amd64");
     assert_eq!((code, &remedy["by-itself"]), (1, &true.into()), "{remedy}");
     // One binfmt_misc for all.
-    let (code, remedy) = judged(&["--kernel", "6.1"]);
+    let (code, remedy, advice) = judged(&["--kernel", "6.1"]);
+    let registers = "register qemu-aarch64 with the host's binfmt_misc, as it takes before Linux 6.7: systemctl restart systemd-binfmt";
+    assert!(advice.as_str().is_some_and(|a| a.contains(registers)), "{advice}");
     assert_eq!(
         (code, &remedy["installed"], &remedy["by-itself"]),
         (2, &true.into(), &false.into()),
         "{remedy}"
+    );
+    // Without it `create` says the same.
+    let made = berth.run(&["create", "--network", "none", "foreign:1"]);
+    let line = made
+        .err
+        .lines()
+        .find(|line| line.contains("will not run here"))
+        .unwrap_or_else(|| panic!("{made:?}"));
+    assert!(
+        line.ends_with("install qemu-user-static on the host, which registers itself there"),
+        "{line}"
     );
     let tar = berth.path("busybox.tar");
     std::fs::write(&tar, berth_tests::busybox()).unwrap();

@@ -1,7 +1,7 @@
 //! Old programs run on kernels that they were not made for.
 
 use berth_tests::machine::Machine;
-use berth_tests::{Berth, Tar, old};
+use berth_tests::{Berth, Tar, old, place_fixture};
 
 /// The old programs and what they need, alone.
 fn image(berth: &Berth) -> String {
@@ -277,13 +277,18 @@ fn a_program_that_refuses_this_kernel_is_told_of_another() {
 fn an_old_systemd_has_a_hierarchy_of_its_own() {
     let berth = Berth::empty();
     let mut tar = Tar::default();
-    for dir in ["lib", "lib/systemd", "bin"] {
+    for dir in ["lib", "lib/systemd", "bin", "sbin"] {
         tar.directory(dir, 0o755);
     }
     tar.file("lib/systemd/systemd", 0o755, &old::systemd(berth.dir.path()));
+    tar.link("sbin/init", "../lib/systemd/systemd");
     tar.file("bin/busybox", 0o755, &std::fs::read("/bin/busybox").unwrap());
+    let disk = berth.dir.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    place_fixture("old-systemd.tar", &disk);
     let machine = Machine {
         files: vec![("old.tar".into(), tar.finish())],
+        disk: Some(&disk),
         ..Machine::new("trixie-backports")
     };
     let script = r#"
@@ -292,6 +297,7 @@ berth compat old:1 | grep Berth
 run() { berth run --network none "$@" < /dev/null; }
 run --rm --compat=off old:1; echo "alone: $?"
 run --rm old:1; echo "mended: $?"
+run --rm old:1 /sbin/init; echo "by its link: $?"
 run --rm --privileged old:1; echo "host's users: $?"
 run --rm --memory 32m --read-only old:1; echo "limited: $?"
 run --rm old:1 /bin/busybox ls /sys/fs/cgroup/systemd; echo "another command: $?"
@@ -300,6 +306,15 @@ id=$(run -d --entrypoint /lib/systemd/systemd old:1); berth wait $id; berth rm $
 id=$(run -d old:1 /lib/systemd/systemd stay); until berth logs $id | grep -q services; do sleep 0.2; done
 monitor=$(ps | grep '[b]erth monitor' | awk '{print $1}'); kill -9 $monitor; while [ -e /proc/$monitor ]; do sleep 0.1; done
 berth ps -a --format '{{.Status}}' | sed 's/^/killed: /'; berth rm -f $id > /dev/null
+berth import -c 'CMD ["/sbin/init"]' -c 'STOPSIGNAL 37' /var/old-systemd.tar real:1 > /dev/null
+id=$(run -dt -e container=docker --annotation berth.old-systemd=true --tmpfs /sys/fs/cgroup/unified --tmpfs /run --tmpfs /run/lock real:1)
+until berth exec $id systemctl is-system-running --wait > /tmp/state 2>&1 || ! berth exec $id true; do
+    grep -q -e degraded -e maintenance /tmp/state && break; sleep 1
+done
+echo "real: $(cat /tmp/state)"; berth exec $id systemctl is-active multi-user.target | sed 's/^/real multi-user: /'
+berth exec $id systemctl --version | head -n 1; berth exec $id cat /proc/1/cgroup | sed 's/^/real init: /'
+berth exec $id cat /proc/self/cgroup | sed 's/^/real exec: /'
+berth stop -t 60 $id > /dev/null; berth inspect -f '{{.State.ExitCode}}' $id | sed 's/^/real end: /'; berth rm $id > /dev/null
 grep name=systemd /proc/mounts; cat /proc/self/cgroup | sed 's/^/left: /'
 "#;
     let out = machine.run(script).ok();
@@ -308,10 +323,28 @@ grep name=systemd /proc/mounts; cat /proc/self/cgroup | sed 's/^/left: /'
     said("Failed to mount cgroup");
     said("alone: 1");
     said("services in /system.slice\nmended: 0");
+    said("services in /system.slice\nby its link: 0");
     said("services in /system.slice\nhost's users: 0");
     said("services in /system.slice\nlimited: 0");
     said("another command: 1");
     said("killed: Exited (137)");
+    // The oldest systemd of Debian is younger than 226: where it sees no version 2 it does as those before it.
+    for words in [
+        "real: running",
+        "real multi-user: active",
+        "systemd 247 ",
+        "real end: 0",
+    ] {
+        said(words);
+    }
+    let place = |of: &str, path: &str| {
+        out.lines()
+            .any(|l| l.starts_with(of) && l.ends_with(&format!(":name=systemd:{path}")))
+    };
+    assert!(
+        place("real init: ", "/init.scope") && place("real exec: ", "/"),
+        "{out}"
+    );
     let left: Vec<&str> = out.lines().filter(|l| l.starts_with("left: ")).collect();
     assert_eq!(left, ["left: 0::/"], "{out}");
 }

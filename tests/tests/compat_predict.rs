@@ -4,6 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use berth_tests::api::Api;
+use berth_tests::browser::Browser;
 use berth_tests::registry::Registry;
 use berth_tests::{BUSYBOX, Berth, Tar, old};
 use serde_json::Value;
@@ -191,6 +192,26 @@ fn the_catalogue_is_told_of_images_that_have_it() {
     assert_eq!(code, 2, "{found:?}");
 }
 
+/// A program whose notes have four gigabytes as its headers say, and one whose first note says that of itself.
+fn lying_notes() -> (Vec<u8>, Vec<u8>) {
+    let program = std::fs::read("/bin/busybox").unwrap();
+    let word = |at: usize, size: usize| {
+        let mut bytes = [0; 8];
+        bytes[..size].copy_from_slice(&program[at..at + size]);
+        u64::from_le_bytes(bytes) as usize
+    };
+    let headers = (0..word(56, 2)).map(|index| word(32, 8) + index * word(54, 2));
+    let notes = headers
+        .into_iter()
+        .find(|at| word(*at, 4) == 4)
+        .expect("busybox has notes");
+    let (mut outside, mut inside) = (program.clone(), program.clone());
+    outside[notes + 32..notes + 40].copy_from_slice(&(4u64 << 30).to_le_bytes());
+    let first = word(notes + 8, 8);
+    inside[first + 4..first + 8].fill(0xff);
+    (outside, inside)
+}
+
 /// Links that lead in circles and outside, pipes, names of hell, headers that lie: told of or passed over, in bounded time.
 #[test]
 fn hostile_trees_are_analysed_all_the_same() {
@@ -219,10 +240,16 @@ fn hostile_trees_are_analysed_all_the_same() {
         "include /etc/ld.so.conf\ninclude ld.so.conf.d/*\n/../../lib\n",
     )
     .unwrap();
-    // Program headers without end, and a note that says it has four gigabytes.
+    // Program headers without end; notes that are said to have four gigabytes, and that do.
     let mut lies = std::fs::read("/bin/busybox").unwrap();
     lies[56..58].copy_from_slice(&[0xfe, 0xff]);
     executable("lies", &lies);
+    let (notes, note) = lying_notes();
+    executable("notes", &notes);
+    executable("note", &note);
+    let large = std::fs::File::create(format!("{root}/bin/large")).unwrap();
+    std::os::unix::fs::FileExt::write_at(&large, &notes, 0).unwrap();
+    large.set_len(5 << 30).unwrap();
     let huge = std::fs::File::create(format!("{root}/bin/huge")).unwrap();
     huge.set_len(40 << 30).unwrap();
     std::os::unix::fs::FileExt::write_at(&huge, b"\x7fELF\x02\x01\x01", 0).unwrap();
@@ -233,11 +260,13 @@ fn hostile_trees_are_analysed_all_the_same() {
         .filter(|f| f["cause"] == "not-analysed")
         .map(|f| f["asks"].as_str().unwrap().to_owned())
         .collect();
-    for name in ["/bin/magic", "/bin/huge", "/bin/lies"] {
+    for name in ["/bin/magic", "/bin/huge", "/bin/lies", "/bin/large"] {
         let words = format!("could not analyse {name}: ");
         assert!(told.iter().any(|t| t.starts_with(&words)), "{name}: {told:#?}");
     }
     for program in [
+        "/bin/note",
+        "/bin/notes",
         "/bin/self",
         "/bin/sh",
         "/bin/loop1",
@@ -329,37 +358,95 @@ fn info_shows_what_the_kernel_gives() {
     );
 }
 
-/// In a browser without a screen: the page is a table, its reasons open on a click, and it loads nothing.
+/// On a phone's screen: the page is a table, its reasons open on a click, nothing is wider than the screen but the table in its
+/// own frame, and it loads nothing.
 #[test]
 fn the_page_works_in_a_browser() {
     let berth = Berth::new();
     old_image(&berth);
-    let page = berth.run(&["compat", "--all", "--format", "html", "--vsyscall", "none"]);
+    let kernels = ["5.10", "6.1", "6.12", "7.3"]
+        .map(|kernel| ["--kernel", kernel])
+        .concat();
+    let page = berth.run(&[&["compat", "--all", "--format", "html"], &kernels[..]].concat());
     assert_eq!(page.code, 1);
-    // The browser clicks by itself: the page is given one more script, here alone.
-    let click = "<script>document.querySelector('button.mended').click();document.title='after'</script></body>";
     let path = berth.path("page.html");
-    std::fs::write(&path, page.out.replace("</body>", click)).unwrap();
-    let profile = format!("--user-data-dir={}", berth.path("profile"));
-    let url = format!("file://{path}");
-    let flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--window-size=390,844",
-        "--virtual-time-budget=2000",
-    ];
-    let dom = Command::new("chromium")
-        .args(flags)
-        .arg(&profile)
-        .args(["--dump-dom", &url])
-        .output()
-        .expect("chromium is installed");
-    let dom = String::from_utf8_lossy(&dom.stdout).into_owned();
-    assert!(dom.contains("<title>after</title>"), "{dom}");
+    std::fs::write(&path, page.out).unwrap();
+    let mut browser = Browser::on_a_phone(&path);
+    browser.says("Will they run? 2 images");
+    let text = browser.text();
     assert!(
-        dom.contains("class=\"why open\"") && dom.contains("aria-expanded=\"true\""),
-        "{dom}"
+        text.contains("old:1") && text.contains("Linux 5.10") && text.contains("Linux 7.3"),
+        "{text}"
     );
-    assert!(dom.contains("old-static") && dom.contains("Linux 5.10"), "{dom}");
+    assert!(!text.contains("vsyscall page"), "{text}");
+    browser.click("mended");
+    browser.says("calls the vsyscall page");
+    assert_eq!(
+        browser.evaluate("document.querySelectorAll('.why.open, [aria-expanded=true]').length"),
+        2
+    );
+    // The screen has 390 points; letters and buttons are as large as fingers and eyes need them.
+    let shown = "(() => { const of = q => document.querySelector(q); const reasons = of('.why.open div').getBoundingClientRect(); \
+        return [innerWidth, document.documentElement.scrollWidth <= innerWidth, reasons.left >= 0 && reasons.right <= innerWidth, \
+        parseFloat(getComputedStyle(of('.why.open dd')).fontSize) >= 14, of('button').getBoundingClientRect().height >= 38, \
+        performance.getEntriesByType('resource').length].join(' ') })()";
+    assert_eq!(browser.evaluate(shown), "390 true true true true 0");
+    browser.click("mended");
+    assert_eq!(browser.evaluate("document.querySelectorAll('.why.open').length"), 0);
+}
+
+/// Who is no root, and may not read some of the files, is told which; the rest is judged.
+#[test]
+fn files_without_permission_are_named() {
+    let berth = Berth::empty();
+    let place = |path: &str| berth.path(path);
+    let root = place("root");
+    std::fs::create_dir_all(format!("{root}/bin")).unwrap();
+    std::fs::create_dir_all(format!("{root}/closed")).unwrap();
+    let busybox = std::fs::File::open("/bin/busybox").unwrap();
+    for name in ["sh", "secret"] {
+        berth_tests::place_program(
+            busybox.try_clone().unwrap(),
+            std::path::Path::new(&format!("{root}/bin/{name}")),
+        );
+    }
+    let mode = |path: &str, mode: u32| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    mode(&format!("{root}/bin/secret"), 0o700);
+    mode(&format!("{root}/closed"), 0o700);
+    mode(berth.dir.path().to_str().unwrap(), 0o755);
+    berth_tests::place_program(
+        std::fs::File::open(berth_tests::program()).unwrap(),
+        std::path::Path::new(&place("berth")),
+    );
+    let own = place("own");
+    std::fs::create_dir(&own).unwrap();
+    mode(&own, 0o777);
+    let judged = |words: &[&str]| {
+        let done = Command::new("setpriv")
+            .args(["--reuid", "4712", "--regid", "4712", "--clear-groups"])
+            .arg(place("berth"))
+            .args(["compat", "--format", "json"])
+            .args(words)
+            .env("BERTH_DATA", format!("{own}/data"))
+            .env("BERTH_RUN", format!("{own}/run"))
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert!(!told.contains("panicked"), "{told}");
+        (done.status.code(), json(&String::from_utf8_lossy(&done.stdout)))
+    };
+    let (code, document) = judged(&[&root]);
+    let told: Vec<String> = findings(&document)
+        .iter()
+        .map(|f| f["asks"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(code, Some(0), "{told:#?}");
+    for name in ["/bin/secret", "/closed"] {
+        let words = format!("could not analyse {name}: ");
+        let there = told
+            .iter()
+            .any(|t| t.starts_with(&words) && t.contains("ermission denied"));
+        assert!(there, "{name}: {told:#?}");
+    }
+    assert_eq!(judged(&["--program", "/bin/sh", &root]).0, Some(0));
 }

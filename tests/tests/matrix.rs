@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use berth_tests::machine::Machine;
-use berth_tests::{Tar, busybox, fixtures, old};
+use berth_tests::{Tar, busybox, fixtures, old, place_fixture};
 
 /// A kernel: its name in the table, whose it is, words for it, the processor.
 struct Column {
@@ -17,6 +17,8 @@ struct Column {
     suite: &'static str,
     words: &'static str,
     processor: &'static str,
+    /// What is done there before.
+    setup: &'static str,
     /// Distributions that are tried on it: the newest on the oldest kernel, and the oldest on the newest.
     images: &'static [&'static str],
 }
@@ -27,9 +29,15 @@ const fn column(name: &'static str, suite: &'static str, words: &'static str) ->
         suite,
         words,
         processor: "max",
+        setup: "",
         images: &[],
     }
 }
+
+/// As Debian's qemu-user-static does when it is installed: for the whole host, opened at once (`F`).
+const REGISTERED: &str = "mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+    printf %s ':qemu-aarch64:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\xb7\\x00:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\\xff\\xff:/var/qemu/qemu-aarch64-static:OCPF' > /proc/sys/fs/binfmt_misc/register
+";
 
 const COLUMNS: &[Column] = &[
     Column {
@@ -41,7 +49,10 @@ const COLUMNS: &[Column] = &[
         images: &["trixie"],
         ..column("6.1", "bookworm", "")
     },
-    column("6.1 vsyscall=emulate", "bookworm", "vsyscall=emulate"),
+    Column {
+        setup: REGISTERED,
+        ..column("6.1 vsyscall=emulate, qemu registered", "bookworm", "vsyscall=emulate")
+    },
     Column {
         images: &["bookworm"],
         ..column("6.12", "trixie", "vsyscall=none")
@@ -209,10 +220,10 @@ fn images(work: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Imports, predicts and runs; a line for each answer.
-fn script(rows: &[&Row]) -> String {
-    let mut script = String::from(
-        "mkdir -p /usr; ln -s /var/qemu /usr/bin\n\
-         run() { berth run --rm --network none \"$@\" < /dev/null > /tmp/out 2>&1; }\n",
+fn script(setup: &str, rows: &[&Row]) -> String {
+    let mut script = format!(
+        "mkdir -p /usr; ln -s /var/qemu /usr/bin\n{setup}\
+         run() {{ berth run --rm --network none \"$@\" < /dev/null > /tmp/out 2>&1; }}\n",
     );
     for Row { image, command, .. } in rows {
         let tar = if BIG.contains(image) { "/var/images" } else { "/files" };
@@ -241,7 +252,7 @@ fn fill(column: &Column, files: &[(String, Vec<u8>)], disk: &Path) -> BTreeMap<&
         disk: Some(disk),
         ..Machine::new(column.suite)
     };
-    let out = machine.run(&script(&rows)).ok();
+    let out = machine.run(&script(column.setup, &rows)).ok();
     let mut cells: BTreeMap<&'static str, Cell> = BTreeMap::new();
     for line in out.lines().filter_map(|line| line.strip_prefix("cell ")) {
         let words: Vec<&str> = line.split(' ').collect();
@@ -281,7 +292,7 @@ fn table(filled: &[BTreeMap<&'static str, Cell>]) -> String {
 const HEAD: &str = "# Programs on kernels\n\n\
     Written by `scripts/matrix`: each kernel was booted in an emulator, and Berth was asked there what will become of each image (`berth compat`), ran it \
     without help (`--compat=off`) and with what it does by itself. Kernels are Debian's cloud kernels; where nothing is said they have no vsyscall page. \
-    qemu-user is installed, and nothing is registered with binfmt_misc.\n\n\
+    qemu-user is installed, and nothing is registered with binfmt_misc where nothing is said.\n\n\
     A cell reads: `runs`; or what was predicted, the exit code that came, and whether Berth mends it. A dash was not tried.\n\n";
 
 #[test]
@@ -300,13 +311,7 @@ fn no_cell_is_predicted_wrong_and_remedies_turn_red_cells_green() {
     }
     let used = |image: &&&str| COLUMNS.iter().any(|c| c.images.contains(image));
     for image in BIG.iter().filter(used) {
-        let (from, to) = (
-            fixtures().join(format!("{image}.tar")),
-            disk.join(format!("images/{image}.tar")),
-        );
-        std::fs::hard_link(&from, &to)
-            .or_else(|_| std::fs::copy(&from, &to).map(drop))
-            .expect("scripts/fixtures");
+        place_fixture(&format!("{image}.tar"), &disk.join("images"));
     }
     let filled: Vec<Mutex<BTreeMap<&'static str, Cell>>> = COLUMNS.iter().map(|_| Mutex::default()).collect();
     let next = Mutex::new(0..COLUMNS.len());

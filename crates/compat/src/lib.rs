@@ -30,8 +30,9 @@ pub mod version;
 pub mod vsyscall;
 pub mod why;
 
+pub use catalogue::qemu_advice;
 pub use finding::{Cause, Finding, Program, Remedy, SCHEMA, Status, Sure, Symptom, Verdict};
 pub use host::Host;
-pub use judge::{Case, Depth, Subject};
+pub use judge::{Case, Depth, Subject, started};
 pub use scan::Scan;
 pub use version::Version;

@@ -39,7 +39,7 @@ pub struct Foretold {
     /// Architectures whose programs it starts with and this machine does not execute, but qemu-user does.
     #[serde(default)]
     emulate: Vec<String>,
-    /// What it starts with is a systemd that needs a cgroup hierarchy of its own.
+    /// A systemd that needs a cgroup hierarchy of its own.
     #[serde(default)]
     systemd: Vec<String>,
 }
@@ -257,7 +257,7 @@ impl Foretold {
             .flat_map(|p| p.findings.clone())
             .collect();
         let found = entries.iter().filter_map(|i| verdict.findings.get(*i));
-        let named = found.clone().filter(|f| f.remedy == Remedy::NamedHierarchy);
+        let named = verdict.findings.iter().filter(|f| f.remedy == Remedy::NamedHierarchy);
         let systemd: Vec<String> = named.map(|f| f.file.clone()).collect();
         let mut emulate: Vec<String> = found.clone().filter(qemu).filter_map(|f| f.emulated()).collect();
         emulate.sort();
@@ -281,10 +281,8 @@ impl Foretold {
             } else {
                 &f.file
             };
-            let with = match &f.remedy {
-                Remedy::QemuUser { package, .. } => format!("; it can with {package} on the host, from Linux 6.7 on"),
-                _ => String::new(),
-            };
+            let with = compat::qemu_advice(f.cause, &f.remedy).map(|advice| format!("; to run it: {advice}"));
+            let with = with.unwrap_or_default();
             format!(
                 "{file} {how}: {}; {}: {}{code}{with}",
                 f.asks, f.lacks, f.symptom.message
@@ -328,6 +326,19 @@ fn release(finding: &Finding) -> Option<(String, String)> {
 }
 
 impl Engine {
+    /// The image's files that a container's command comes to.
+    fn started(&self, image: &Image, body: &ContainerCreateBody) -> Result<Vec<String>> {
+        let words = [&body.entrypoint, &body.cmd].into_iter().flatten().flatten();
+        let subject = Subject {
+            command: words.cloned().collect(),
+            path: path_of(body.env.iter().flatten()),
+            directory: body.working_dir.clone().unwrap_or_default(),
+            ..Subject::default()
+        };
+        let root = self.layers.mount(&image.layers, None, None)?.root;
+        Ok(compat::started(&subject, root, &self.all_facts(&image.layers)?))
+    }
+
     /// What a container of this image needs on this kernel is asked for in its request, unless that says otherwise: a line
     /// for each thing.
     pub(crate) fn ask_for_needs(&self, image: &Image, body: &mut ContainerCreateBody) -> Result<Vec<String>> {
@@ -338,13 +349,14 @@ impl Engine {
         if quiet && !foretold.notes {
             return Ok(Vec::new());
         }
-        let mut words = [&body.entrypoint, &body.cmd].into_iter().flatten().flatten();
-        let program = words.next().cloned().unwrap_or_default();
         let host = body.host_config.get_or_insert_default();
         let asked = mend::asked(host)?;
         if asked.mode == mend::Mode::Off {
             return Ok(Vec::new());
         }
+        // Whose files cannot be looked at will be told so when they are mounted.
+        let started = self.started(image, body).unwrap_or_default();
+        let host = body.host_config.get_or_insert_default();
         // The host's users have the host's binfmt_misc.
         let emulated = !crate::spec::host_users(host) && foretold.emulated();
         let annotations = host.annotations.get_or_insert_default();
@@ -356,7 +368,7 @@ impl Engine {
         if foretold.notes {
             annotations.insert(annotation::LOWER_NOTES.into(), "true".into());
         }
-        let named = |path: &str| path == program || path.rsplit('/').next() == Some(program.as_str());
+        let named = |path: &String| started.contains(path);
         let own_view = host.cgroupns_mode.is_none_or(|mode| mode.to_string() != "host");
         if own_view && let Some(path) = foretold.systemd.iter().find(|path| named(path)) {
             annotations.insert(annotation::OLD_SYSTEMD.into(), "true".into());

@@ -3,7 +3,7 @@
 use super::{Look, finding, symptom};
 use crate::finding::{Cause, Finding, Remedy, Sure};
 use crate::host::{Host, Vsyscall};
-use crate::scan::{Mark, What};
+use crate::scan::{AOUT, Mark, What};
 
 /// The package of Debian that has qemu-user.
 const QEMU_PACKAGE: &str = "qemu-user-static";
@@ -26,7 +26,7 @@ pub fn not_analysed(look: &Look<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-/// a.out and ARM's old ABI.
+/// a.out and ARM's old ABI; and what other systems execute.
 pub fn old_format(look: &Look<'_>, found: &mut Vec<Finding>) {
     let old = match &look.file.what {
         What::Old(format) => Some(format),
@@ -34,14 +34,25 @@ pub fn old_format(look: &Look<'_>, found: &mut Vec<Finding>) {
         _ => None,
     };
     if let Some(format) = old {
+        let (lacks, advice) = match facts_of_linux(look) {
+            true => (
+                "Linux executes such programs no more (a.out until 5.18)",
+                "none but a virtual machine with an old kernel, or a rebuilt program",
+            ),
+            false => ("it is a program of another system", "an image for Linux"),
+        };
         found.push(Finding {
             asks: format!("its format is {format}"),
-            lacks: "Linux executes such programs no more (a.out until 5.18)".into(),
+            lacks: lacks.into(),
             symptom: symptom("exec format error", Some(126)),
-            advice: "none but a virtual machine with an old kernel, or a rebuilt program".into(),
+            advice: advice.into(),
             ..finding(Cause::OldFormat, Sure::OnStart, &look.file.path)
         });
     }
+}
+
+fn facts_of_linux(look: &Look<'_>) -> bool {
+    look.file.elf().is_some() || look.file.what == What::Old(AOUT.into())
 }
 
 /// What qemu-user can do about it.
@@ -51,6 +62,31 @@ pub fn qemu_user(host: &Host, name: &str, installed: bool) -> Remedy {
         installed,
         package: QEMU_PACKAGE.into(),
         by_itself: installed && host.own_binfmt,
+    }
+}
+
+/// What is to be done so that qemu-user runs it; `None` where that happens by itself, or nothing helps.
+pub fn qemu_advice(cause: Cause, remedy: &Remedy) -> Option<String> {
+    match (cause, remedy) {
+        (_, Remedy::QemuUser { by_itself: true, .. }) => None,
+        // A host that knew qemu for its own programs would know nothing else: it takes a binfmt_misc of the container's own.
+        (Cause::CpuLevel, Remedy::QemuUser { package, .. }) => {
+            Some(format!("{package} on the host, with Linux 6.7 or newer"))
+        }
+        (
+            _,
+            Remedy::QemuUser {
+                installed: false,
+                package,
+                ..
+            },
+        ) => Some(format!("install {package} on the host, which registers itself there")),
+        // One binfmt_misc for all before Linux 6.7, and that is the host's.
+        (_, Remedy::QemuUser { program, .. }) => Some(format!(
+            "register {program} with the host's binfmt_misc, as it takes before Linux 6.7: systemctl restart systemd-binfmt, or \
+             update-binfmts --enable {program}"
+        )),
+        _ => None,
     }
 }
 
@@ -83,7 +119,10 @@ pub fn architecture(look: &Look<'_>, found: &mut Vec<Finding>) {
     let advice = match (name, &remedy) {
         ("x32", _) => "boot a kernel with x32 (syscall.x32=y), or take an amd64 image".to_owned(),
         ("386", _) => "boot with ia32_emulation=1, or take an amd64 image".to_owned(),
-        _ => format!("take the image for {}, or install {QEMU_PACKAGE}", host.architecture),
+        _ => {
+            let more = qemu_advice(Cause::Architecture, &remedy).map(|advice| format!(", or {advice}"));
+            format!("take the image for {}{}", host.architecture, more.unwrap_or_default())
+        }
     };
     found.push(Finding {
         asks: format!("it is a program for {name}"),

@@ -66,6 +66,7 @@ pub fn check(look: &Look<'_>) -> Vec<Finding> {
 }
 
 pub use firmware::{java, modules};
+pub use format::qemu_advice;
 
 /// A finding that is filled in by its check.
 pub(crate) fn finding(cause: Cause, sure: Sure, file: &str) -> Finding {

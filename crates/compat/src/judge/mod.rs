@@ -109,6 +109,12 @@ pub struct Calls {
     pub left_out: Vec<String>,
 }
 
+/// The files that a subject's command comes to, through links and scripts, by their own paths; nothing else of it is looked at.
+pub fn started(subject: &Subject, root: OwnedFd, scans: &[Rc<Scan>]) -> Vec<String> {
+    let entry = entry::entry(&Tree::new(root, scans), subject);
+    entry.files.iter().map(|file| file.path.clone()).collect()
+}
+
 impl Case {
     /// Looks everything up: in a merged root, and the facts of its layers, the lowest first.
     pub fn new(subject: Subject, root: OwnedFd, scans: &[Rc<Scan>], depth: Depth) -> Case {

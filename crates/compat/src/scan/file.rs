@@ -12,6 +12,8 @@ use crate::vsyscall;
 
 /// Longest first line of a script that is read.
 const LINE: usize = 256;
+/// What [`What::Old`] calls Linux' own format before ELF.
+pub const AOUT: &str = "a.out";
 /// A Java runtime's file of versions.
 const RELEASE: u64 = 16 * 1024;
 
@@ -28,7 +30,7 @@ pub fn not_wanted(path: &str, head: &[u8]) -> bool {
 /// What a whole file is, if it matters.
 pub fn what(path: &str, executable: bool, data: &[u8]) -> Option<What> {
     if !elf::is_elf(data) {
-        return script(executable, data).or_else(|| old(executable, data));
+        return script(executable, data).or_else(|| foreign(executable, data));
     }
     if not_wanted(path, data) {
         return None;
@@ -51,7 +53,7 @@ pub fn other(path: &str, executable: bool, head: &[u8], file: &StdFile) -> Optio
         let version = text.lines().find_map(|l| l.strip_prefix("JAVA_VERSION="))?;
         return Some(What::Java(version.trim_matches('"').to_owned()));
     }
-    script(executable, head).or_else(|| old(executable, head))
+    script(executable, head).or_else(|| foreign(executable, head))
 }
 
 /// `/lib/modules/RELEASE/modules.dep`.
@@ -75,12 +77,34 @@ fn script(executable: bool, data: &[u8]) -> Option<What> {
     })
 }
 
-/// a.out: OMAGIC, NMAGIC, ZMAGIC and QMAGIC of Linux on i386 (its machine byte is 0 or 100).
-fn old(executable: bool, data: &[u8]) -> Option<What> {
-    let header = data.get(..32).filter(|_| executable)?;
+/// Programs in a format that Linux does not execute. a.out: OMAGIC, NMAGIC, ZMAGIC and QMAGIC on i386 (its machine byte is 0
+/// or 100). Windows: PE (`MZ`, and at 60 where `PE` is). macOS: Mach-O of either width and order; a file for several
+/// processors begins as Java's classes do, whose version is 45 at least.
+fn foreign(executable: bool, data: &[u8]) -> Option<What> {
+    let header = data.get(..64).filter(|_| executable)?;
     let magic = u16::from_le_bytes([header[0], header[1]]);
-    let known = matches!(magic, 0o407 | 0o410 | 0o413 | 0o314) && matches!(header[2], 0 | 100) && header[3] == 0;
-    known.then(|| What::Old("a.out".into()))
+    let is_aout = matches!(magic, 0o407 | 0o410 | 0o413 | 0o314) && matches!(header[2], 0 | 100) && header[3] == 0;
+    // Cosmopolitan's programs (`MZqFpD`) are all at once: a shell starts them here.
+    let is_pe = header.starts_with(b"MZ") && !header.starts_with(b"MZqFpD") && windows(data);
+    let is_macho = match header[..4] {
+        [0xfe, 0xed, 0xfa, 0xce | 0xcf] | [0xce | 0xcf, 0xfa, 0xed, 0xfe] => true,
+        [0xca, 0xfe, 0xba, 0xbe] => u32::from_be_bytes([header[4], header[5], header[6], header[7]]) < 45,
+        _ => false,
+    };
+    let formats = [(is_aout, AOUT), (is_pe, "Windows' (PE)"), (is_macho, "macOS' (Mach-O)")];
+    formats
+        .into_iter()
+        .find(|(is, _)| *is)
+        .map(|(_, format)| What::Old(format.into()))
+}
+
+/// Whether it is a program: not a library (0x2000 in its characteristics), nor what firmware executes (subsystems from 10 on).
+fn windows(data: &[u8]) -> bool {
+    let at = |place: usize| data.get(place..place + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    let header = usize::from(at(60).unwrap_or(0));
+    data.get(header..).is_some_and(|rest| rest.starts_with(b"PE\0\0"))
+        && at(header + 22).is_some_and(|characteristics| characteristics & 0x2000 == 0)
+        && matches!(at(header + 92), Some(2 | 3))
 }
 
 fn facts(path: &str, elf: &Elf<'_>) -> Facts {
@@ -160,7 +184,20 @@ mod tests {
         assert_eq!(modules("/lib/modules/5.10.0-8/kernel/x.ko"), None);
         let mut aout = [0u8; 64];
         aout[..4].copy_from_slice(&[0o13, 1, 100, 0]);
-        assert_eq!(what("/bin/old", true, &aout), Some(What::Old("a.out".into())));
+        assert_eq!(what("/bin/old", true, &aout), Some(What::Old(AOUT.into())));
+        let mut windows = [0u8; 256];
+        windows[..2].copy_from_slice(b"MZ");
+        (windows[60], windows[64 + 92]) = (64, 3);
+        assert_eq!(what("/bin/a.exe", true, &windows), None);
+        windows[64..66].copy_from_slice(b"PE");
+        assert!(matches!(what("/bin/a.exe", true, &windows), Some(What::Old(_))));
+        windows[64 + 92] = 10;
+        assert_eq!(what("/bin/boot.efi", true, &windows), None);
+        windows[60..64].fill(0xff);
+        assert_eq!(what("/bin/a.exe", true, &windows), None);
+        let apple = |head: &[u8]| what("/x", true, &[head, &[0; 64]].concat()).is_some();
+        assert!(apple(b"\xcf\xfa\xed\xfe") && apple(b"\xca\xfe\xba\xbe\0\0\0\x02"));
+        assert!(!apple(b"\xca\xfe\xba\xbe\0\0\0\x34"));
     }
 
     #[test]

@@ -11,12 +11,13 @@ mod walk;
 use serde::{Deserialize, Serialize};
 
 pub use cache::{load, store};
+pub use file::AOUT;
 pub use walk::directory;
 
 use crate::vsyscall::Site;
 
 /// The version of what is kept: another one is made anew.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What was found in one tree.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ pub enum What {
         /// The one argument that it may have.
         argument: Option<String>,
     },
-    /// A program of a format that Linux had once.
+    /// A program of a format that Linux had once, or that another system has.
     Old(String),
     /// A list of kernel modules, for that release.
     Modules(String),

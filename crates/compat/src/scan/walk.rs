@@ -23,7 +23,7 @@ const PATH: usize = 4096;
 /// Largest file that is read: two at a time.
 const LARGEST: u64 = 768 << 20;
 /// Bytes that tell what a file is.
-const HEAD: usize = 256;
+const HEAD: usize = 512;
 /// Files that a thread takes at a time.
 const BATCH: usize = 64;
 

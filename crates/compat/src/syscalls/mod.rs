@@ -255,9 +255,14 @@ impl<'a> Walk<'a> {
                 straight: self.certain.contains(&(*file, *index)).then_some(function.straight),
             });
         }
+        let mut calls: BTreeSet<u32> = self.calls.into_iter().filter(|n| *n < 1024).collect();
+        // The way back from a handler is the kernel's own code there, in the vDSO (arm64: rt_sigaction, rt_sigreturn).
+        if numbers == Numbers::Aarch64 && calls.contains(&134) {
+            calls.insert(139);
+        }
         Analysis {
             numbers,
-            calls: self.calls.into_iter().filter(|n| *n < 1024).collect(),
+            calls,
             unknown,
             left_out: Vec::new(),
             reached,

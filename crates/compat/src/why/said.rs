@@ -39,7 +39,7 @@ const TABLE: &[Row] = &[
     (
         "Failed to mount cgroup",
         "this systemd expects version 1 of cgroups, and this host has version 2 alone",
-        "a newer systemd, or a host with systemd.unified_cgroup_hierarchy=0",
+        "berth gives a systemd before 226 what it expects unless --compat=off is given; or an image with a newer one",
         true,
     ),
     (

@@ -125,6 +125,7 @@ impl Membership {
         let named = named::Named::make(&self.cgroup, owner)?;
         self.v1.push((named::SYSTEMD.into(), named.dir.clone()));
         self._named = Some(named);
+        self.cgroup.named = true;
         Ok(self)
     }
 

@@ -40,6 +40,9 @@ pub struct Cgroup {
     /// systemd's name of it, where systemd made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unit: Option<String>,
+    /// It is in the hierarchy of an old systemd, too ([`named`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    named: bool,
     /// Its directories, where whoever made them is the one that asks; else they are looked for.
     #[serde(skip)]
     made: Option<Vec<PathBuf>>,
@@ -103,6 +106,7 @@ impl Below {
 pub(crate) struct Entrance {
     v2: Option<File>,
     v1: Vec<PathBuf>,
+    named: Option<named::Named>,
 }
 
 impl Entrance {
@@ -112,6 +116,7 @@ impl Entrance {
             return Ok(Entrance {
                 v2: None,
                 v1: Vec::new(),
+                named: None,
             });
         }
         cgroup.there()?;
@@ -143,7 +148,8 @@ impl Entrance {
         let joined = host.v1.iter().filter(|h| cgroup.below(&h.mount).is_dir());
         let v1: Vec<PathBuf> = joined.map(|h| place(&h.mount, &h.controllers)).collect();
         v1.iter().try_for_each(there)?;
-        Ok(Entrance { v2, v1 })
+        let named = cgroup.named.then(|| named::Named::find(cgroup)).transpose()?;
+        Ok(Entrance { v2, v1, named })
     }
 
     /// For clone3.
@@ -153,7 +159,8 @@ impl Entrance {
 
     /// The rest of the way.
     pub fn join(&self, pid: i32) -> Result<()> {
-        self.v1.iter().try_for_each(|dir| enter(dir, pid))
+        let named = self.named.iter().map(|named| &named.dir);
+        self.v1.iter().chain(named).try_for_each(|dir| enter(dir, pid))
     }
 }
 
@@ -163,6 +170,7 @@ impl Cgroup {
         Cgroup {
             path: path.into(),
             unit: None,
+            named: false,
             made: None,
         }
     }

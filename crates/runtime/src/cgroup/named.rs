@@ -40,7 +40,8 @@ impl Named {
         Ok(named)
     }
 
-    fn find(cgroup: &Cgroup) -> Result<Named> {
+    /// The container's directory, wherever it was made.
+    pub fn find(cgroup: &Cgroup) -> Result<Named> {
         let mount = mount().errno_step("mount the cgroup hierarchy name=systemd")?;
         let dir = cgroup.below(&PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd())));
         Ok(Named { dir, mount })
