@@ -54,8 +54,17 @@ pub fn programs(work: &Path) -> Vec<(&'static str, Vec<u8>)> {
 
 /// A static program of 32-bit x86.
 pub fn small32(work: &Path) -> Vec<u8> {
-    let out = work.join("small32");
-    compile("small32.c", &["-m32", "-static", "-fno-pie", "-no-pie"], &out);
+    narrow("small32", work)
+}
+
+/// One that says what some calls are answered with.
+pub fn errno32(work: &Path) -> Vec<u8> {
+    narrow("errno32", work)
+}
+
+fn narrow(name: &str, work: &Path) -> Vec<u8> {
+    let out = work.join(name);
+    compile(&format!("{name}.c"), &["-m32", "-static", "-fno-pie", "-no-pie"], &out);
     std::fs::read(out).expect("a program that was just made")
 }
 

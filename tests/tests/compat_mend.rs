@@ -141,25 +141,31 @@ fn calls_that_a_brought_profile_does_not_know_are_not_there() {
     let allowed = "[\"read\",\"write\",\"execve\",\"exit_group\",\"brk\",\"arch_prctl\",\"mmap\",\"mprotect\",\"readlink\",\"readlinkat\",\"fstat\",\
         \"newfstatat\",\"set_tid_address\",\"set_robust_list\",\"prlimit64\",\"getrandom\",\"ioctl\",\"prctl\",\"capset\",\"setresuid\",\"setresgid\",\
         \"setgroups\",\"chdir\",\"getcwd\",\"faccessat2\",\"close_range\",\"close\",\"fcntl\",\"futex\",\"munmap\",\"sendmsg\",\"openat\",\"open\"]";
-    let json =
-        format!(r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{{"names":{allowed},"action":"SCMP_ACT_ALLOW"}}]}}"#);
+    let json = format!(
+        r#"{{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86"],"syscalls":[{{"names":{allowed},"action":"SCMP_ACT_ALLOW"}}]}}"#
+    );
     std::fs::write(&profile, json).unwrap();
     let option = format!("seccomp={profile}");
-    let mount = format!("{program}:/errno:ro");
-    let out = berth
-        .busybox(
-            &[
-                "--security-opt",
-                &option,
-                "--security-opt",
-                "no-new-privileges",
-                "-v",
-                &mount,
-            ],
-            &["/errno"],
-        )
-        .ok();
-    assert_eq!(out, "clone3 38\nstatx 38\nrseq 38\nmount 1\nptrace 1");
+    old::errno32(berth.dir.path());
+    let asks = |program: &str| {
+        let mount = format!("{}:/errno:ro", berth.path(program));
+        let flags = [
+            "--security-opt",
+            &option,
+            "--security-opt",
+            "no-new-privileges",
+            "-v",
+            &mount,
+        ];
+        berth.busybox(&flags, &["/errno"]).ok()
+    };
+    assert_eq!(asks("errno"), "clone3 38\nstatx 38\nrseq 38\nmount 1\nptrace 1");
+    // 32-bit programs have a table of their own.
+    let narrow = asks("errno32");
+    assert_eq!(
+        narrow,
+        "clone3 38\nclock_gettime64 38\nfutex_time64 38\nstatx 38\nmount 01"
+    );
 }
 
 /// Files that came later and children of children: what no changed copy reaches.

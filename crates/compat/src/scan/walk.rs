@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use errdefs::{ErrnoStep, Result};
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{Advice, Dir, FileType, Mode, OFlags};
 
 use super::{File, Scan, VERSION, What, file};
 use crate::elf;
@@ -153,6 +153,8 @@ fn look(root: BorrowedFd<'_>, path: &Path, buffer: &mut Vec<u8>, bytes: &mut u64
     if meta.len() > LARGEST {
         return failed(meta.len(), executable, format!("it has {} bytes", meta.len()));
     }
+    // All of it is wanted: from a disk that comes in large pieces then, also while we work on another.
+    let _ = rustix::fs::fadvise(&file, 0, None, Advice::WillNeed);
     // The buffer stays what it was: only what is larger than any before has to be cleared.
     let size = meta.len() as usize;
     if buffer.len() < size {
