@@ -191,3 +191,80 @@ pub fn kernel_release(look: &Look<'_>, found: &mut Vec<Finding>) {
         ..finding(Cause::KernelRelease, Sure::Unlikely, &look.file.path)
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::Host;
+    use crate::facts::seccomp;
+    use crate::judge::closure::Closure;
+    use crate::scan::What;
+
+    /// What is said of a program of that path with one import more, on a host like this one but for `change`.
+    fn told(path: &str, import: &str, change: impl FnOnce(&mut Host)) -> Vec<(Cause, Remedy)> {
+        let mut file = crate::scan::bytes(path, true, &std::fs::read("/bin/sh").unwrap()).unwrap();
+        if let What::Elf(facts) = &mut file.what {
+            facts.imports.push(import.into());
+        }
+        let file = Rc::new(file);
+        let closure = Closure {
+            files: vec![file.clone()],
+            ..Closure::default()
+        };
+        let mut host = Host::probe();
+        (host.ip_tables, host.nf_tables) = (Some(true), Some(true));
+        (host.io_uring, host.userfaultfd) = (Some(true), Some(true));
+        host.open_files = 1 << 20;
+        change(&mut host);
+        let look = Look {
+            host: &host,
+            profile: &seccomp::PROFILES[0],
+            file: &file,
+            closure: &closure,
+            entry: true,
+            analysis: None,
+        };
+        let mut found = Vec::new();
+        for check in [firewall, switched_off, open_files] {
+            check(&look, &mut found);
+        }
+        assert!(
+            found
+                .iter()
+                .all(|f| !f.asks.is_empty() && !f.lacks.is_empty() && !f.advice.is_empty())
+        );
+        found.into_iter().map(|f| (f.cause, f.remedy)).collect()
+    }
+
+    #[test]
+    fn what_a_host_has_not_loaded_or_has_switched_off_is_told() {
+        let (legacy, nft) = ("/usr/sbin/xtables-legacy-multi", "/usr/sbin/xtables-nft-multi");
+        let modules = vec![(Cause::FirewallModules, Remedy::None)];
+        assert_eq!(told(legacy, "x", |host| host.ip_tables = Some(false)), modules);
+        assert_eq!(told(nft, "x", |host| host.nf_tables = Some(false)), modules);
+        assert_eq!(told(legacy, "x", |host| host.nf_tables = Some(false)), []);
+        assert_eq!(told(nft, "x", |host| host.nf_tables = None), []);
+        let off = vec![(Cause::SwitchedOff, Remedy::None)];
+        assert_eq!(
+            told("/bin/db", "io_uring_queue_init", |host| host.io_uring = Some(false)),
+            off
+        );
+        assert_eq!(
+            told("/bin/db", "userfaultfd", |host| host.userfaultfd = Some(false)),
+            off
+        );
+        assert_eq!(told("/bin/db", "x", |host| host.io_uring = Some(false)), []);
+    }
+
+    #[test]
+    fn programs_that_walk_through_all_open_files_get_a_limit() {
+        let python = |limit| told("/usr/bin/python2.7", "x", |host| host.open_files = limit);
+        assert_eq!(
+            python(1 << 30),
+            [(Cause::OpenFiles, Remedy::OpenFiles { limit: 1 << 20 })]
+        );
+        assert_eq!(python(1 << 20), [(Cause::OpenFiles, Remedy::NotAffected)]);
+    }
+}
