@@ -152,19 +152,38 @@ fn verbs_are_told_as_docker_tells_them() {
 #[test]
 fn followers_hear_of_it_at_once_and_a_killed_monitor_is_told_of() {
     let berth = Berth::new();
-    let mut follower = berth.spawn(&[
-        "events",
-        "--filter",
-        "type=container",
-        "--format",
-        "{{.Action}} {{.Actor.Attributes.exitCode}}",
-    ]);
+    followed(&berth, std::process::Command::new(berth_tests::program()));
+}
+
+/// Other programs have taken all that a user may have of inotify(7), or there is none.
+#[test]
+fn followers_hear_of_it_where_the_kernel_tells_nobody() {
+    let berth = Berth::new();
+    berth_tests::old::with_libc("without", berth.dir.path());
+    let mut without = std::process::Command::new(berth.path("without"));
+    // inotify_init1
+    without.args(["294", "--"]).arg(berth_tests::program());
+    followed(&berth, without);
+}
+
+fn followed(berth: &Berth, mut program: std::process::Command) {
+    let format = "{{.Action}} {{.Actor.Attributes.exitCode}}";
+    program
+        .args(["events", "--filter", "type=container", "--format", format])
+        .env("BERTH_DATA", berth.path("data"))
+        .env("BERTH_RUN", berth.path("run"))
+        .stdout(std::process::Stdio::piped());
+    let mut follower = program.spawn().unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
-    // It watches once it has its descriptor for that.
-    eventually("it watches", || {
-        let dir = std::fs::read_dir(format!("/proc/{}/fd", follower.id())).unwrap();
-        dir.flatten()
-            .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|l| l.to_string_lossy().contains("inotify")))
+    eventually("it is at the end of the log", || {
+        let of = |what: &str, fd: &str| PathBuf::from(format!("/proc/{}/{what}/{fd}", follower.id()));
+        let list = std::fs::read_dir(of("fd", "")).into_iter().flatten().flatten();
+        let names = list.filter_map(|entry| entry.file_name().into_string().ok());
+        let at_end = |fd: String| {
+            let is_log = std::fs::read_link(of("fd", &fd)).is_ok_and(|link| link.ends_with("events/log"));
+            is_log && !std::fs::read_to_string(of("fdinfo", &fd)).is_ok_and(|info| info.starts_with("pos:\t0\n"))
+        };
+        names.into_iter().any(at_end)
     });
     berth.start(&["--name", "killed"], &["sleep", "60"]);
     let mut next = || lines.next().unwrap().unwrap();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use errdefs::{ErrnoStep, Result, Step};
+use errdefs::{Result, Step};
 use rustix::fs::inotify;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
@@ -36,9 +36,8 @@ impl Sockets {
     /// Looks again whenever the list changes; for ever.
     pub async fn follow(&mut self) -> Result<()> {
         let step = "watch the list of sockets";
-        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).errno_step(step)?;
         let what = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE | inotify::WatchFlags::CLOSE_WRITE;
-        inotify::add_watch(&watch, Scope::watched(&self.server.engines.roots)?, what).errno_step(step)?;
+        let watch = engine::watch::directory(&Scope::watched(&self.server.engines.roots)?, what, step)?;
         let wakings = pipe::Receiver::from_owned_fd_unchecked(watch).step(step)?;
         loop {
             self.look();

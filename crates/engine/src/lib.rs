@@ -19,6 +19,7 @@ pub mod spec;
 pub mod state;
 pub mod system;
 pub mod volume;
+pub mod watch;
 pub mod why;
 
 pub use bollard_stubs::models;

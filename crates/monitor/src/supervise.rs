@@ -12,7 +12,6 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use compat::vsyscall::{Function, PAGE};
 use compat::why::{REFUSALS, Refused};
@@ -25,8 +24,6 @@ use sys::process::Forked;
 use sys::ptrace::{self, Call, Registers, Stop};
 
 const SIGSEGV: i32 = 11;
-/// Milliseconds.
-const PATIENCE: u32 = 1000;
 /// Which processor it was on last, in `/proc/PID/stat`, counted after the name.
 const PROCESSOR: usize = 36;
 /// So many bytes of refused calls are kept.
@@ -42,7 +39,7 @@ pub fn begin_if(asked: &Asked, roots: &Roots, record: &Record, pid: i32) -> Resu
     let step = "watch the container's processes";
     let refused = asked.traced().then(|| roots.refused(&record.id));
     let (ready, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).errno_step(step)?;
-    match fork().errno_step(step)? {
+    match sys::process::clone3(0, None).errno_step(step)? {
         Forked::Child => {
             drop(ready);
             sys::process::exit_now(match ptrace::seize(pid, refused.is_some()) {
@@ -63,17 +60,6 @@ pub fn begin_if(asked: &Asked, roots: &Roots, record: &Record, pid: i32) -> Resu
             }
         }
     }
-}
-
-/// A thread that has just mounted the layers may not be gone for the kernel yet.
-fn fork() -> rustix::io::Result<Forked> {
-    for _ in 0..PATIENCE {
-        match sys::process::clone3(0, None) {
-            Err(Errno::DEADLK) => std::thread::sleep(Duration::from_millis(1)),
-            done => return done,
-        }
-    }
-    Err(Errno::DEADLK)
 }
 
 /// The supervisor's life.

@@ -25,9 +25,10 @@ pub enum Forked {
 /// clone3(2) (Linux 5.3) without shared memory: fork, in new namespaces (`CLONE_NEW*`) and into a cgroup (5.7). With
 /// `CLONE_PARENT` our own parent becomes the new process's.
 ///
-/// The caller must be single-threaded: of other threads only their locks would reach the child. That is checked.
+/// The caller must be single-threaded: of other threads only their locks would reach the child. That is checked; one that was
+/// joined may not be gone for the kernel yet, and is waited for.
 pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
-    if !single_threaded() {
+    if !(0..PATIENCE_MS).any(|_| single_threaded() || wait_a_moment()) {
         return Err(rustix::io::Errno::DEADLK);
     }
     let mut pidfd: i32 = -1;
@@ -64,6 +65,15 @@ pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked>
             Ok(Forked::Parent { pid: pid as i32, pidfd })
         }
     }
+}
+
+/// How long a thread takes to go, at most.
+const PATIENCE_MS: u32 = 1000;
+
+/// A millisecond passes; false.
+fn wait_a_moment() -> bool {
+    std::thread::sleep(std::time::Duration::from_millis(1));
+    false
 }
 
 /// Whether this process has one thread.
@@ -292,9 +302,11 @@ mod tests {
 
     #[test]
     fn a_process_with_threads_does_not_clone() {
-        let thread = std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_millis(200)));
+        let (end, ended) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || ended.recv());
         assert!(matches!(clone3(0, None), Err(rustix::io::Errno::DEADLK)));
-        thread.join().unwrap();
+        end.send(()).unwrap();
+        thread.join().unwrap().unwrap();
     }
 
     #[test]

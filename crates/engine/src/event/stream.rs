@@ -78,9 +78,8 @@ impl EventStream {
             return Err(Error::invalid("`since` time cannot be after `until` time"));
         }
         crate::paths::make_private(dir)?;
-        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).errno_step(step)?;
         let what = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&watch, dir, what).errno_step(step)?;
+        let watch = crate::watch::directory(dir, what, step)?;
         let mut stream = EventStream {
             dir: dir.to_owned(),
             watch,
