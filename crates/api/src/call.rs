@@ -9,7 +9,7 @@ use hyper::HeaderMap;
 use hyper::body::Incoming;
 
 use crate::Server;
-use crate::query::Query;
+use crate::query::{Query, integer};
 use crate::reply::Reply;
 use crate::version::Version;
 
@@ -53,21 +53,22 @@ impl Call {
         let Some(text) = self.query.text(name).filter(|t| name != "until" || *t != "0") else {
             return Ok(None);
         };
-        let bad = || Error::invalid(format!("invalid value for {name:?}: {text:?} is no time"));
         if let Ok(time) = text.parse::<jiff::Timestamp>() {
             return Ok(Some(time.as_nanosecond() as i64));
         }
         let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-        let seconds: i64 = seconds.parse().map_err(|_| bad())?;
-        let nanoseconds: i64 = format!("{fraction:0<9}")
-            .get(..9)
-            .and_then(|f| f.parse().ok())
-            .ok_or_else(bad)?;
-        seconds
-            .checked_mul(1_000_000_000)
-            .and_then(|s| s.checked_add(nanoseconds))
-            .map(Some)
-            .ok_or_else(bad)
+        let seconds = integer("ParseInt", seconds)?;
+        let nanoseconds = match fraction {
+            "" => 0,
+            fraction => integer(
+                "ParseInt",
+                &format!("{fraction:0<9}").chars().take(9).collect::<String>(),
+            )?,
+        };
+        let whole = seconds.checked_mul(1_000_000_000);
+        let time = whole.and_then(|s| s.checked_add(nanoseconds));
+        let bad = || Error::invalid(format!("strconv.ParseInt: parsing {text:?}: value out of range"));
+        time.map(Some).ok_or_else(bad)
     }
 
     /// Whether the client speaks at least this version.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use errdefs::{Error, Result};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderName, HeaderValue, LOCATION, UPGRADE};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue, LOCATION, UPGRADE, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
@@ -113,19 +113,23 @@ async fn answer(request: Request<Incoming>, server: &Arc<Server>, door: Door) ->
             return reply;
         }
     }
-    let path = request.uri().path().to_owned();
+    let path = match unescape(request.uri().path(), false) {
+        Ok(path) => path,
+        // Go's server says so before anybody reads the path.
+        Err(_) => return Reply::plain(400, "400 Bad Request"),
+    };
     if let Some(clean) = cleaned(&path) {
         let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
-        return Reply::status(301).header(LOCATION, &format!("{clean}{query}"));
+        return Reply::status(301).header(LOCATION, &format!("{}{query}", escaped(&clean)));
     }
     let (call_version, rest) = match version::split(&path) {
         Ok(split) => split,
-        Err(error) => return with_headers(Reply::error(&error)),
+        Err(error) => return with_headers(unspoken(&error)),
     };
-    let rest = match unescape(rest, false) {
-        Some(rest) => rest,
-        None => return Reply::error(&Error::invalid("invalid URL escape in the path")),
-    };
+    let rest = rest.to_owned();
+    if request.method() == hyper::Method::OPTIONS {
+        return with_headers(Reply::status(200));
+    }
     let Some(Found { route, params }) = routes::find(request.method().as_str(), &rest) else {
         return Reply::error(&Error::not_found("page not found"));
     };
@@ -157,6 +161,15 @@ async fn answer(request: Request<Incoming>, server: &Arc<Server>, door: Door) ->
         }
     };
     with_headers(reply)
+}
+
+/// Versions before the oldest had errors as plain text, and so have their clients.
+fn unspoken(error: &Error) -> Reply {
+    let words = words(error);
+    match words.contains("too old") {
+        true => Reply::plain(400, words).header(X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        false => Reply::error(error),
+    }
 }
 
 /// What a request asks for, as its path says.
@@ -231,6 +244,19 @@ fn cleaned(path: &str) -> Option<String> {
     (clean != path).then_some(clean)
 }
 
+/// A path as it stands in a URL.
+fn escaped(path: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@!*'()".contains(&b);
+    let mut text = String::new();
+    for byte in path.bytes() {
+        match plain(byte) {
+            true => text.push(byte as char),
+            false => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
 /// What every answer of the API says about the server.
 pub fn server_headers() -> [(&'static str, String); 4] {
     [
@@ -260,5 +286,6 @@ mod tests {
         assert_eq!(cleaned("/containers/../../etc/passwd").as_deref(), Some("/etc/passwd"));
         assert_eq!(cleaned("/a/./b/").as_deref(), Some("/a/b/"));
         assert_eq!((cleaned("/info"), cleaned("/")), (None, None));
+        assert_eq!(escaped("/a b/%?\r\n"), "/a%20b/%25%3F%0D%0A");
     }
 }

@@ -6,17 +6,29 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::gowords;
+
 /// The body; `None` when there is none, which is no error.
 pub fn body<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<Option<T>> {
-    let Some(value) = value(headers, bytes)? else {
-        return Ok(None);
-    };
-    from_value(value).map(Some)
+    let value = value(headers, bytes)?.filter(|value| !value.is_null());
+    value.map(from_value).transpose()
 }
 
 /// A body that has to be there.
 pub fn required<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T> {
     body(headers, bytes)?.ok_or_else(missing)
+}
+
+/// A body of which nothing has to be there: what is not is empty.
+pub fn lenient<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8], texts: &[&str]) -> Result<T> {
+    let mut value = value(headers, bytes)?.filter(|v| !v.is_null());
+    let value = value.get_or_insert_with(|| Value::Object(Default::default()));
+    if let Some(fields) = value.as_object_mut() {
+        for text in texts {
+            fields.entry(*text).or_insert_with(|| "".into());
+        }
+    }
+    from_value(value.take())
 }
 
 /// There is no body, and there should be.
@@ -43,7 +55,10 @@ pub fn value(headers: &HeaderMap, bytes: &[u8]) -> Result<Option<Value>> {
     let value = match stream.next() {
         None => return Err(Error::invalid("invalid JSON: got EOF while reading request body")),
         Some(Err(e)) if e.is_eof() => return Err(Error::invalid("invalid JSON: unexpected EOF")),
-        Some(Err(e)) => return Err(Error::invalid(format!("invalid JSON: {e}"))),
+        Some(Err(e)) => {
+            let words = gowords::syntax(bytes).unwrap_or_else(|| e.to_string());
+            return Err(Error::invalid(format!("invalid JSON: {words}")));
+        }
         Some(Ok(value)) => value,
     };
     let rest = bytes.get(stream.byte_offset()..).unwrap_or_default();
@@ -57,7 +72,9 @@ fn check_type(kind: &str) -> Result<()> {
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         "application/json" => Ok(()),
-        "" => Err(Error::invalid("malformed Content-Type header (): mime: no media type")),
+        "" => Err(Error::invalid(format!(
+            "malformed Content-Type header ({kind}): mime: no media type"
+        ))),
         _ => Err(Error::invalid(format!(
             "unsupported Content-Type header ({kind}): must be 'application/json'"
         ))),
@@ -67,7 +84,11 @@ fn check_type(kind: &str) -> Result<()> {
 /// A value as a type; nulls count as absent.
 pub fn from_value<T: DeserializeOwned>(mut value: Value) -> Result<T> {
     without_nulls(&mut value);
-    serde_json::from_value(value).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))
+    // What it is not is told only when it is not: the words need the value, which reading takes.
+    T::deserialize(&value).map_err(|e| {
+        let words = gowords::mismatch::<T>(&value);
+        Error::invalid(words.unwrap_or_else(|| format!("invalid JSON: {e}")))
+    })
 }
 
 fn without_nulls(value: &mut Value) {
@@ -101,7 +122,11 @@ pub fn capitals(value: &mut Value) {
 pub fn container(headers: &HeaderMap, bytes: &[u8]) -> Result<engine::models::ContainerCreateBody> {
     let mut body = value(headers, bytes)?.ok_or_else(missing)?;
     capitals(&mut body);
-    words_to_lists(&mut body, &["Cmd", "Entrypoint"]);
+    words_to_lists(&mut body, &["Cmd", "Entrypoint"])?;
+    let about_the_container = |name: &String| !["HostConfig", "NetworkingConfig"].contains(&name.as_str());
+    if body.is_null() || body.as_object().is_some_and(|b| !b.keys().any(about_the_container)) {
+        return Err(Error::invalid("config cannot be empty in order to create a container"));
+    }
     mac_address(&mut body)?;
     from_value(body)
 }
@@ -155,15 +180,27 @@ fn field<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
     fields.get_mut(name)
 }
 
-/// Fields that may be one word instead of a list (moby's `StrSlice`).
-fn words_to_lists(value: &mut Value, names: &[&str]) {
+/// Fields that may be one word instead of a list (moby's `StrSlice`, which has words of its own).
+fn words_to_lists(value: &mut Value, names: &[&str]) -> Result<()> {
     for name in names {
-        if let Some(field) = field(value, name)
-            && let Value::String(word) = field
-        {
-            *field = Value::Array(vec![Value::String(std::mem::take(word))]);
+        let Some(field) = field(value, name) else { continue };
+        let bad = match field {
+            Value::String(word) => {
+                *field = Value::Array(vec![Value::String(std::mem::take(word))]);
+                None
+            }
+            Value::Array(words) => words.iter().any(|w| !w.is_string() && !w.is_null()).then_some("array"),
+            Value::Null => None,
+            Value::Bool(_) => Some("bool"),
+            Value::Number(_) => Some("number"),
+            Value::Object(_) => Some("object"),
+        };
+        if let Some(kind) = bad {
+            let words = format!("invalid JSON: json: cannot unmarshal {kind} into Go value of type string");
+            return Err(Error::invalid(words));
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

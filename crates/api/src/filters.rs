@@ -15,8 +15,10 @@ pub fn parse(text: Option<&str>) -> Result<Vec<(String, String)>> {
     if text.len() > LIMIT {
         return Err(bad());
     }
-    let Ok(Value::Object(names)) = serde_json::from_str(text) else {
-        return Err(bad());
+    let names = match serde_json::from_str(text) {
+        Ok(Value::Object(names)) => names,
+        Ok(Value::Null) => return Ok(Vec::new()),
+        _ => return Err(bad()),
     };
     let mut pairs = Vec::new();
     for (name, values) in names {
@@ -50,6 +52,7 @@ mod tests {
         assert_eq!(parse(Some(r#"{"label":["a=b"]}"#)).unwrap(), expected);
         assert_eq!(parse(Some(r#"{"label":{"a=b":true}}"#)).unwrap(), expected);
         assert!(parse(None).unwrap().is_empty() && parse(Some("{}")).unwrap().is_empty());
+        assert!(parse(Some("null")).unwrap().is_empty());
         for bad in ["x", "[]", r#"{"a":1}"#, r#"{"a":[1]}"#, r#"{"a":{"b":1}}"#, "{\"a\""] {
             assert_eq!(parse(Some(bad)).unwrap_err().to_string(), "invalid filter", "{bad}");
         }

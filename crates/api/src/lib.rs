@@ -17,6 +17,9 @@ mod decode;
 mod engines;
 mod filters;
 mod frames;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod gowords;
 mod handlers;
 mod hijack;
 mod listen;
@@ -35,6 +38,7 @@ mod sockets;
 mod stream;
 mod tls;
 mod version;
+mod watch;
 mod websocket;
 
 use std::net::SocketAddr;
@@ -91,6 +95,7 @@ pub struct Settings {
 struct Server {
     engines: engines::Engines,
     pending: pending::Pending,
+    watcher: watch::Watcher,
     connections: listen::Connections,
     registry: registry::Options,
     log: Log,
@@ -119,6 +124,7 @@ async fn run(settings: Settings) -> Result<()> {
     let server = Arc::new(Server {
         engines: engines::Engines::new(settings.roots),
         pending: pending::Pending::default(),
+        watcher: watch::Watcher::default(),
         connections: listen::Connections::new(),
         registry: settings.registry,
         log: settings.log,

@@ -6,32 +6,39 @@ use errdefs::{Error, Kind, Result};
 #[derive(Clone, Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
-/// Percent-encoding and `+` taken off; `None` if it is none, or not UTF-8.
-pub fn unescape(text: &str, plus: bool) -> Option<String> {
+/// Percent-encoding and `+` taken off; the part of it that is none, if there is one. Bytes that are no UTF-8 become U+FFFD,
+/// as where Go writes them into JSON.
+pub fn unescape(text: &str, plus: bool) -> std::result::Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let mut used = 1;
         bytes.push(match byte {
             b'%' => {
-                let digit = |b: Option<u8>| (b? as char).to_digit(16);
-                (digit(rest.next())? * 16 + digit(rest.next())?) as u8
+                let digit = |index: usize| (*after.get(index)? as char).to_digit(16);
+                let Some((high, low)) = digit(0).zip(digit(1)) else {
+                    return Err(String::from_utf8_lossy(&rest[..rest.len().min(3)]).into_owned());
+                };
+                used = 3;
+                (high * 16 + low) as u8
             }
             b'+' if plus => b' ',
-            byte => byte,
+            byte => *byte,
         });
+        rest = &rest[used..];
     }
-    String::from_utf8(bytes).ok()
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 impl Query {
     /// From what follows the question mark.
     pub fn parse(text: &str) -> Result<Self> {
-        let bad = |part: &str| Error::invalid(format!("invalid URL escape in the query: {part:?}"));
+        let bad = |part: String| Error::invalid(format!("invalid URL escape {part:?}"));
         let mut pairs = Vec::new();
         for part in text.split('&').filter(|p| !p.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let (name, value) = (unescape(name, true), unescape(value, true));
-            pairs.push((name.ok_or_else(|| bad(part))?, value.ok_or_else(|| bad(part))?));
+            pairs.push((name.map_err(bad)?, value.map_err(bad)?));
         }
         Ok(Query(pairs))
     }
@@ -54,26 +61,22 @@ impl Query {
         !["", "0", "no", "false", "none"].contains(&value.as_str())
     }
 
-    /// A number, in the words of Go's strconv.
+    /// A number.
     pub fn number(&self, name: &str) -> Result<Option<i64>> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        match text.parse::<i64>() {
-            Ok(number) => Ok(Some(number)),
-            Err(e) => {
-                let out_of_range = matches!(
-                    e.kind(),
-                    std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow
-                );
-                let why = if out_of_range {
-                    "value out of range"
-                } else {
-                    "invalid syntax"
-                };
-                let message = format!("strconv.Atoi: parsing {text:?}: {why}");
-                Err(Error::new(Kind::Invalid, message))
-            }
-        }
+        self.text(name).map(|text| integer("Atoi", text)).transpose()
     }
+}
+
+/// A number, in the words of a function of Go's strconv.
+pub fn integer(function: &str, text: &str) -> Result<i64> {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    text.parse::<i64>().map_err(|e| {
+        let why = match e.kind() {
+            PosOverflow | NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        Error::new(Kind::Invalid, format!("strconv.{function}: parsing {text:?}: {why}"))
+    })
 }
 
 #[cfg(test)]
@@ -87,7 +90,9 @@ mod tests {
         assert!(query.on("b") && !query.on("c") && !query.on("e") && !query.on("z"));
         assert_eq!(query.text("d"), Some("a b"));
         assert_eq!(query.all("b"), ["1", "2"]);
-        assert!(Query::parse("a=%zz").is_err() && Query::parse("a=%").is_err() && Query::parse("%ff=1").is_err());
+        assert!(Query::parse("a=%").is_err() && Query::parse("%ff=1").is_ok());
+        let error = Query::parse("a=1%zz2").unwrap_err();
+        assert_eq!(error.to_string(), "invalid URL escape \"%zz\"");
         let error = Query::parse("n=x").unwrap().number("n").unwrap_err();
         assert_eq!(error.to_string(), "strconv.Atoi: parsing \"x\": invalid syntax");
     }

@@ -63,9 +63,14 @@ impl Reply {
 
     /// 200 and plain words.
     pub fn text(text: impl Into<Bytes>) -> Self {
+        Reply::plain(200, text)
+    }
+
+    /// A status and plain words.
+    pub fn plain(status: u16, text: impl Into<Bytes>) -> Self {
         let kind = HeaderValue::from_static("text/plain; charset=utf-8");
         Reply {
-            status: 200,
+            status,
             headers: vec![(CONTENT_TYPE, kind)],
             content: Content::Whole(text.into()),
         }

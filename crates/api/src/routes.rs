@@ -115,12 +115,16 @@ pub struct Found {
     pub params: Vec<String>,
 }
 
-/// The row for a request.
+/// The row for a request. Names may have slashes in them, where nothing else fits: they are what nothing is called.
 pub fn find(method: &str, path: &str) -> Option<Found> {
-    ROUTES.iter().filter(|route| route.method == method).find_map(|route| {
-        let params = places(route.path, path)?;
-        Some(Found { route, params })
-    })
+    let fitting = |places: fn(&str, &str) -> Option<Vec<String>>| {
+        let mut rows = ROUTES.iter().filter(|route| route.method == method);
+        rows.find_map(|route| {
+            let params = places(route.path, path)?;
+            Some(Found { route, params })
+        })
+    };
+    fitting(places).or_else(|| fitting(|pattern, path| places(&pattern.replacen("{}", "{*}", 1), path)))
 }
 
 /// What stands in a pattern's places, if the path is of its form.
@@ -277,6 +281,9 @@ pub const ROUTES: &[Route] = &[
     uploads("PUT", "/containers/{}/archive", "containers.archive.put", |c| Box::pin(archive::put(c)))
         .query(&[text("path").required(), flag("noOverwriteDirNonDir"), flag("copyUIDGID")])
         .may_take(BYTES, bytes).answers(EMPTY),
+    engine("GET", "/containers/{}/checkpoints", "containers.checkpoints", absent::checkpoints),
+    engine("POST", "/containers/{}/checkpoints", "containers.checkpoints", absent::checkpoints),
+    engine("DELETE", "/containers/{}/checkpoints/{}", "containers.checkpoints", absent::checkpoints),
     engine("DELETE", "/containers/{*}", "containers.delete", containers::delete)
         .query(&[flag("v"), flag("force"), flag("link")]).answers(NOTHING),
 
@@ -346,6 +353,7 @@ pub const ROUTES: &[Route] = &[
         .query(&[FILTERS]).answers(&[(200, JSON, Some(of::<VolumePruneResponse>))]),
     engine("GET", "/volumes/{}", "volumes.inspect", volumes::inspect)
         .answers(&[(200, JSON, Some(of::<Volume>))]),
+    engine("PUT", "/volumes/{}", "volumes.update", absent::cluster_volume),
     engine("DELETE", "/volumes/{}", "volumes.delete", volumes::delete)
         .query(&[flag("force")]).answers(NOTHING),
 
@@ -356,6 +364,9 @@ pub const ROUTES: &[Route] = &[
 
     engine("GET", "/swarm", "swarm", absent::swarm),
     engine("GET", "/swarm/unlockkey", "swarm", absent::swarm),
+    engine("POST", "/swarm/init", "swarm", absent::no_swarms),
+    engine("POST", "/swarm/join", "swarm", absent::no_swarms),
+    engine("POST", "/swarm/leave", "swarm", absent::leave),
     engine("POST", "/swarm/{}", "swarm", absent::swarm),
     engine("GET", "/services", "swarm", absent::swarm),
     engine("POST", "/services/create", "swarm", absent::swarm),
@@ -381,6 +392,16 @@ pub const ROUTES: &[Route] = &[
     engine("DELETE", "/configs/{}", "swarm", absent::swarm),
     engine("POST", "/configs/{}/update", "swarm", absent::swarm),
     engine("GET", "/plugins", "plugins.list", absent::plugins),
+    engine("GET", "/plugins/privileges", "plugins", absent::no_plugins),
+    engine("POST", "/plugins/pull", "plugins", absent::no_plugins),
+    engine("POST", "/plugins/create", "plugins", absent::no_plugins),
+    engine("GET", "/plugins/{*}/json", "plugins", absent::plugin),
+    engine("POST", "/plugins/{*}/enable", "plugins", absent::plugin),
+    engine("POST", "/plugins/{*}/disable", "plugins", absent::plugin),
+    engine("POST", "/plugins/{*}/push", "plugins", absent::plugin),
+    engine("POST", "/plugins/{*}/set", "plugins", absent::plugin),
+    engine("POST", "/plugins/{*}/upgrade", "plugins", absent::plugin),
+    engine("DELETE", "/plugins/{*}", "plugins", absent::plugin),
 ];
 
 #[cfg(test)]
@@ -400,6 +421,13 @@ mod tests {
             ),
             ("DELETE", "/images/a/b:1", "images.delete", vec!["a/b:1"]),
             ("GET", "/images/get", "images.get", vec![]),
+            ("GET", "/containers/a/b/json", "containers.inspect", vec!["a/b"]),
+            (
+                "DELETE",
+                "/containers/a/checkpoints/b",
+                "containers.checkpoints",
+                vec!["a", "b"],
+            ),
         ] {
             let found = find(method, path).unwrap();
             assert_eq!(
@@ -410,7 +438,7 @@ mod tests {
         for (method, path) in [
             ("PUT", "/_ping"),
             ("GET", "/containers//json"),
-            ("GET", "/containers/a/b/json"),
+            ("GET", "/containers/a/b"),
             ("GET", "/"),
         ] {
             assert!(find(method, path).is_none(), "{method} {path}");

@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
-use engine::container::record::{read_json, write_json};
-use engine::models::{ContainerCreateBody, MountType};
+use engine::container::record::{Record, read_json, write_json};
+use engine::models::{ContainerCreateBody, ContainerUpdateBody, MountType, VolumeCreateRequest};
 use engine::{Engine, Roots};
 use errdefs::{Error, Kind, Result, Step};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,19 @@ use crate::routes::{ROUTES, Route};
 const ALWAYS: &[&str] = &["system.ping", "system.version", "system.swagger"];
 /// What a scope by labels knows how to keep apart.
 const LABELLED: &[&str] = &["containers", "exec", "events", "volumes"];
+
+/// What goes into a container, or gets its files.
+const REACHING_IN: &[&str] = &[
+    "containers.archive",
+    "containers.archive.put",
+    "containers.attach",
+    "containers.changes",
+    "containers.export",
+    "exec.create",
+    "exec.start",
+    "exec.terminal",
+    "images.commit",
+];
 
 /// What one socket allows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -117,8 +130,9 @@ impl Scope {
         if self.read_only && !route.reads() {
             return refuse(format!("is read-only: {} is not allowed", route.name));
         }
-        if route.name == "containers.create" {
-            harmless(decode::container(&call.headers, &call.body)?)?;
+        harmless_request(route, call)?;
+        if REACHING_IN.contains(&route.name) {
+            self.admit_reach(engine, route, call)?;
         }
         if ["containers.archive.put", "build", "swarm"].contains(&route.name) && !self.labels.is_empty() {
             return refuse(format!("has labels: {} is not allowed", route.name));
@@ -130,6 +144,25 @@ impl Scope {
         match LABELLED.contains(&group) {
             true => self.admit_object(engine, route, call),
             false => refuse(format!("has labels: {} is not allowed", route.name)),
+        }
+    }
+
+    /// Who reaches into a container that is root is root. (One that is not there is told so by who looks for it.)
+    fn admit_reach(&self, engine: &Engine, route: &Route, call: &Call) -> Result<()> {
+        let name = match route.name {
+            "images.commit" => call.query.text("container").unwrap_or_default(),
+            _ => call.name(),
+        };
+        let record = match route.path.starts_with("/exec/") {
+            true => engine.exec_container(name),
+            false => engine.record(name),
+        };
+        match record.map(|record| has_more_rights(&record)) {
+            Ok(true) => Err(Error::new(
+                Kind::Forbidden,
+                format!("through a scoped socket nobody reaches into {name}: it was made with more rights"),
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -173,6 +206,72 @@ impl Scope {
 /// `containers.list`, or `containers` for all of them.
 fn named(route: &Route, name: &str) -> bool {
     route.name == name || route.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Whether who is in a container may do more than a container usually may.
+fn has_more_rights(record: &Record) -> bool {
+    let host = record.host();
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
+    let is_host = |mode: &Option<String>| mode.as_deref().is_some_and(|m| m == "host" || m.starts_with("ns:"));
+    let modes = [
+        &host.network_mode,
+        &host.pid_mode,
+        &host.ipc_mode,
+        &host.uts_mode,
+        &host.userns_mode,
+    ];
+    let loosens = |option: &String| !option.starts_with("no-new-privileges");
+    host.privileged == Some(true)
+        || record.mounts.iter().any(|m| m.typ.as_deref() == Some("bind"))
+        || host.devices.as_ref().is_some_and(|d| !d.is_empty())
+        || host.device_requests.as_ref().is_some_and(|d| !d.is_empty())
+        || some(&host.device_cgroup_rules)
+        || some(&host.cap_add)
+        || host.security_opt.iter().flatten().any(loosens)
+        || host.masked_paths.as_ref().is_some_and(Vec::is_empty)
+        || modes.into_iter().any(is_host)
+        || host.cgroupns_mode.is_some_and(|m| m.to_string() == "host")
+}
+
+/// Whoever can have any body is root.
+fn harmless_request(route: &Route, call: &Call) -> Result<()> {
+    let refuse = |what: &str| {
+        Err(Error::new(
+            Kind::Forbidden,
+            format!("through a scoped socket there are no {what}"),
+        ))
+    };
+    match route.name {
+        "containers.create" => harmless(decode::container(&call.headers, &call.body)?),
+        "containers.update" => {
+            let body: ContainerUpdateBody = decode::lenient(&call.headers, &call.body, &[])?;
+            let some = |list: Option<usize>| list.is_some_and(|l| l > 0);
+            let devices = some(body.devices.map(|d| d.len()))
+                || some(body.device_cgroup_rules.map(|d| d.len()))
+                || some(body.device_requests.map(|d| d.len()));
+            match devices || body.cgroup_parent.is_some_and(|p| !p.is_empty()) {
+                true => refuse("devices"),
+                false => Ok(()),
+            }
+        }
+        "exec.create" => {
+            let mut body = decode::value(&call.headers, &call.body)?.unwrap_or_default();
+            decode::capitals(&mut body);
+            match body["Privileged"] == true {
+                true => refuse("privileged processes"),
+                false => Ok(()),
+            }
+        }
+        // A volume can be a directory of the host's.
+        "volumes.create" => {
+            let body: VolumeCreateRequest = decode::lenient(&call.headers, &call.body, &[])?;
+            match body.driver_opts.is_some_and(|options| !options.is_empty()) {
+                true => refuse("options of volumes"),
+                false => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whoever can make any container is root. Through a scoped socket only such are made that leave the host alone.
@@ -257,19 +356,19 @@ mod tests {
         headers.insert("content-type", "application/json".parse().unwrap());
         let read = |text: &str| decode::container(&headers, text.as_bytes()).unwrap();
         for bad in [
-            r#"{"HostConfig":{"Privileged":true}}"#,
-            r#"{"HostConfig":{"Binds":["/:/host"]}}"#,
-            r#"{"HostConfig":{"Mounts":[{"Type":"bind","Source":"/","Target":"/host"}]}}"#,
-            r#"{"HostConfig":{"Mounts":[{"Source":"/","Target":"/host"}]}}"#,
-            r#"{"HostConfig":{"PidMode":"host"}}"#,
-            r#"{"HostConfig":{"UsernsMode":"host"}}"#,
-            r#"{"HostConfig":{"NetworkMode":"container:x"}}"#,
-            r#"{"HostConfig":{"CapAdd":["SYS_ADMIN"]}}"#,
-            r#"{"HostConfig":{"Devices":[{"PathOnHost":"/dev/sda"}]}}"#,
-            r#"{"HostConfig":{"SecurityOpt":["seccomp=unconfined"]}}"#,
-            r#"{"HostConfig":{"CgroupnsMode":"host"}}"#,
-            r#"{"HostConfig":{"MaskedPaths":[]}}"#,
-            r#"{"hostConfig":{"Privileged":true}}"#,
+            r#"{"Image":"x","HostConfig":{"Privileged":true}}"#,
+            r#"{"Image":"x","HostConfig":{"Binds":["/:/host"]}}"#,
+            r#"{"Image":"x","HostConfig":{"Mounts":[{"Type":"bind","Source":"/","Target":"/host"}]}}"#,
+            r#"{"Image":"x","HostConfig":{"Mounts":[{"Source":"/","Target":"/host"}]}}"#,
+            r#"{"Image":"x","HostConfig":{"PidMode":"host"}}"#,
+            r#"{"Image":"x","HostConfig":{"UsernsMode":"host"}}"#,
+            r#"{"Image":"x","HostConfig":{"NetworkMode":"container:x"}}"#,
+            r#"{"Image":"x","HostConfig":{"CapAdd":["SYS_ADMIN"]}}"#,
+            r#"{"Image":"x","HostConfig":{"Devices":[{"PathOnHost":"/dev/sda"}]}}"#,
+            r#"{"Image":"x","HostConfig":{"SecurityOpt":["seccomp=unconfined"]}}"#,
+            r#"{"Image":"x","HostConfig":{"CgroupnsMode":"host"}}"#,
+            r#"{"Image":"x","HostConfig":{"MaskedPaths":[]}}"#,
+            r#"{"image":"x","hostConfig":{"Privileged":true}}"#,
         ] {
             assert!(harmless(read(bad)).is_err(), "{bad}");
         }

@@ -82,13 +82,25 @@ const ROWS: &[Row] = &[
         "DeviceCgroupRules":null,"DeviceRequests":null,"ExtraHosts":null,"GroupAdd":null,"Links":null,"MaskedPaths":null,
         "MemorySwappiness":null,"OomKillDisable":null,"PidsLimit":null,"ReadonlyPaths":null,"SecurityOpt":null,
         "VolumesFrom":null}"#),
+    edit("containers.inspect", "HostConfig", (24, NOW), usual_settings),
+    fill("containers.inspect", "HostConfig.RestartPolicy", (24, NOW), r#"{"Name":"no","MaximumRetryCount":0}"#),
     fill("containers.inspect", "NetworkSettings.Networks.*", (24, NOW), ENDPOINT),
     edit("containers.inspect", "NetworkSettings", (24, NOW), own_network_settings),
     edit("containers.inspect", "", (24, 45), short_ids_are_aliases),
     drop("containers.inspect", "", (24, 48), &["ImageManifestDescriptor"]),
     edit("containers.inspect", "", (24, 44), own_mac_address),
 
+    fill("containers.stats", "", (24, NOW), r#"{"cpu_stats":{},"precpu_stats":{},"blkio_stats":{}}"#),
+    fill("containers.stats", "cpu_stats", (24, NOW), CPU),
+    fill("containers.stats", "precpu_stats", (24, NOW), CPU),
+    fill("containers.stats", "blkio_stats", (24, NOW), r#"{"io_service_bytes_recursive":null,"io_serviced_recursive":null,
+        "io_queue_recursive":null,"io_service_time_recursive":null,"io_wait_time_recursive":null,"io_merged_recursive":null,
+        "io_time_recursive":null,"sectors_recursive":null}"#),
+
+    fill("exec.inspect", "", (24, NOW), r#"{"ExitCode":null}"#),
+
     edit("images.list", "[]", (24, 43), none_is_a_name),
+    edit("images.list", "[]", (24, 51), nobody_is_counted),
     edit("images.list", "[]", (24, 44), virtual_size),
     edit("system.df", "Images.[]", (24, 44), virtual_size),
     drop("images.list", "[]", (24, 48), &["Descriptor"]),
@@ -101,6 +113,10 @@ const ROWS: &[Row] = &[
     fill("images.inspect", "Config", (24, 50), r#"{"AttachStderr":false,"AttachStdin":false,"AttachStdout":false,
         "Domainname":"","Hostname":"","Image":"","OpenStdin":false,"StdinOnce":false,"Tty":false}"#),
     edit("images.inspect", "", (24, 44), virtual_size),
+    edit("images.inspect", "", (24, 45), has_a_container),
+    fill("images.inspect", "ContainerConfig", (24, 45), r#"{"AttachStderr":false,"AttachStdin":false,"AttachStdout":false,
+        "Cmd":null,"Domainname":"","Entrypoint":null,"Env":null,"Hostname":"","Image":"","Labels":null,"OnBuild":null,
+        "OpenStdin":false,"StdinOnce":false,"Tty":false,"User":"","Volumes":null,"WorkingDir":""}"#),
     drop("images.inspect", "", (45, NOW), &["Container", "ContainerConfig"]),
     drop("images.inspect", "", (24, 48), &["Descriptor"]),
 
@@ -114,6 +130,7 @@ const ROWS: &[Row] = &[
     fill("system.info", "RuncCommit", (24, 49), r#"{"Expected":"N/A"}"#),
     fill("system.info", "", (24, 50), r#"{"BridgeNfIp6tables":true,"BridgeNfIptables":true}"#),
     fill("system.info", "", (49, NOW), r#"{"FirewallBackend":{"Driver":"nftables"}}"#),
+    edit("system.info", "", (24, 25), options_without_names),
     drop("system.info", "Runtimes.*", (24, 44), &["status"]),
 
     fill("networks.list", "[].ConfigFrom", (24, NOW), r#"{"Network":""}"#),
@@ -122,6 +139,57 @@ const ROWS: &[Row] = &[
 
 /// What is there of a container on a network though nobody said anything about it.
 const ENDPOINT: &str = r#"{"Aliases":null,"DNSNames":null,"DriverOpts":null,"IPAMConfig":null,"Links":null}"#;
+
+/// Of a processor before there was anything to count.
+const CPU: &str = r#"{"cpu_usage":{"total_usage":0,"usage_in_kernelmode":0,"usage_in_usermode":0},
+    "throttling_data":{"periods":0,"throttled_periods":0,"throttled_time":0}}"#;
+
+/// What a container has though nobody said anything about it.
+fn usual_settings(host: &mut Fields) {
+    let privileged = host.get("Privileged") == Some(&Value::Bool(true));
+    for name in ["IpcMode", "CgroupnsMode"] {
+        if host.get(name).is_none_or(|mode| mode == "") {
+            host.insert(name.into(), "private".into());
+        }
+    }
+    if host.get("ShmSize").is_none_or(|size| size == 0) {
+        host.insert("ShmSize".into(), (64 << 20).into());
+    }
+    for (name, paths) in [
+        ("MaskedPaths", engine::spec::masked_paths()),
+        ("ReadonlyPaths", engine::spec::readonly_paths()),
+    ] {
+        if !privileged && host.get(name).is_none_or(Value::is_null) {
+            host.insert(name.into(), paths.into());
+        }
+    }
+}
+
+/// Before 1.51 it was not told how many containers an image has.
+fn nobody_is_counted(image: &mut Fields) {
+    image.insert("Containers".into(), (-1).into());
+}
+
+/// Before 1.45 an image had the settings of the container that it was made in, if only empty ones.
+fn has_a_container(image: &mut Fields) {
+    if image.get("ContainerConfig").is_none_or(Value::is_null) {
+        image.insert("ContainerConfig".into(), Value::Object(Fields::new()));
+    }
+}
+
+/// Before 1.25 a security option was a word.
+fn options_without_names(info: &mut Fields) {
+    for option in info
+        .get_mut("SecurityOptions")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        let text = option.as_str().unwrap_or_default();
+        let word = text.strip_prefix("name=").unwrap_or(text);
+        *option = word.split(',').next().unwrap_or_default().into();
+    }
+}
 
 /// Before 1.52 the default network's endpoint stands beside the networks, too.
 fn own_network_settings(settings: &mut Fields) {
@@ -197,7 +265,10 @@ fn own_mac_address(container: &mut Fields) {
     let networks = container
         .get("NetworkSettings")
         .map(|s| s["Networks"][&name]["MacAddress"].clone());
-    if let (Some(address), Some(config)) = (networks.filter(|a| !a.is_null()), container.get_mut("Config")) {
+    if let (Some(address), Some(config)) = (
+        networks.filter(|a| !a.is_null() && a != ""),
+        container.get_mut("Config"),
+    ) {
         config["MacAddress"] = address;
     }
 }
@@ -215,13 +286,21 @@ fn virtual_size(image: &mut Fields) {
     image.insert("VirtualSize".into(), size);
 }
 
-/// Gives an answer the form of a version.
-pub fn answer(operation: &str, version: Version, mut reply: Reply) -> Reply {
-    let matches = |row: &&Row| {
+fn rows(operation: &str, version: Version) -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().filter(move |row| {
         let (from, until) = row.versions;
         row.operation == operation && (from..until).contains(&version.1)
-    };
-    let mut rows = ROWS.iter().filter(matches).peekable();
+    })
+}
+
+/// Gives one document of a stream the form of a version.
+pub fn document(operation: &str, version: Version, document: &mut Value) {
+    rows(operation, version).for_each(|row| each(document, row.place, &mut |fields| row.apply(fields)));
+}
+
+/// Gives an answer the form of a version.
+pub fn answer(operation: &str, version: Version, mut reply: Reply) -> Reply {
+    let mut rows = rows(operation, version).peekable();
     if let Content::Whole(bytes) = &reply.content
         && rows.peek().is_some()
         && reply.status < 300
@@ -392,5 +471,46 @@ mod tests {
         let subpath =
             json!({"HostConfig": {"Mounts": [{"Type": "volume", "Target": "/x", "VolumeOptions": {"Subpath": "y"}}]}});
         assert!(read(44, subpath.clone()).is_err() && read(45, subpath).is_ok());
+    }
+
+    /// As dockerd 28.5 tells them, version by version.
+    #[test]
+    fn what_nobody_said_anything_about_is_told_as_docker_does() {
+        let body = json!({"HostConfig": {"RestartPolicy": {"Name": "always"}, "ShmSize": 5}, "Config": {}});
+        let host = &shaped("containers.inspect", 51, body.clone())["HostConfig"];
+        assert_eq!((&host["IpcMode"], &host["ShmSize"]), (&json!("private"), &json!(5)));
+        assert_eq!(host["RestartPolicy"], json!({"Name": "always", "MaximumRetryCount": 0}));
+        assert!(
+            host["MaskedPaths"]
+                .as_array()
+                .is_some_and(|p| p.contains(&json!("/proc/kcore")))
+        );
+        let mut privileged = body;
+        privileged["HostConfig"]["Privileged"] = true.into();
+        let host = &shaped("containers.inspect", 51, privileged)["HostConfig"];
+        assert_eq!(host["MaskedPaths"], Value::Null);
+        let count = |minor| shaped("images.list", minor, json!([{"Containers": 2}]))[0]["Containers"].clone();
+        assert_eq!((count(50), count(51)), (json!(-1), json!(2)));
+        let old = shaped("images.inspect", 44, json!({"ContainerConfig": null, "Config": {}}));
+        assert_eq!(old["ContainerConfig"]["Cmd"], Value::Null);
+        assert_eq!(old["ContainerConfig"]["User"], "");
+        let options = |minor| {
+            shaped(
+                "system.info",
+                minor,
+                json!({"SecurityOptions": ["name=seccomp,profile=builtin"]}),
+            )
+        };
+        assert_eq!(options(24)["SecurityOptions"], json!(["seccomp"]));
+        assert_eq!(options(25)["SecurityOptions"], json!(["name=seccomp,profile=builtin"]));
+    }
+
+    #[test]
+    fn documents_of_streams_have_the_form_of_their_version() {
+        let mut stats = json!({"cpu_stats": {"cpu_usage": {"total_usage": 7}}});
+        document("containers.stats", Version(1, 51), &mut stats);
+        assert_eq!(stats["cpu_stats"]["cpu_usage"]["total_usage"], 7);
+        assert_eq!(stats["precpu_stats"]["cpu_usage"]["total_usage"], 0);
+        assert_eq!(stats["blkio_stats"]["sectors_recursive"], Value::Null);
     }
 }

@@ -21,21 +21,23 @@ impl std::fmt::Display for Version {
 pub fn split(path: &str) -> Result<(Version, &str)> {
     let asked = path.strip_prefix("/v").and_then(|rest| {
         let end = rest.find('/')?;
-        let (major, minor) = rest[..end].split_once('.')?;
-        Some((Version(major.parse().ok()?, minor.parse().ok()?), &rest[end..]))
+        let digits = |b: u8| b.is_ascii_digit() || b == b'.';
+        (end > 0 && rest[..end].bytes().all(digits)).then(|| (&rest[..end], &rest[end..]))
     });
-    let Some((version, rest)) = asked else {
+    let Some((text, rest)) = asked else {
         return Ok((NEWEST, path));
     };
+    let mut parts = text.split('.').map(|part| part.parse().unwrap_or(u32::MAX));
+    let version = Version(parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     if version > NEWEST {
         return Err(Error::invalid(format!(
-            "client version {version} is too new. Maximum supported API version is {NEWEST}"
+            "client version {text} is too new. Maximum supported API version is {NEWEST}"
         )));
     }
     if version < OLDEST {
         return Err(Error::invalid(format!(
-            "client version {version} is too old. Minimum supported API version is {OLDEST}, please upgrade your client \
-             to a newer version"
+            "client version {text} is too old. Minimum supported API version is {OLDEST}, please upgrade your client to a \
+             newer version"
         )));
     }
     Ok((version, rest))
@@ -53,6 +55,13 @@ mod tests {
         assert_eq!(split("/v1.x/info").unwrap(), (NEWEST, "/v1.x/info"));
         assert!(split("/v1.52/info").unwrap_err().to_string().contains("too new"));
         assert!(split("/v1.9/info").unwrap_err().to_string().contains("too old"));
-        assert!(split("/v99999999999.1/info").unwrap().1.starts_with("/v9"));
+        assert_eq!(split("/v01.024/info").unwrap(), (OLDEST, "/info"));
+        for (path, words) in [
+            ("/v1/info", "client version 1 is too old"),
+            ("/v0/info", "client version 0 is too old"),
+            ("/v99999999999.1/info", "client version 99999999999.1 is too new"),
+        ] {
+            assert!(split(path).unwrap_err().to_string().starts_with(words), "{path}");
+        }
     }
 }

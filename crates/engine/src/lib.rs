@@ -6,6 +6,7 @@
 pub mod container;
 pub mod emulate;
 pub mod event;
+mod filters;
 pub mod human;
 pub mod image;
 pub mod link;

@@ -337,7 +337,10 @@ impl State {
 
     /// By full id, name, or unique id prefix.
     pub fn find_container(&self, name: &str) -> Result<ContainerRow> {
-        let missing = || Error::not_found(format!("No such container: {name}"));
+        let missing = || match name {
+            "" => Error::invalid("invalid name or ID supplied: \"\""),
+            name => Error::not_found(format!("No such container: {name}")),
+        };
         const COLUMNS: &str = "SELECT id, name, image, created FROM container";
         let mut exact = self.rows(
             &format!("{COLUMNS} WHERE name = ?1 OR id = ?1 ORDER BY id = ?1 DESC"),
@@ -459,7 +462,9 @@ mod tests {
         assert_eq!(state.find_container("abc").unwrap().name, "web");
         assert_eq!(state.find_container("db").unwrap().id, "abd2");
         assert_eq!(state.find_container("ab").unwrap_err().kind(), Kind::Invalid);
-        for missing in ["zz", "", "x*", "?bc1"] {
+        let nameless = state.find_container("").unwrap_err();
+        assert_eq!(nameless.to_string(), "invalid name or ID supplied: \"\"");
+        for missing in ["zz", "x*", "?bc1"] {
             assert_eq!(
                 state.find_container(missing).unwrap_err().to_string(),
                 format!("No such container: {missing}")

@@ -8,11 +8,20 @@ use rusqlite::OptionalExtension;
 
 use crate::container::names::new_id;
 use crate::container::record::now;
+use crate::filters::{self, Kind};
 use crate::state::database;
 use crate::{Engine, event, paths};
 
 /// The label of volumes that got no name from anybody, as Docker has it.
 pub(crate) const ANONYMOUS: &str = "com.docker.volume.anonymous";
+
+/// What volumes are listed by.
+const FILTERS: &[(&str, Kind)] = &[
+    ("dangling", Kind::Flag),
+    ("driver", Kind::Text),
+    ("label", Kind::Text),
+    ("name", Kind::Text),
+];
 
 impl Engine {
     /// Makes it, or returns the one of that name. Without a name it gets one of 64 hexadecimal digits.
@@ -22,7 +31,8 @@ impl Engine {
             None => new_id()?,
         };
         if let Some(driver) = request.driver.as_deref().filter(|d| !d.is_empty() && *d != "local") {
-            let message = format!("error looking up volume plugin {driver}: plugin {driver:?} not found");
+            let message =
+                format!("create {name}: error looking up volume plugin {driver}: plugin {driver:?} not found");
             return Err(Error::not_found(message));
         }
         let options = request.driver_opts.clone().unwrap_or_default();
@@ -103,6 +113,7 @@ impl Engine {
 
     /// All that match, by name. Filters: `name`, `label`, `driver`, `dangling`.
     pub fn volumes(&self, filters: &[(String, String)]) -> Result<Vec<Volume>> {
+        filters::check(filters, FILTERS)?;
         let mut statement = self
             .state
             .db
@@ -135,7 +146,7 @@ impl Engine {
                     let unused = self.state.volume_users(&volume.name)?.is_empty();
                     unused == matches!(value.as_str(), "true" | "1")
                 }
-                _ => return Err(Error::invalid(format!("invalid filter '{name}'"))),
+                _ => true,
             };
             if !matches {
                 return Ok(false);

@@ -26,7 +26,7 @@ pub struct Reference {
 impl Reference {
     /// Docker's grammar; no tag and no digest means `latest`.
     pub fn parse(text: &str) -> Result<Self> {
-        let invalid = || Error::invalid(format!("invalid reference format: {text:?}"));
+        let invalid = || Error::invalid("invalid reference format");
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(parse_digest(digest).ok_or_else(invalid)?)),
             None => (text, None),

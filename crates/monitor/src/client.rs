@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use engine::link::{self, Answer, Exit, FRAME_LIMIT, FrameKind};
 use rustix::io::Errno;
@@ -10,6 +11,9 @@ use rustix::net::{RecvFlags, SendFlags};
 /// While more than this waits for an attached client, the container's output is not read: a slow reader slows the
 /// container down, as a pipe would, and the monitor stays small.
 pub const BACKLOG: usize = 256 * 1024;
+
+/// Who takes nothing for so long while others read is let go: it holds up itself alone.
+pub const STUCK: Duration = Duration::from_secs(10);
 
 /// What a client is there for.
 pub enum Role {
@@ -33,9 +37,27 @@ pub struct Client {
     pub socket: UnixStream,
     pub role: Role,
     outgoing: Vec<u8>,
+    /// Since when it takes nothing of that.
+    stuck: Option<Instant>,
     incoming: Vec<u8>,
     /// It is gone, or has sent what is no frame.
     pub gone: bool,
+}
+
+/// When the next one that takes nothing is to be let go: only as long as somebody reads whom it holds up.
+pub fn next_let_go(clients: &[Client]) -> Option<Instant> {
+    let reads = |c: &Client| matches!(c.role, Role::Attached { .. }) && c.backlog() < BACKLOG;
+    let next = clients.iter().filter_map(Client::let_go_at).min();
+    next.filter(|_| clients.iter().any(reads))
+}
+
+/// Lets those go whose time has come.
+pub fn let_stuck_go(clients: &mut [Client]) {
+    let now = Instant::now();
+    if next_let_go(clients).is_some_and(|at| at <= now) {
+        let over = |c: &Client| c.let_go_at().is_some_and(|at| at <= now);
+        clients.iter_mut().for_each(|c| c.gone |= over(c));
+    }
 }
 
 /// A frame from an attached client.
@@ -52,6 +74,7 @@ impl Client {
             socket,
             role: Role::New,
             outgoing: Vec::new(),
+            stuck: None,
             incoming: Vec::new(),
             gone: false,
         }
@@ -101,6 +124,18 @@ impl Client {
         if self.outgoing.is_empty() {
             self.outgoing = Vec::new();
         }
+        if sent > 0 || self.outgoing.is_empty() {
+            self.stuck = None;
+        } else if self.stuck.is_none() {
+            self.stuck = Some(Instant::now());
+        }
+    }
+
+    /// When it will have taken nothing for too long, if it holds up the others.
+    pub fn let_go_at(&self) -> Option<Instant> {
+        self.stuck
+            .filter(|_| self.backlog() >= BACKLOG)
+            .map(|since| since + STUCK)
     }
 
     /// Reads what has come; whole frames.

@@ -19,7 +19,7 @@ use runtime::{Created, Newborn};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::bring_up::{BroughtUp, bring_up};
-use crate::client::{BACKLOG, Client, Role};
+use crate::client::{self, BACKLOG, Client, Role};
 use crate::exec::{Added, Arrival, exit_code};
 use crate::health::HealthCheck;
 use crate::last_words::LastWords;
@@ -306,6 +306,7 @@ impl Monitor {
             add(fd, PollFlags::IN, Source::Health);
         }
         let slow = self.clients.iter().any(|c| c.backlog() >= BACKLOG);
+        let stuck = client::next_let_go(&self.clients);
         let hung_up = self.hung_up_until.filter(|until| Instant::now() < *until);
         let full = self.input.len() >= INPUT_BACKLOG;
         for client in &self.clients {
@@ -335,10 +336,17 @@ impl Monitor {
             .as_ref()
             .filter(|_| self.run.is_some() && !self.restart.forbidden)
             .map(|h| h.deadline());
-        let deadline = [self.kill_at, self.restart_at, hung_up, health, self.names.deadline()]
-            .into_iter()
-            .flatten()
-            .min();
+        let deadline = [
+            self.kill_at,
+            self.restart_at,
+            hung_up,
+            health,
+            stuck,
+            self.names.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let timeout = deadline.map(|at| {
             let left = at.saturating_duration_since(Instant::now());
             rustix::event::Timespec {
@@ -493,6 +501,7 @@ impl Monitor {
     }
 
     fn forget_gone(&mut self) {
+        client::let_stuck_go(&mut self.clients);
         // The starter's connection has a second descriptor here: dropping one does not close it.
         for client in self.clients.iter().filter(|c| c.gone) {
             let _ = client.socket.shutdown(std::net::Shutdown::Both);

@@ -58,7 +58,11 @@ pub async fn put(mut call: Call) -> Result<Reply> {
 
 fn path(call: &Call) -> Result<String> {
     let path = call.query.text("path").map(String::from);
-    path.ok_or_else(|| Error::invalid("bad parameter: path cannot be empty"))
+    let path = path.ok_or_else(|| Error::invalid("bad parameter: path cannot be empty"))?;
+    match path.contains('\0') {
+        true => Err(Error::invalid(format!("lstat {path:?}: invalid argument"))),
+        false => Ok(path),
+    }
 }
 
 fn with_stat(reply: Reply, stat: &PathStat) -> Reply {

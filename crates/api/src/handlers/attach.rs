@@ -17,10 +17,17 @@ use crate::frames::{self, Keys};
 use crate::hijack::{self, MULTIPLEXED, RAW, Streams, Takeover};
 use crate::pending::{self, Place};
 use crate::reply::Reply;
+use crate::watch::Wakings;
 use crate::websocket;
 
-/// How often a follower looks for more.
+/// How often a follower looks for more for a while after something has happened: the end of a container is told in steps.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often it does so.
+const LOOKS: u32 = 20;
+/// How often it looks when nothing happens: for a monitor that was killed, which nobody tells.
+const SELDOM: Duration = Duration::from_secs(5);
+/// What comes at once is read at once.
+const TOGETHER: Duration = Duration::from_millis(5);
 /// Log entries are put together up to this size.
 const PIECE: usize = 32 << 10;
 
@@ -145,7 +152,7 @@ async fn print(log: LogStream, bare: bool, mut client: hijack::Client) -> Option
     client.ready.as_mut().await;
     client.ready = Box::pin(std::future::ready(()));
     let (sender, mut pieces) = channel(4);
-    tokio::spawn(follow(log, bare, false, sender));
+    tokio::spawn(follow(log, Vec::new(), bare, false, sender));
     while let Some(Ok(piece)) = pieces.recv().await {
         tokio::io::AsyncWriteExt::write_all(&mut client.writer, &piece)
             .await
@@ -211,21 +218,28 @@ pub async fn logs(call: Call) -> Result<Reply> {
         return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
     }
     let (name, timestamps) = (call.name().to_owned(), options.timestamps);
-    let (tty, log) = blocking(&call.server, move |engine| {
+    let (tty, log, places) = blocking(&call.server, move |engine| {
         let record = engine.record(&name)?;
-        Ok((record.tty(), engine.open_log(&record.id, &options)?))
+        let places = [engine.roots.container(&record.id), engine.roots.live(&record.id)];
+        Ok((record.tty(), engine.open_log(&record.id, &options)?, places))
     })
     .await?;
+    // Where there is no such place any more, nothing will be written to it.
+    let places = places.iter().filter(|_| call.query.on("follow"));
+    let wakings = places
+        .filter_map(|place| call.server.watcher.follow(place).ok())
+        .collect();
     let kind = if tty || !call.since(42) { RAW } else { MULTIPLEXED };
     let (sender, receiver) = channel(4);
-    tokio::spawn(follow(log, tty, timestamps, sender));
+    tokio::spawn(follow(log, wakings, tty, timestamps, sender));
     Ok(Reply::stream(kind, receiver))
 }
 
 /// Reads a log to its end, a piece at a time, without a thread while nothing comes.
-async fn follow(log: LogStream, tty: bool, timestamps: bool, sender: Sender<Result<Bytes>>) {
-    let mut log = log;
+async fn follow(log: LogStream, mut wakings: Vec<Wakings>, tty: bool, timestamps: bool, sender: Sender<Result<Bytes>>) {
+    let (mut log, mut looks) = (log, 0);
     loop {
+        wakings.iter_mut().for_each(Wakings::forget);
         let to = sender.clone();
         let read = tokio::task::spawn_blocking(move || {
             let mut piece = BytesMut::new();
@@ -249,10 +263,28 @@ async fn follow(log: LogStream, tty: bool, timestamps: bool, sender: Sender<Resu
             Ok(Some(back)) => log = back,
             _ => return,
         }
+        looks += 1;
+        let patience = if looks < LOOKS { LOOK_AGAIN } else { SELDOM };
         tokio::select! {
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = any(&mut wakings) => {
+                looks = 0;
+                tokio::time::sleep(TOGETHER).await;
+            }
+            () = tokio::time::sleep(patience) => {}
             () = sender.closed() => return,
         }
+    }
+}
+
+/// When something has happened in one of the places.
+async fn any(wakings: &mut [Wakings]) {
+    match wakings {
+        [] => std::future::pending().await,
+        [one] => one.next().await,
+        [one, two, ..] => tokio::select! {
+            () = one.next() => {}
+            () = two.next() => {}
+        },
     }
 }
 

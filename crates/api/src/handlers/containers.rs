@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::images::name_and_tag;
 use crate::call::Call;
+use crate::query::integer;
 use crate::reply::Reply;
 use crate::{decode, shape};
 
@@ -115,7 +116,7 @@ pub fn prune(engine: &Engine, call: &Call) -> Result<Reply> {
 
 /// `docker update`.
 pub fn update(engine: &Engine, call: &Call) -> Result<Reply> {
-    let body: ContainerUpdateBody = decode::required(&call.headers, &call.body)?;
+    let body: ContainerUpdateBody = decode::lenient(&call.headers, &call.body, &[])?;
     let warnings = engine.update(call.name(), &body)?;
     let response = ContainerUpdateResponse {
         warnings: Some(warnings),
@@ -158,8 +159,13 @@ pub fn resize(engine: &Engine, call: &Call) -> Result<Reply> {
 pub fn size(call: &Call) -> Result<(u16, u16)> {
     let side = |name: &str, words: &str| {
         let text = call.query.text(name).unwrap_or_default();
-        let number = text.parse::<u32>().ok().and_then(|n| u16::try_from(n).ok());
-        number.ok_or_else(|| Error::invalid(format!("invalid resize {words} {text:?}: it is no number of 16 bits")))
+        let why = match integer("Atoi", text).map(u16::try_from) {
+            Ok(Ok(number)) => return Ok(number),
+            Ok(Err(_)) => "value out of range",
+            Err(e) if e.to_string().ends_with("range") => "value out of range",
+            Err(_) => "invalid syntax",
+        };
+        Err(Error::invalid(format!("invalid resize {words} {text:?}: {why}")))
     };
     Ok((side("h", "height")?, side("w", "width")?))
 }

@@ -1,17 +1,16 @@
 //! `docker events`.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bytes::Bytes;
 use engine::event::{self, EventOptions, EventStream};
 use errdefs::{Error, Result, Step};
 use hyper::header::ACCEPT;
-use tokio::net::unix::pipe;
 use tokio::sync::mpsc::{Sender, channel};
 
 use crate::call::{Call, blocking};
 use crate::reply::Reply;
+use crate::watch::Wakings;
 
 /// RFC 7464, for clients that ask for it.
 const SEQUENCE: &str = "application/json-seq";
@@ -24,7 +23,11 @@ pub async fn events(call: Call) -> Result<Reply> {
         until: call.time("until")?,
         filters: call.filters()?,
     };
-    let stream = blocking(&call.server, move |engine| engine.event_stream(&options)).await?;
+    let opened = blocking(&call.server, move |engine| {
+        Ok((engine.event_stream(&options)?, engine.roots.events()))
+    });
+    let (stream, dir) = opened.await?;
+    let wakings = call.server.watcher.follow(&dir)?;
     let accepted = call
         .headers
         .get(ACCEPT)
@@ -36,18 +39,22 @@ pub async fn events(call: Call) -> Result<Reply> {
         .unwrap_or("application/json");
     let (sender, receiver) = channel(4);
     tokio::spawn(async move {
-        if let Err(error) = follow(stream, kind == SEQUENCE, &sender).await {
+        if let Err(error) = follow(stream, wakings, kind == SEQUENCE, &sender).await {
             let _ = sender.send(Err(error)).await;
         }
     });
     Ok(Reply::stream(kind, receiver))
 }
 
-async fn follow(mut stream: EventStream, sequence: bool, sender: &Sender<Result<Bytes>>) -> Result<()> {
-    let step = "follow the events";
-    let wakings = stream.as_fd().try_clone_to_owned().step(step)?;
-    let wakings = pipe::Receiver::from_owned_fd_unchecked(wakings).step(step)?;
+async fn follow(
+    mut stream: EventStream,
+    mut wakings: Wakings,
+    sequence: bool,
+    sender: &Sender<Result<Bytes>>,
+) -> Result<()> {
     loop {
+        // What comes after that wakes us again.
+        wakings.forget();
         let read = tokio::task::spawn_blocking(move || {
             let mut text = String::new();
             while let Some(event) = stream.next()? {
@@ -60,7 +67,7 @@ async fn follow(mut stream: EventStream, sequence: bool, sender: &Sender<Result<
             Ok::<_, Error>((stream, text))
         });
         let text;
-        (stream, text) = read.await.step(step)??;
+        (stream, text) = read.await.step("follow the events")??;
         if !text.is_empty() && sender.send(Ok(text.into())).await.is_err() {
             return Ok(());
         }
@@ -69,11 +76,7 @@ async fn follow(mut stream: EventStream, sequence: bool, sender: &Sender<Result<
         }
         let left = stream.left().unwrap_or(Duration::from_secs(3600));
         tokio::select! {
-            ready = wakings.readable() => {
-                ready.step(step)?;
-                // What comes after that wakes us again.
-                while wakings.try_read(&mut [0; 4096]).is_ok() {}
-            }
+            () = wakings.next() => {}
             () = tokio::time::sleep(left) => {}
             () = sender.closed() => return Ok(()),
         }

@@ -16,7 +16,8 @@ use crate::{decode, handlers, websocket};
 
 /// Makes one.
 pub fn create(engine: &Engine, call: &Call) -> Result<Reply> {
-    let mut body = decode::value(&call.headers, &call.body)?.ok_or_else(decode::missing)?;
+    let body = decode::value(&call.headers, &call.body)?.filter(|body| !body.is_null());
+    let mut body = body.unwrap_or_else(|| json!({}));
     decode::capitals(&mut body);
     let config: ExecConfig = decode::from_value(body)?;
     Keys::parse(config.detach_keys.as_deref().filter(|k| !k.is_empty()))?;

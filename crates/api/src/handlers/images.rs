@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::call::Call;
+use crate::gowords;
 use crate::reply::Reply;
 
 /// `docker images`.
@@ -88,16 +89,20 @@ pub fn delete(engine: &Engine, call: &Call) -> Result<Reply> {
 
 /// Platforms as the API has them in a query: JSON, each in a parameter of its own.
 pub fn platforms(call: &Call, parameter: &str) -> Result<Vec<Platform>> {
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
     struct Asked {
         os: String,
         architecture: String,
-        #[serde(default)]
         variant: String,
     }
     let parse = |text: String| {
+        let bad = |e: serde_json::Error| gowords::syntax(text.as_bytes()).unwrap_or_else(|| e.to_string());
         let asked: Asked =
-            serde_json::from_str(&text).map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
+            serde_json::from_str(&text).map_err(|e| Error::invalid(format!("failed to parse platform: {}", bad(e))))?;
+        if asked.os.is_empty() || asked.architecture.is_empty() {
+            return Err(Error::invalid("both OS and Architecture must be provided"));
+        }
         let parts = [asked.os, asked.architecture, asked.variant];
         let named: Vec<String> = parts.into_iter().filter(|p| !p.is_empty()).collect();
         Platform::parse(&named.join("/"))

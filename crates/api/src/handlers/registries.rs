@@ -56,7 +56,10 @@ pub fn search(_: &Engine, call: &Call) -> Result<Reply> {
         .query
         .text("term")
         .ok_or_else(|| Error::invalid("a term to search for is needed"))?;
-    let limit = call.query.number("limit")?.unwrap_or(HITS);
+    call.filters()?;
+    let limit = call.query.number("limit");
+    let limit = limit.map_err(|e| Error::invalid(format!("invalid limit specified: {e}")))?;
+    let limit = limit.unwrap_or(HITS);
     if !(0..=MOST_HITS).contains(&limit) {
         return Err(Error::invalid(format!(
             "limit {limit} is outside the range of [1, {MOST_HITS}]"

@@ -10,6 +10,8 @@ use tokio::sync::mpsc::{Sender, channel};
 
 use crate::call::{Call, blocking};
 use crate::reply::Reply;
+use crate::shape;
+use crate::version::Version;
 
 /// How often a stream tells, as dockerd's.
 const EVERY: Duration = Duration::from_secs(1);
@@ -23,8 +25,9 @@ pub async fn stats(call: Call) -> Result<Reply> {
         return once(reader, call.since(41) && call.query.on("one-shot")).await;
     }
     let (sender, receiver) = channel(1);
+    let version = call.version;
     tokio::spawn(async move {
-        if let Err(error) = follow(reader, &sender).await {
+        if let Err(error) = follow(reader, version, &sender).await {
             let _ = sender.send(Err(error)).await;
         }
     });
@@ -49,13 +52,14 @@ fn runs(stats: &ContainerStatsResponse) -> bool {
         .is_some_and(|pids| pids.current.unwrap_or(0) > 0)
 }
 
-async fn follow(mut reader: StatsReader, sender: &Sender<Result<Bytes>>) -> Result<()> {
+async fn follow(mut reader: StatsReader, version: Version, sender: &Sender<Result<Bytes>>) -> Result<()> {
     loop {
         let stats;
         (reader, stats) = look(reader).await?;
         let Some(stats) = stats else { return Ok(()) };
-        let mut line = serde_json::to_vec(&stats).step("encode the statistics")?;
-        line.push(b'\n');
+        let mut document = serde_json::to_value(&stats).step("encode the statistics")?;
+        shape::document("containers.stats", version, &mut document);
+        let line = format!("{document}\n");
         if sender.send(Ok(line.into())).await.is_err() {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use engine::Engine;
 use engine::models::{VolumeCreateRequest, VolumeListResponse};
-use errdefs::Result;
+use errdefs::{Error, Result};
 
 use crate::call::Call;
 use crate::decode;
@@ -10,8 +10,10 @@ use crate::reply::Reply;
 
 /// `docker volume ls`.
 pub fn list(engine: &Engine, call: &Call) -> Result<Reply> {
+    let bad = |e| Error::invalid(format!("error reading volume filters: {e}"));
+    let filters = call.filters().map_err(bad)?;
     let body = VolumeListResponse {
-        volumes: Some(engine.volumes(&call.filters()?)?),
+        volumes: Some(engine.volumes(&filters)?),
         warnings: Some(Vec::new()),
     };
     Ok(Reply::json(200, &body))
@@ -19,7 +21,7 @@ pub fn list(engine: &Engine, call: &Call) -> Result<Reply> {
 
 /// `docker volume create`.
 pub fn create(engine: &Engine, call: &Call) -> Result<Reply> {
-    let request: VolumeCreateRequest = decode::required(&call.headers, &call.body)?;
+    let request: VolumeCreateRequest = decode::lenient(&call.headers, &call.body, &[])?;
     Ok(Reply::json(201, &engine.create_volume(&request)?))
 }
 

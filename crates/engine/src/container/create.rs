@@ -116,9 +116,10 @@ impl Engine {
         for text in host.and_then(|h| h.volumes_from.as_ref()).into_iter().flatten() {
             let (name, mode) = text.split_once(':').unwrap_or((text, "rw"));
             if !["rw", "ro", "z", "Z", ""].contains(&mode) {
-                return Err(Error::invalid(format!("invalid mode for volumes-from: {mode}")));
+                return Err(Error::invalid(format!("invalid mode: {mode}")));
             }
-            let theirs = self.record(name)?;
+            // Docker finds the whole request wrong, and not that something is missing.
+            let theirs = self.record(name).map_err(|e| e.kind_is(Kind::Invalid))?;
             for point in &theirs.mounts {
                 // The image's own volumes give way.
                 let own = |w: &Wanted| {
@@ -408,6 +409,11 @@ fn check(body: &mut ContainerCreateBody) -> Result<()> {
         return Err(Error::invalid(format!("invalid hostname format: {name}")));
     }
     check_restart(&host)?;
+    crate::network::show::bound_ports(&host)?;
+    host.extra_hosts
+        .iter()
+        .flatten()
+        .try_for_each(|extra| check_extra_host(extra))?;
     check_health(body)?;
     spec::check_limits(&host)?;
     spec::check_devices(&host)?;
@@ -465,6 +471,20 @@ fn check_restart(host: &bollard_stubs::models::HostConfig) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// `name:address`, `name=address`, `name:host-gateway`, as Docker's own checks have it.
+fn check_extra_host(text: &str) -> Result<()> {
+    let bad = || Error::invalid(format!("bad format for add-host: {text:?}"));
+    let (name, address) = text.split_once(['=', ':']).ok_or_else(bad)?;
+    if name.is_empty() {
+        return Err(bad());
+    }
+    let good = address == "host-gateway" || address.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    match good {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("invalid IP address in add-host: {address:?}"))),
+    }
 }
 
 /// Options that a log driver of ours has; others are refused by name.

@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use errdefs::{ErrnoStep, Error, Kind, Result, Step};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
+use super::names;
 use super::record::{LiveStatus, Record};
-use super::{files, names};
 use crate::link::{self, Answer, ExecRequest, Request};
 use crate::network::linked;
 use crate::{Engine, spec};
@@ -95,15 +95,14 @@ impl Engine {
 
     /// The process id of a container that can be added to.
     pub(super) fn open_for_exec(&self, record: &Record) -> Result<i32> {
-        let conflict = |words: &str| {
-            Err(Error::conflict(format!(
-                "container {} {words}",
-                files::short(&record.id)
-            )))
-        };
+        let conflict = |words: &str| Err(Error::conflict(format!("container {} {words}", record.id)));
         match self.alive(&record.id)? {
             Some(live) if live.status == LiveStatus::Running && live.pid != 0 => Ok(live.pid),
-            Some(live) if live.status == LiveStatus::Paused => conflict("is paused, unpause the container before exec"),
+            Some(live) if live.status == LiveStatus::Paused => {
+                let name = record.name.trim_start_matches('/');
+                let words = format!("Container {name} is paused, unpause the container before exec");
+                Err(Error::conflict(words))
+            }
             Some(_) => conflict("is restarting, wait until the container is running"),
             None => conflict("is not running"),
         }

@@ -40,7 +40,7 @@ pub enum ExecState {
 impl ExecObject {
     /// Whether it may be started, in Docker's words if not.
     pub fn may_start(&self) -> Result<()> {
-        let refuse = |how: &str| Err(Error::conflict(format!("Error: Exec command {} {how}", self.id)));
+        let refuse = |how: &str| Err(Error::conflict(format!("exec command {} {how}", self.id)));
         match self.state {
             ExecState::Made => Ok(()),
             ExecState::Running(_) => refuse("is already running"),

@@ -40,6 +40,15 @@ impl Engine {
         self.start_for(name, attach, &[])
     }
 
+    fn runs_already(&self, id: &str, name: &str) -> Error {
+        match self.alive(id) {
+            Ok(Some(live)) if live.status == LiveStatus::Paused => {
+                Error::conflict("cannot start a paused container, try unpause instead")
+            }
+            _ => Error::new(Kind::NotModified, format!("container {name} is already running")),
+        }
+    }
+
     /// As [`Engine::start`], with the clients that were there before (see [`super::early`]).
     pub(super) fn start_for(&self, name: &str, attach: bool, early: &[OwnedFd]) -> Result<Option<Attached>> {
         let record = self.record(name)?;
@@ -47,10 +56,7 @@ impl Engine {
         let Some(lock) = lock::take(&self.roots, &record.id, running)? else {
             return match attach {
                 true => self.attach(name).map(Some),
-                false => Err(Error::new(
-                    Kind::NotModified,
-                    format!("container {name} is already running"),
-                )),
+                false => Err(self.runs_already(&record.id, name)),
             };
         };
         if self.roots.live_state(&record.id).exists() {

@@ -6,10 +6,11 @@ use bollard_stubs::models::{
     ContainerSummary, ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum,
     HealthStatusEnum,
 };
-use errdefs::{Error, Result};
+use errdefs::Result;
 
 use super::record::{LiveStatus, Record, read_json};
 use super::status::Status;
+use crate::filters::{self, Kind};
 use crate::state::ContainerRow;
 use crate::{Engine, human};
 
@@ -48,31 +49,43 @@ impl Found {
     }
 }
 
-const FILTERS: &[&str] = &[
-    "ancestor",
-    "before",
+const FILTERS: &[(&str, Kind)] = &[
+    ("ancestor", Kind::Text),
+    ("before", Kind::Text),
+    ("exited", Kind::Number),
+    ("expose", Kind::Port),
+    (
+        "health",
+        Kind::Word("health", &["none", "starting", "healthy", "unhealthy"]),
+    ),
+    ("id", Kind::Text),
+    ("is-task", Kind::Flag),
+    // Of Windows alone: everything matches.
+    ("isolation", Kind::Text),
+    ("label", Kind::Text),
+    ("name", Kind::Text),
+    ("network", Kind::Text),
+    ("publish", Kind::Port),
+    ("since", Kind::Text),
+    ("status", Kind::Word("state", STATES)),
+    ("volume", Kind::Text),
+];
+
+/// The states that can be asked for.
+const STATES: &[&str] = &[
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "removing",
     "exited",
-    "expose",
-    "health",
-    "id",
-    "is-task",
-    "isolation",
-    "label",
-    "name",
-    "network",
-    "publish",
-    "since",
-    "status",
-    "volume",
+    "dead",
 ];
 
 impl Engine {
     /// The containers, newest first.
     pub fn list(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
-        if let Some((name, _)) = options.filters.iter().find(|(n, _)| !FILTERS.contains(&n.as_str())) {
-            return Err(Error::invalid(format!("invalid filter '{name}'")));
-        }
-        check_states(&options.filters)?;
+        filters::check(&options.filters, FILTERS)?;
         let rows = self.state.containers()?;
         self.reap_half_made(&rows)?;
         self.layers.sweep()?;
@@ -205,27 +218,6 @@ fn command(words: &[String]) -> String {
         false => word.clone(),
     };
     words.iter().enumerate().map(quoted).collect::<Vec<_>>().join(" ")
-}
-
-/// The states that can be asked for.
-fn check_states(filters: &[(String, String)]) -> Result<()> {
-    const STATES: &[&str] = &[
-        "created",
-        "running",
-        "paused",
-        "restarting",
-        "removing",
-        "exited",
-        "dead",
-    ];
-    let asked = filters.iter().filter(|(name, _)| name == "status");
-    match asked.into_iter().find(|(_, state)| !STATES.contains(&state.as_str())) {
-        Some((_, state)) => Err(Error::invalid(format!(
-            "invalid filter 'status={state}': invalid value for state ({state}): must be one of {}",
-            STATES.join(", ")
-        ))),
-        None => Ok(()),
-    }
 }
 
 /// Docker's word for a state.
@@ -370,7 +362,6 @@ impl Filter {
             })
             // There is no swarm, and no Hyper-V.
             && any("is-task", &|v| matches!(v, "false" | "0"))
-            && any("isolation", &|v| ["", "default"].contains(&v))
             && any("health", &|v| health(&found.status) == v)
             && any("network", &|v| found.networks.iter().any(|n| n == v))
             && any("volume", &volume)

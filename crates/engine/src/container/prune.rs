@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 
 use bollard_stubs::models::{ContainerPruneResponse, VolumePruneResponse};
-use errdefs::{Error, Kind, Result};
+use errdefs::Result;
 
 use super::record::{Record, read_json};
 use crate::event::Type;
+use crate::filters::{self, Kind};
 use crate::{Engine, human};
+
+const FILTERS: &[(&str, Kind)] = &[("label", Kind::Text), ("label!", Kind::Text), ("until", Kind::Time)];
+const VOLUME_FILTERS: &[(&str, Kind)] = &[("all", Kind::Flag), ("label", Kind::Text), ("label!", Kind::Text)];
 
 /// Docker's filters for what is pruned.
 struct Wanted {
@@ -18,7 +22,8 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(filters: &[(String, String)], known: &[&str]) -> Result<Self> {
+    fn new(filters: &[(String, String)], known: &[(&str, Kind)]) -> Result<Self> {
+        filters::check(filters, known)?;
         let mut wanted = Wanted {
             until: None,
             with: Vec::new(),
@@ -27,12 +32,10 @@ impl Wanted {
         };
         for (name, value) in filters {
             match name.as_str() {
-                name if !known.contains(&name) => return Err(Error::invalid(format!("invalid filter '{name}'"))),
                 "until" => wanted.until = Some(human::parse_time(value)?),
                 "label" => wanted.with.push(value.clone()),
                 "label!" => wanted.without.push(value.clone()),
-                "all" => wanted.all = matches!(value.as_str(), "true" | "1"),
-                _ => {}
+                _ => wanted.all = matches!(value.as_str(), "true" | "1"),
             }
         }
         Ok(wanted)
@@ -50,7 +53,7 @@ impl Wanted {
 impl Engine {
     /// Removes containers that do not run. Filters: `until`, `label`, `label!`.
     pub fn prune_containers(&self, filters: &[(String, String)]) -> Result<ContainerPruneResponse> {
-        let wanted = Wanted::new(filters, &["until", "label", "label!"])?;
+        let wanted = Wanted::new(filters, FILTERS)?;
         let (mut deleted, mut space) = (Vec::new(), 0);
         for row in self.state.containers()? {
             let Some(record) = read_json::<Record>(&self.roots.record(&row.id))? else {
@@ -68,7 +71,7 @@ impl Engine {
                     deleted.push(row.id);
                 }
                 // Somebody has started it, or removed it.
-                Err(e) if matches!(e.kind(), Kind::Conflict | Kind::NotFound) => {}
+                Err(e) if matches!(e.kind(), errdefs::Kind::Conflict | errdefs::Kind::NotFound) => {}
                 Err(e) => return Err(e),
             }
         }
@@ -82,7 +85,7 @@ impl Engine {
     /// Removes volumes that no container uses: those that were made for containers; named ones, too, with `all`.
     /// Filters: `all`, `label`, `label!`.
     pub fn prune_volumes(&self, filters: &[(String, String)]) -> Result<VolumePruneResponse> {
-        let wanted = Wanted::new(filters, &["all", "label", "label!"])?;
+        let wanted = Wanted::new(filters, VOLUME_FILTERS)?;
         let (mut deleted, mut space) = (Vec::new(), 0);
         for volume in self.volumes(&[("dangling".into(), "true".into())])? {
             let anonymous = volume.labels.contains_key(crate::volume::ANONYMOUS);
@@ -95,7 +98,7 @@ impl Engine {
                     space += size;
                     deleted.push(volume.name);
                 }
-                Err(e) if matches!(e.kind(), Kind::Conflict | Kind::NotFound) => {}
+                Err(e) if matches!(e.kind(), errdefs::Kind::Conflict | errdefs::Kind::NotFound) => {}
                 Err(e) => return Err(e),
             }
         }

@@ -50,7 +50,9 @@ pub fn refuse_unsupported(body: &ContainerCreateBody) -> Result<()> {
     {
         return Err(match DOCKERS_LOG_DRIVERS.contains(&log) {
             true => Error::not_yet(format_args!("the log driver {log:?}")),
-            false => Error::invalid(format!("logger: no log driver named '{log}' is registered")),
+            false => Error::invalid(format!(
+                "error looking up logging plugin {log}: plugin {log:?} not found"
+            )),
         });
     }
     mode("PID", &host.pid_mode, &["", "private", "host", "container:"])?;

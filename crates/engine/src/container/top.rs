@@ -24,12 +24,20 @@ impl Engine {
 
 /// The rows of `ps` with these arguments (`-ef` unless given) that are of these processes.
 pub fn processes(pids: &[i32], args: &[String]) -> Result<ContainerTopResponse> {
-    let mut command = Command::new("ps");
-    match args {
-        [] => command.arg("-ef"),
-        args => command.args(args),
+    let ps = |more: &[&str]| {
+        let mut command = Command::new("ps");
+        match args {
+            [] => command.arg("-ef"),
+            args => command.args(args),
+        };
+        command.args(more).output().step("run ps on the host")
     };
-    let output = command.output().step("run ps on the host")?;
+    // As Docker does: columns alone (`-o`) do not say which processes; some options and `-q` do not go together.
+    let list: Vec<String> = pids.iter().map(i32::to_string).collect();
+    let mut output = ps(&["-q", &list.join(",")])?;
+    if !output.status.success() {
+        output = ps(&[])?;
+    }
     if !output.status.success() {
         return Err(Error::invalid(format!(
             "ps: {}",
@@ -78,5 +86,11 @@ mod tests {
         let top = select(table, &[42]).unwrap();
         assert_eq!(top.processes.unwrap(), [["root", "42", "sleep 5 6"]]);
         assert!(select("A B\n", &[]).is_err());
+        let own = std::process::id() as i32;
+        let words = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+        for args in ["-o pid,comm", "-eo pid,comm", "-ef"] {
+            let top = processes(&[own], &words(args)).unwrap();
+            assert_eq!(top.processes.map(|p| p.len()), Some(1), "{args}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -32,10 +32,11 @@ pub struct EventOptions {
     pub filters: Vec<(String, String)>,
 }
 
-/// Events as they happen. Its descriptor is readable when there may be more.
+/// Events as they happen.
 pub struct EventStream {
     dir: PathBuf,
-    watch: OwnedFd,
+    /// For who waits here.
+    watch: Option<OwnedFd>,
     current: Option<File>,
     /// What was read and not told yet.
     read: Vec<u8>,
@@ -47,6 +48,7 @@ pub struct EventStream {
 
 impl Engine {
     /// Events from now on, or from a time that has passed.
+    /// For who hears in a way of their own of what happens in the directory of events.
     pub fn event_stream(&self, options: &EventOptions) -> Result<EventStream> {
         EventStream::open(&self.roots.events(), options)
     }
@@ -54,6 +56,7 @@ impl Engine {
     /// Gives events to `sink` until it returns false, or the time is over.
     pub fn events(&self, options: &EventOptions, sink: &mut dyn FnMut(EventMessage) -> bool) -> Result<()> {
         let mut stream = self.event_stream(options)?;
+        stream.watch()?;
         loop {
             while let Some(event) = stream.next()? {
                 if !sink(event) {
@@ -70,19 +73,21 @@ impl Engine {
 
 impl EventStream {
     fn open(dir: &Path, options: &EventOptions) -> Result<Self> {
-        let step = "watch the log of events";
         let filter = Filter::new(&options.filters)?;
         if let (Some(since), Some(until)) = (options.since, options.until)
             && until < since
         {
-            return Err(Error::invalid("`since` time cannot be after `until` time"));
+            let seconds = |time: i64| time as f64 / 1e9;
+            return Err(Error::invalid(format!(
+                "`since` time ({}) cannot be after `until` time ({})",
+                seconds(since),
+                seconds(until)
+            )));
         }
         crate::paths::make_private(dir)?;
-        let what = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        let watch = crate::watch::directory(dir, what, step)?;
         let mut stream = EventStream {
             dir: dir.to_owned(),
-            watch,
+            watch: None,
             current: None,
             read: Vec::new(),
             since: options.since.unwrap_or(0),
@@ -96,11 +101,19 @@ impl EventStream {
             None => {
                 stream.current = open(&log::present(dir))?;
                 if let Some(file) = &mut stream.current {
-                    std::io::Seek::seek(file, std::io::SeekFrom::End(0)).step(step)?;
+                    std::io::Seek::seek(file, std::io::SeekFrom::End(0)).step("find the end of the log of events")?;
                 }
             }
         }
         Ok(stream)
+    }
+
+    /// From now on `wait` hears of what happens.
+    fn watch(&mut self) -> Result<()> {
+        let step = "watch the log of events";
+        let what = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+        self.watch = Some(crate::watch::directory(&self.dir, what, step)?);
+        Ok(())
     }
 
     /// The next event, if there is one at present.
@@ -135,9 +148,9 @@ impl EventStream {
     }
 
     /// Blocks until there may be more, or the time is over.
-    pub fn wait(&self) -> Result<()> {
+    fn wait(&self) -> Result<()> {
         let limit = self.left().and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = [PollFd::new(&self.watch, PollFlags::IN)];
+        let mut fds: Vec<_> = self.watch.iter().map(|w| PollFd::new(w, PollFlags::IN)).collect();
         match rustix::event::poll(&mut fds, limit.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(e) => Err(e).errno_step("wait for events"),
@@ -202,13 +215,12 @@ impl EventStream {
 
     fn forget_wakings(&self) {
         let mut space = [MaybeUninit::uninit(); 4096];
-        while rustix::io::read(&self.watch, &mut space).is_ok_and(|(read, _)| !read.is_empty()) {}
-    }
-}
-
-impl AsFd for EventStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.watch.as_fd()
+        let mut more = || {
+            let watch = self.watch.as_ref()?;
+            let (read, _) = rustix::io::read(watch, &mut space).ok()?;
+            (!read.is_empty()).then_some(())
+        };
+        while more().is_some() {}
     }
 }
 

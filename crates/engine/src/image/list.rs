@@ -6,16 +6,29 @@ use errdefs::{Error, Result};
 
 use super::Reference;
 use super::find::NameRow;
+use crate::filters::{self, Kind};
 use crate::state::database;
 use crate::{Engine, human, models};
 
-const FILTERS: &[&str] = &["before", "dangling", "label", "reference", "since"];
+const FILTERS: &[(&str, Kind)] = &[
+    ("before", Kind::Text),
+    ("dangling", Kind::Flag),
+    ("label", Kind::Text),
+    ("reference", Kind::Text),
+    ("since", Kind::Text),
+    ("until", Kind::Time),
+];
 
 impl Engine {
-    /// Newest first. Filters: `before`, `dangling`, `label`, `reference`, `since`.
+    /// Newest first. Filters: `before`, `dangling`, `label`, `reference`, `since`, `until`.
     pub fn images(&self, filters: &[(String, String)], _all: bool) -> Result<Vec<models::ImageSummary>> {
-        if let Some((name, _)) = filters.iter().find(|(n, _)| !FILTERS.contains(&n.as_str())) {
-            return Err(Error::invalid(format!("invalid filter '{name}'")));
+        filters::check(filters, FILTERS)?;
+        // Who is asked about has to be there, also where nobody is compared with it.
+        for (_, other) in filters
+            .iter()
+            .filter(|(n, _)| ["before", "since"].contains(&n.as_str()))
+        {
+            self.image(other)?;
         }
         let mut used: HashMap<String, i64> = HashMap::new();
         for (_, image) in self.state.image_users()? {
@@ -106,6 +119,7 @@ impl Engine {
                 "dangling" => tags.is_empty() == matches!(value.as_str(), "true" | "1"),
                 "before" => created < created_of(value)?,
                 "since" => created > created_of(value)?,
+                "until" => created < human::parse_time(value)? / 1_000_000_000,
                 "label" => match value.split_once('=') {
                     Some((key, value)) => image.labels.get(key).is_some_and(|v| v == value),
                     None => image.labels.contains_key(value),

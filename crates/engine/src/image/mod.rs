@@ -180,6 +180,11 @@ impl Engine {
                 "refusing to create a tag with a digest reference",
             ));
         }
+        if target.familiar_name() == "sha256" {
+            return Err(errdefs::Error::invalid(
+                "refusing to create an ambiguous tag using digest algorithm as name",
+            ));
+        }
         self.state.transact(|db| {
             let variants = self.variants_of_name(source)?;
             variant::point(db, &target.canonical(), &image.id, None)?;

@@ -3,15 +3,23 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use errdefs::{Error, Result};
+use errdefs::Result;
 
 use super::find::NameRow;
 use super::remove::deleted;
 use super::{Digest, Image};
+use crate::filters::{self, Kind};
 use crate::state::database;
 use crate::{Engine, event, human, models};
 
 /// Docker's filters.
+const FILTERS: &[(&str, Kind)] = &[
+    ("dangling", Kind::Flag),
+    ("label", Kind::Text),
+    ("label!", Kind::Text),
+    ("until", Kind::Time),
+];
+
 struct Wanted {
     /// Only those without a tag.
     dangling: bool,
@@ -31,15 +39,15 @@ impl Wanted {
             with: Vec::new(),
             without: Vec::new(),
         };
+        filters::check(filters, FILTERS)?;
         for (name, value) in filters {
             match (name.as_str(), value.as_str()) {
                 ("dangling", "true" | "1") => wanted.dangling = true,
                 ("dangling", "false" | "0") => wanted.dangling = false,
-                ("dangling", _) => return Err(Error::invalid(format!("invalid filter 'dangling={value}'"))),
                 ("until", _) => wanted.until = Some(human::parse_time(value)?),
                 ("label", _) => wanted.with.push(value.clone()),
                 ("label!", _) => wanted.without.push(value.clone()),
-                _ => return Err(Error::invalid(format!("invalid filter '{name}'"))),
+                _ => {}
             }
         }
         Ok(wanted)

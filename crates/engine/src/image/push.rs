@@ -61,13 +61,13 @@ impl Engine {
                 reference.familiar_name()
             ))
         };
-        let name = reference.familiar();
-        self.image_id(&name).map_err(|_| missing())?;
-        let image = self.image_on(&name, platform)?;
         progress(Progress::Message(format!(
             "The push refers to repository [{}/{}]",
             reference.registry, reference.repository
         )));
+        let name = reference.familiar();
+        self.image_id(&name).map_err(|_| missing())?;
+        let image = self.image_on(&name, platform)?;
         let push = Push {
             layers: &self.layers,
             registry,

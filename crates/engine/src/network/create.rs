@@ -65,7 +65,8 @@ impl Engine {
             .iter()
             .filter(|c| c.subnet.as_deref().is_some_and(|s| !s.is_empty()))
         {
-            row.ipam.push(asked_pool(config)?);
+            let pool = asked_pool(config).map_err(|e| Error::invalid(format!("invalid network config:\n{e}")));
+            row.ipam.push(pool?);
             row.chosen = true;
         }
         if let Some(config) = asked.iter().find(|c| c.subnet.as_deref().is_none_or(str::is_empty)) {
@@ -179,9 +180,7 @@ fn check(request: &NetworkCreateRequest) -> Result<()> {
         ));
     }
     if !["bridge", "macvlan", "ipvlan"].contains(&driver) {
-        return Err(Error::not_found(format!(
-            "could not find plugin {driver} in v1 plugin registry: plugin not found"
-        )));
+        return Err(Error::not_found(format!("plugin {driver:?} not found")));
     }
     for (what, asked) in [
         ("--ingress", request.ingress == Some(true)),
@@ -267,7 +266,7 @@ fn asked_pool(config: &IpamConfig) -> Result<Pool> {
         match subnet.contains(parsed) {
             true => Ok(parsed),
             false => Err(Error::invalid(format!(
-                "invalid {what} {address}: parent subnet {subnet} doesn't contain it"
+                "invalid {what} {address}: parent subnet {subnet} doesn't contain this address"
             ))),
         }
     };

@@ -133,18 +133,19 @@ impl Engine {
         let row = self.network(network)?;
         let record = self.record(&request.container)?;
         let mode = mode(&record.body).to_owned();
-        if mode == HOST || row.name == HOST {
-            let message = "container cannot be connected to host network or disconnected from it";
-            return Err(Error::new(Kind::Forbidden, message));
+        if row.name == HOST && mode != HOST {
+            return Err(Error::invalid(
+                "cannot connect container to host network - container must be created in host network mode",
+            ));
         }
-        if mode.starts_with("container:") {
+        if mode == HOST || mode.starts_with("container:") {
             let message = "container sharing network namespace with another container or host cannot be connected to any other network";
-            return Err(Error::new(Kind::Forbidden, message));
+            return Err(Error::invalid(message));
         }
         if mode == NONE || row.name == NONE {
-            let message =
-                "container cannot be connected to multiple networks with one of the networks in private (none) mode";
-            return Err(Error::new(Kind::Forbidden, message));
+            return Err(Error::invalid(
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode",
+            ));
         }
         let present = self.endpoints(&record.id)?;
         if present.iter().any(|e| e.row.id == row.id) {
@@ -285,7 +286,8 @@ fn check(endpoint: &Endpoint) -> Result<()> {
         )));
     }
     if let Some(mac) = some(&settings.mac_address) {
-        super::show::parse_mac(&mac)?;
+        let wrong = |e| Error::invalid(format!("invalid config for network {}: {e}", row.name));
+        super::show::parse_mac(&mac).map_err(wrong)?;
     }
     check_options(endpoint)
 }

@@ -22,11 +22,28 @@ use std::collections::HashMap;
 use bollard_stubs::models::{EndpointResource, NetworkInspect, NetworkPruneResponse};
 use errdefs::{Error, Kind, Result};
 
-use crate::Engine;
 use crate::state::database;
+use crate::{Engine, filters};
 
 pub use ::network::Subnet;
 pub use row::Row;
+
+/// What networks are listed by.
+const FILTERS: &[(&str, filters::Kind)] = &[
+    ("dangling", filters::Kind::Text),
+    ("driver", filters::Kind::Text),
+    ("id", filters::Kind::Text),
+    ("label", filters::Kind::Text),
+    ("name", filters::Kind::Text),
+    ("scope", filters::Kind::Text),
+    ("type", filters::Kind::Text),
+];
+/// What is said of those that are to go.
+const PRUNE_FILTERS: &[(&str, filters::Kind)] = &[
+    ("label", filters::Kind::Text),
+    ("label!", filters::Kind::Text),
+    ("until", filters::Kind::Time),
+];
 
 /// Docker's default network.
 pub const BRIDGE: &str = "bridge";
@@ -63,6 +80,23 @@ impl Engine {
 
     /// All that match, by name. Filters: `driver`, `id`, `label`, `name`, `scope`, `type`, `dangling`.
     pub fn networks(&self, filters: &[(String, String)]) -> Result<Vec<NetworkInspect>> {
+        filters::check(filters, FILTERS)?;
+        let wrong = |(name, value): &&(String, String)| match name.as_str() {
+            "type" => !["builtin", "custom"].contains(&value.as_str()),
+            "dangling" => filters::flag(value).is_none(),
+            _ => false,
+        };
+        match filters.iter().find(wrong) {
+            Some((name, value)) if name == "type" => {
+                return Err(Error::invalid(format!("invalid filter: 'type'='{value}'")));
+            }
+            Some(_) => {
+                return Err(Error::invalid(
+                    "invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")",
+                ));
+            }
+            None => {}
+        }
         let mut list = Vec::new();
         for row in self.network_rows("WHERE ?1 = ?1 ORDER BY name", "")? {
             if self.network_matches(&row, filters)? {
@@ -86,14 +120,13 @@ impl Engine {
                 },
                 "type" => match value {
                     "builtin" => predefined(&row.name),
-                    "custom" => !predefined(&row.name),
-                    _ => return Err(Error::invalid(format!("invalid filter: 'type'='{value}'"))),
+                    _ => !predefined(&row.name),
                 },
                 "dangling" => {
                     let unused = !predefined(&row.name) && self.network_users(&row.id)?.is_empty();
                     unused == matches!(value, "true" | "1")
                 }
-                _ => return Err(Error::invalid(format!("invalid filter '{name}'"))),
+                _ => true,
             })
         };
         // Several of one name: any of them, but of labels all.
@@ -214,6 +247,7 @@ impl Engine {
 
     /// Removes the networks that no container is to be on. Filters: `label`, `until`.
     pub fn prune_networks(&self, filters: &[(String, String)]) -> Result<NetworkPruneResponse> {
+        filters::check(filters, PRUNE_FILTERS)?;
         let mut deleted = Vec::new();
         for row in self.network_rows("WHERE ?1 = ?1 ORDER BY name", "")? {
             if predefined(&row.name) || !self.network_users(&row.id)?.is_empty() || !prunable(&row, filters)? {
@@ -238,19 +272,7 @@ fn prunable(row: &Row, filters: &[(String, String)]) -> Result<bool> {
         let fits = match name.as_str() {
             "label" => has(value),
             "label!" => !has(value),
-            "until" => {
-                let until = match value.parse::<jiff::Timestamp>() {
-                    Ok(time) => time.as_second(),
-                    Err(_) => {
-                        let seconds = value.parse::<jiff::SignedDuration>().map(|d| d.as_secs()).ok();
-                        let seconds = seconds.or_else(|| value.parse().ok());
-                        let bad = || Error::invalid(format!("invalid filter: 'until'='{value}'"));
-                        jiff::Timestamp::now().as_second() - seconds.ok_or_else(bad)?
-                    }
-                };
-                crate::human::seconds_at(&row.created) < until
-            }
-            _ => return Err(Error::invalid(format!("invalid filter '{name}'"))),
+            _ => crate::human::nanoseconds_at(&row.created) < crate::human::parse_time(value)?,
         };
         if !fits {
             return Ok(false);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use bollard_stubs::models::{
-    EndpointSettings, NetworkSettings, PortBinding, PortMap, PortSummary, PortSummaryTypeEnum,
+    EndpointSettings, HostConfig, NetworkSettings, PortBinding, PortMap, PortSummary, PortSummaryTypeEnum,
 };
 use errdefs::{Error, Result};
 use network::port::Protocol;
@@ -31,8 +31,8 @@ pub struct WantedPort {
 
 /// `80/tcp`, `80`, `90-92/udp`.
 pub fn parse_port(text: &str) -> Result<(std::ops::RangeInclusive<u16>, Protocol)> {
-    let bad = || Error::invalid(format!("invalid port specification: {text:?}"));
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let bad = || Error::invalid(format!("invalid port specification: {ports:?}"));
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
     let number = |n: &str| n.parse::<u16>().map_err(|_| bad());
     let (first, last) = (number(first)?, number(last)?);
@@ -46,15 +46,7 @@ pub fn parse_port(text: &str) -> Result<(std::ops::RangeInclusive<u16>, Protocol
 /// What a container's request says of ports, those that follow each other put together.
 pub fn wanted_ports(record: &Record) -> Result<Vec<WantedPort>> {
     let host = record.host();
-    let mut wanted = Vec::new();
-    for (inner, bindings) in host.port_bindings.iter().flatten() {
-        let (inner, protocol) = parse_port(inner)?;
-        for binding in bindings.iter().flatten() {
-            for (position, inner) in inner.clone().enumerate() {
-                wanted.push(wanted_port(protocol, inner, position as u16, binding)?);
-            }
-        }
-    }
+    let mut wanted = bound_ports(host)?;
     if host.publish_all_ports == Some(true) {
         for exposed in record.body.exposed_ports.iter().flatten() {
             let (inner, protocol) = parse_port(exposed)?;
@@ -68,14 +60,31 @@ pub fn wanted_ports(record: &Record) -> Result<Vec<WantedPort>> {
     Ok(put_together(wanted))
 }
 
+/// The ports that are named: they can be read without a container.
+pub fn bound_ports(host: &HostConfig) -> Result<Vec<WantedPort>> {
+    let mut wanted = Vec::new();
+    for (inner, bindings) in host.port_bindings.iter().flatten() {
+        let (inner, protocol) = parse_port(inner)?;
+        for binding in bindings.iter().flatten() {
+            for (position, inner) in inner.clone().enumerate() {
+                wanted.push(wanted_port(protocol, inner, position as u16, binding)?);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
 fn wanted_port(protocol: Protocol, inner: u16, position: u16, binding: &PortBinding) -> Result<WantedPort> {
     let address = binding
         .host_ip
         .as_deref()
         .map(|a| a.trim_matches(['[', ']']))
         .filter(|a| !a.is_empty());
-    let bad = |what: &str| Error::invalid(format!("invalid host address or port: {what}"));
-    let parsed = address.map(|a| a.parse::<IpAddr>().map_err(|_| bad(a))).transpose()?;
+    let bad = |what: &str| Error::invalid(format!("invalid port specification: {what:?}"));
+    let no_address = |a: &str| Error::invalid(format!("invalid host address: {a}"));
+    let parsed = address
+        .map(|a| a.parse::<IpAddr>().map_err(|_| no_address(a)))
+        .transpose()?;
     let hosts = match binding.host_port.as_deref().unwrap_or_default() {
         "" | "0" => ephemeral(),
         text => match text.split_once('-') {
@@ -142,7 +151,7 @@ pub fn mac(mac: &Mac) -> String {
 
 /// From the same; one that several interfaces could have is none.
 pub fn parse_mac(text: &str) -> Result<Mac> {
-    let bad = || Error::invalid(format!("{text} is not a valid mac address"));
+    let bad = || Error::invalid(format!("invalid MAC address {text}"));
     let parts: Vec<u8> = text
         .split([':', '-'])
         .map(|p| u8::from_str_radix(p, 16).map_err(|_| bad()))

@@ -248,7 +248,8 @@ fn namespaces(record: &Record, shared: Option<&Shared>) -> Vec<LinuxNamespace> {
 }
 
 /// What tells of, or acts on, the host as a whole (moby `oci/defaults.go`).
-fn masked_paths() -> Vec<String> {
+/// What a container does not see of the host: Docker's list.
+pub fn masked_paths() -> Vec<String> {
     const PATHS: &[&str] = &[
         "/proc/acpi",
         "/proc/asound",
@@ -266,7 +267,8 @@ fn masked_paths() -> Vec<String> {
     PATHS.iter().map(|p| (*p).to_owned()).collect()
 }
 
-fn readonly_paths() -> Vec<String> {
+/// What it cannot write: Docker's list.
+pub fn readonly_paths() -> Vec<String> {
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
         .map(String::from)
         .into()
