@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -108,9 +109,12 @@ impl Api {
 
     /// A connection.
     pub fn connect(&self) -> UnixStream {
-        let stream = UnixStream::connect(self.berth.path("api.sock")).expect("connect to the API");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream
+        connect(&self.socket())
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.berth.dir.path().join("api.sock")
     }
 
     /// Docker's client, not started.
@@ -174,26 +178,12 @@ impl Api {
 
     /// One request, with a JSON body if that is not empty.
     pub fn request(&self, method: &str, path: &str, body: &str) -> Answer {
-        let kind = if body.is_empty() {
-            ""
-        } else {
-            "Content-Type: application/json\r\n"
-        };
-        let length = match (method, body) {
-            ("GET" | "HEAD", "") => String::new(),
-            _ => format!("Content-Length: {}\r\n", body.len()),
-        };
-        self.raw(
-            format!("{method} {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n{kind}{length}\r\n{body}").as_bytes(),
-        )
+        ask(&self.socket(), method, path, body)
     }
 
     /// Bytes to the server, and its answer.
     pub fn raw(&self, request: &[u8]) -> Answer {
-        let mut stream = self.connect();
-        // A server that has heard enough hangs up before the end.
-        let _ = stream.write_all(request);
-        read_answer(&mut BufReader::new(stream))
+        told(&self.socket(), request)
     }
 }
 
@@ -205,6 +195,35 @@ impl Drop for Api {
         );
         let _ = self.child.wait();
     }
+}
+
+/// A connection to whoever serves Docker's API at a socket.
+pub fn connect(socket: &Path) -> UnixStream {
+    let stream = UnixStream::connect(socket).expect("connect to the API");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
+/// One request there, with a JSON body if that is not empty.
+pub fn ask(socket: &Path, method: &str, path: &str, body: &str) -> Answer {
+    let kind = if body.is_empty() {
+        ""
+    } else {
+        "Content-Type: application/json\r\n"
+    };
+    let length = match (method, body) {
+        ("GET" | "HEAD", "") => String::new(),
+        _ => format!("Content-Length: {}\r\n", body.len()),
+    };
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n{kind}{length}\r\n{body}");
+    told(socket, head.as_bytes())
+}
+
+fn told(socket: &Path, request: &[u8]) -> Answer {
+    let mut stream = connect(socket);
+    // A server that has heard enough hangs up before the end.
+    let _ = stream.write_all(request);
+    read_answer(&mut BufReader::new(stream))
 }
 
 /// An answer, its body to the end of the stream or as long as its head says.
@@ -247,6 +266,8 @@ pub fn read_answer(reader: &mut impl BufRead) -> Answer {
         answer.body.resize(length, 0);
         // An answer to HEAD has a length and no body.
         let _ = reader.read_exact(&mut answer.body);
+    } else if answer.status >= 400 && answer.header("connection") == "close" {
+        let _ = reader.read_to_end(&mut answer.body);
     }
     answer
 }

@@ -6,6 +6,8 @@
 pub mod api;
 pub mod browser;
 pub mod bundle;
+pub mod clients;
+pub mod dockerd;
 pub mod machine;
 pub mod names;
 pub mod network;

@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use berth_tests::api::Api;
+use berth_tests::api::{Api, ask};
+use berth_tests::network::{World, inside, shell};
 use berth_tests::{BUSYBOX, Berth, eventually};
 
 /// A server that is not on the usual socket.
@@ -160,6 +161,130 @@ fn ssh_contexts_have_their_proxy() {
     assert!(String::from_utf8_lossy(&out).ends_with("OK"));
 }
 
+/// Docker's client over Debian's ssh, to a host on which `docker` is Berth: nothing but the context is set.
+#[test]
+fn ssh_contexts_work() {
+    let world = World::new();
+    let api = Api::with(world.berth(), &[]);
+    let dir = api.berth.path("ssh");
+    let program = berth_tests::program().display().to_string();
+    std::fs::create_dir_all("/run/sshd").unwrap();
+    shell(&format!(
+        "mkdir -p {dir}/there {dir}/here; ln -s {program} {dir}/there/docker
+        ssh-keygen -q -t ed25519 -N '' -f {dir}/host; ssh-keygen -q -t ed25519 -N '' -f {dir}/user
+        printf 'Port 2222\\nListenAddress 127.0.0.1\\nHostKey {dir}/host\\nAuthorizedKeysFile {dir}/user.pub\\n' > {dir}/server
+        printf 'PermitRootLogin yes\\nStrictModes no\\nUsePAM yes\\nPidFile none\\n' >> {dir}/server
+        printf 'SetEnv PATH={dir}/there:/usr/bin:/bin DOCKER_HOST={host}\\n' >> {dir}/server
+        printf 'IdentityFile {dir}/user\\nStrictHostKeyChecking no\\nUserKnownHostsFile {dir}/known\\n' > {dir}/client
+        printf '#!/bin/sh\\nexec /usr/bin/ssh -F {dir}/client \"$@\"\\n' > {dir}/ssh",
+        host = api.host()
+    ));
+    let script = std::fs::File::open(format!("{dir}/ssh")).unwrap();
+    berth_tests::place_program(script, format!("{dir}/here/ssh"));
+    let mut sshd = inside(&world.host(), "/usr/sbin/sshd");
+    sshd.args(["-D", "-e", "-f", &format!("{dir}/server")]);
+    let log = std::fs::File::create(format!("{dir}/log")).unwrap();
+    let _sshd = Server(
+        sshd.stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("sshd is installed"),
+    );
+    let docker = |arguments: &[&str]| {
+        let mut command = inside(&world.host(), "docker");
+        command.args(["-H", "ssh://root@127.0.0.1:2222"]).args(arguments);
+        command.env("PATH", format!("{dir}/here:{}", std::env::var("PATH").unwrap()));
+        command
+            .env_remove("DOCKER_HOST")
+            .env("DOCKER_CONFIG", &dir)
+            .stdin(Stdio::null());
+        command.output().expect("docker is installed")
+    };
+    eventually("the server lets its user in", || docker(&["version"]).status.success());
+    let ran = docker(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        BUSYBOX,
+        "sh",
+        "-c",
+        "echo far; exit 3",
+    ]);
+    let log = std::fs::read_to_string(format!("{dir}/log")).unwrap();
+    assert_eq!(
+        (ran.status.code(), &ran.stdout[..]),
+        (Some(3), &b"far\n"[..]),
+        "{ran:?} {log}"
+    );
+}
+
+/// Through a socket that allows everything: containers that somebody else made with more rights stay closed, volumes are no
+/// directories of the host, and processes get no privileges.
+fn nobody_reaches_into_roots(api: &Api, socket: &str) {
+    let path = std::path::Path::new(socket);
+    let ask = |method: &str, path_and_query: &str, body: &str| ask(path, method, path_and_query, body);
+    let volume = ask(
+        "POST",
+        "/volumes/create",
+        r#"{"Name":"v","DriverOpts":{"type":"none","o":"bind","device":"/"}}"#,
+    );
+    assert_eq!(
+        volume.message(),
+        "through a scoped socket there are no options of volumes"
+    );
+    let more: &[(&str, &[&str])] = &[
+        ("privileged", &["--privileged"]),
+        ("bound", &["-v", "/:/host:ro"]),
+        ("pids", &["--pid", "host"]),
+        ("caps", &["--cap-add", "SYS_ADMIN"]),
+        ("loose", &["--security-opt", "seccomp=unconfined"]),
+        ("device", &["--device", "/dev/null:/dev/other"]),
+    ];
+    for (name, flags) in more {
+        api.start(&[&["--name", name][..], flags].concat(), &["sleep", "1000"]);
+        for (method, operation, body) in [
+            ("POST", "exec", r#"{"Cmd":["id"]}"#),
+            ("POST", "attach?stream=1&stdin=1", ""),
+            ("GET", "archive?path=/", ""),
+            ("PUT", "archive?path=/", ""),
+            ("GET", "export", ""),
+            ("GET", "changes", ""),
+        ] {
+            let answer = ask(method, &format!("/containers/{name}/{operation}"), body);
+            assert_eq!(answer.status, 403, "{name} {operation}: {answer:?}");
+            let words = format!("through a scoped socket nobody reaches into {name}");
+            assert!(answer.message().starts_with(&words), "{answer:?}");
+        }
+        let shell = ask("GET", &format!("/berth/terminal/{name}"), "");
+        let copied = ask("POST", &format!("/commit?container={name}&repo=copied"), "");
+        assert_eq!((shell.status, copied.status), (403, 403), "{name}");
+        // A process that root made is not started by others.
+        let made = api
+            .request("POST", &format!("/containers/{name}/exec"), r#"{"Cmd":["id"]}"#)
+            .json();
+        let process = made["Id"].as_str().unwrap().to_owned();
+        assert_eq!(
+            ask("POST", &format!("/exec/{process}/start"), "{}").status,
+            403,
+            "{name}"
+        );
+        api.docker(&["rm", "-f", name]).ok();
+    }
+    let privileged = ask("POST", "/containers/ours/exec", r#"{"Cmd":["id"],"privileged":true}"#);
+    assert_eq!(
+        privileged.message(),
+        "through a scoped socket there are no privileged processes"
+    );
+    let devices = ask(
+        "POST",
+        "/containers/ours/update",
+        r#"{"DeviceCgroupRules":["a *:* rwm"]}"#,
+    );
+    assert_eq!(devices.status, 403, "{devices:?}");
+    assert_eq!(ask("POST", "/containers/ours/exec", r#"{"Cmd":["id"]}"#).status, 201);
+}
+
 /// A scoped socket shows what it is for, and lets nobody become root.
 #[test]
 fn scoped_sockets_allow_what_they_say() {
@@ -229,13 +354,14 @@ fn scoped_sockets_allow_what_they_say() {
         make(root).fails(125, "through a scoped socket there are no");
     }
     assert_eq!(make(&[]).code, 0);
+    nobody_reaches_into_roots(&api, &socket("open", &[]));
     assert!(api.berth.run(&["socket", "ls"]).ok().contains("narrow"));
     api.berth
         .run(&["socket", "create", "--allow", "contain", "bad"])
         .fails(1, "unknown operation");
     api.berth.run(&["socket", "create", "../bad"]).fails(1, "invalid name");
     api.berth
-        .run(&["socket", "rm", "narrow", "reader", "team", "maker"])
+        .run(&["socket", "rm", "narrow", "reader", "team", "maker", "open"])
         .ok();
     eventually("the sockets are closed", || !std::path::Path::new(&narrow).exists());
 }

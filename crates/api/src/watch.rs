@@ -5,14 +5,18 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use errdefs::{ErrnoStep, Result, Step};
+use errdefs::{ErrnoStep, Result};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
 /// Before the name in an event (inotify(7)): watch, mask, cookie, and the name's length.
 const HEADER: usize = 16;
+/// How often one looks where nobody tells.
+const NOW_AND_THEN: Duration = Duration::from_millis(100);
 /// Room for some hundred events.
 const BUFFER: usize = 16 << 10;
 
@@ -31,7 +35,9 @@ struct Place {
 }
 
 /// Says when something may have happened in a directory, as long as it is kept.
-pub struct Wakings {
+pub struct Wakings(Option<Told>);
+
+struct Told {
     receiver: watch::Receiver<()>,
     path: PathBuf,
     watching: Arc<Watching>,
@@ -42,23 +48,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Watcher {
-    /// From now on told of a directory, which has to be there.
+    /// From now on told of a directory, which has to be there. Where others have taken all that the kernel gives, one looks now
+    /// and then.
     pub fn follow(&self, path: &Path) -> Result<Wakings> {
         let mut place = lock(&self.0);
         let watching = match &*place {
             Some(watching) => watching.clone(),
-            None => place.insert(Watching::begin()?).clone(),
+            None => match Watching::begin() {
+                Ok(watching) => place.insert(watching).clone(),
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSYS) => return Ok(Wakings(None)),
+                Err(e) => return Err(e).errno_step("watch directories"),
+            },
         };
         drop(place);
-        watching.follow(path)
+        match watching.follow(path) {
+            Ok(told) => Ok(Wakings(Some(told))),
+            Err(Errno::NOSPC | Errno::NOMEM) => Ok(Wakings(None)),
+            Err(e) => Err(e).errno_step("watch a directory"),
+        }
     }
 }
 
 impl Watching {
-    fn begin() -> Result<Arc<Self>> {
-        let step = "watch directories";
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).errno_step(step)?;
-        let wakings = pipe::Receiver::from_owned_fd_unchecked(inotify.try_clone().step(step)?).step(step)?;
+    fn begin() -> rustix::io::Result<Arc<Self>> {
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let other = rustix::io::fcntl_dupfd_cloexec(&inotify, 0)?;
+        let wakings = pipe::Receiver::from_owned_fd_unchecked(other).map_err(|_| Errno::NOMEM)?;
         let watching = Arc::new(Watching {
             inotify,
             places: Mutex::default(),
@@ -67,7 +82,7 @@ impl Watching {
         Ok(watching)
     }
 
-    fn follow(self: Arc<Self>, path: &Path) -> Result<Wakings> {
+    fn follow(self: Arc<Self>, path: &Path) -> rustix::io::Result<Told> {
         let mut places = lock(&self.places);
         if !places.contains_key(path) {
             let what = WatchFlags::MODIFY
@@ -76,13 +91,13 @@ impl Watching {
                 | WatchFlags::DELETE
                 | WatchFlags::DELETE_SELF
                 | WatchFlags::MOVE_SELF;
-            let watch = inotify::add_watch(&self.inotify, path, what).errno_step("watch a directory")?;
+            let watch = inotify::add_watch(&self.inotify, path, what)?;
             let wakes = watch::Sender::new(());
             places.insert(path.to_owned(), Place { watch, wakes });
         }
         let receiver = places[path].wakes.subscribe();
         drop(places);
-        Ok(Wakings {
+        Ok(Told {
             receiver,
             path: path.to_owned(),
             watching: self,
@@ -119,18 +134,21 @@ async fn listen(wakings: pipe::Receiver, watching: std::sync::Weak<Watching>) {
 impl Wakings {
     /// What has happened up to now is about to be looked at.
     pub fn forget(&mut self) {
-        self.receiver.mark_unchanged();
+        self.0.iter_mut().for_each(|told| told.receiver.mark_unchanged());
     }
 
     /// Returns when something may have happened since.
     pub async fn next(&mut self) {
-        if self.receiver.changed().await.is_err() {
+        let Some(told) = &mut self.0 else {
+            return tokio::time::sleep(NOW_AND_THEN).await;
+        };
+        if told.receiver.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 }
 
-impl Drop for Wakings {
+impl Drop for Told {
     fn drop(&mut self) {
         let mut places = lock(&self.watching.places);
         let last = |place: &Place| place.wakes.receiver_count() <= 1;
@@ -146,7 +164,6 @@ impl Drop for Wakings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     async fn wakes(wakings: &mut Wakings) -> bool {
         tokio::time::timeout(Duration::from_secs(60), wakings.next())
@@ -164,12 +181,14 @@ mod tests {
         for follower in &mut followers {
             assert!(wakes(follower).await);
         }
-        assert!(!other.receiver.has_changed().unwrap());
+        let quiet = |wakings: &Wakings| wakings.0.as_ref().is_none_or(|told| !told.receiver.has_changed().unwrap());
+        assert!(quiet(&other));
         drop(followers);
         std::fs::remove_dir(two.path()).unwrap();
         assert!(wakes(&mut other).await);
         assert!(watcher.follow(&two.path().join("gone")).is_err());
         let again = watcher.follow(one.path()).unwrap();
-        assert_eq!(lock(&again.watching.places).len(), 2);
+        let places = |wakings: &Wakings| wakings.0.as_ref().map_or(2, |told| lock(&told.watching.places).len());
+        assert_eq!(places(&again), 2);
     }
 }
