@@ -401,7 +401,8 @@ fn the_api_is_no_daemon() {
         log.lines().enumerate().all(|(i, line)| line == (i + 1).to_string()),
         "{log}"
     );
-    api.berth.run(&["exec", &id, "touch", "/tmp/end"]).ok();
+    // It may end before who tells it to does.
+    api.berth.run(&["exec", &id, "touch", "/tmp/end"]);
     assert_eq!(api.docker(&["wait", &id]).ok(), "7");
 }
 

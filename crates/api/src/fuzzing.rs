@@ -68,6 +68,8 @@ async fn joined(bytes: &[u8], tty: bool, bare: bool) {
     let client = Client {
         reader: Box::new(std::io::Cursor::new(bytes.to_vec())),
         writer: Box::new(writer),
+        ready: Box::pin(async {}),
+        gone: Box::pin(std::future::pending()),
     };
     let streams = Streams {
         stdin: true,
