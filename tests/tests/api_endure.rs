@@ -40,9 +40,9 @@ fn begin(api: &Api, bytes: &str) -> UnixStream {
     stream
 }
 
-/// Two thousand who wait for events, logs, ends and output cost no thread each, and little memory.
+/// A thousand who wait for events, logs, ends and output cost no thread each, and little memory.
 #[test]
-fn thousands_of_idle_streams_cost_little() {
+fn a_thousand_idle_streams_cost_little() {
     let api = Api::new();
     let id = api.start(&[], &["sleep", "1000"]);
     let ask = |index: usize| match index % 4 {
@@ -52,21 +52,19 @@ fn thousands_of_idle_streams_cost_little() {
         _ => begun(&api, "POST", &format!("/containers/{id}/attach?stream=1&stdout=1")),
     };
     let mut streams: Vec<_> = (0..100).map(ask).collect();
-    let (threads, before) = (status(api.pid(), "Threads"), status(api.pid(), "VmRSS"));
-    streams.extend((100..2000).map(ask));
-    let each = status(api.pid(), "VmRSS").saturating_sub(before) as f64 / 1900.0;
+    let before = status(api.pid(), "VmRSS");
+    streams.extend((100..1000).map(ask));
+    let each = status(api.pid(), "VmRSS").saturating_sub(before) as f64 / 900.0;
     assert!(each < 128.0, "{each} KiB a stream");
     // Threads for blocking work come with the load, and go with it; two run all streams.
-    eventually("there is no thread for each", || {
-        status(api.pid(), "Threads") <= threads.max(8)
-    });
+    eventually("there is no thread for each", || status(api.pid(), "Threads") < 60);
     assert_eq!(api.docker(&["ps", "-q"]).ok().lines().count(), 1);
     // Everybody is told.
     api.docker(&["volume", "create", "told"]).ok();
     let mut byte = [0];
-    streams[1996].read_exact(&mut byte).expect("an event");
+    streams[996].read_exact(&mut byte).expect("an event");
     api.docker(&["kill", &id]).ok();
-    streams[1998].read_exact(&mut byte).expect("the end");
+    streams[998].read_exact(&mut byte).expect("the end");
     drop(streams);
     eventually("nothing is held any more", || {
         std::fs::read_dir(format!("/proc/{}/fd", api.pid())).unwrap().count() < 60
@@ -126,7 +124,7 @@ fn slow_and_broken_requests_leave_nothing() {
     ] {
         slow.extend((0..100).map(|_| self::begin(&api, &begin)));
     }
-    assert!(held() > before + 200);
+    eventually("all of them have begun", || held() > before + 300);
     assert_eq!(api.run(&[], &["echo", "served"]).ok(), "served");
     drop(slow);
     eventually("their descriptors are closed", || held() <= before);

@@ -25,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How often it does so.
 const LOOKS: u32 = 20;
 /// How often it looks when nothing happens: for a monitor that was killed, which nobody tells.
-const SELDOM: Duration = Duration::from_secs(5);
+const SELDOM: Duration = Duration::from_secs(60);
 /// What comes at once is read at once.
 const TOGETHER: Duration = Duration::from_millis(5);
 /// Log entries are put together up to this size.
