@@ -181,7 +181,12 @@ mod tests {
         for follower in &mut followers {
             assert!(wakes(follower).await);
         }
-        let quiet = |wakings: &Wakings| wakings.0.as_ref().is_none_or(|told| !told.receiver.has_changed().unwrap());
+        let quiet = |wakings: &Wakings| {
+            wakings
+                .0
+                .as_ref()
+                .is_none_or(|told| !told.receiver.has_changed().unwrap())
+        };
         assert!(quiet(&other));
         drop(followers);
         std::fs::remove_dir(two.path()).unwrap();
