@@ -7,6 +7,11 @@ use serde_json::json;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+/// Takes hold of every program that it sees and that is not the container's own, and writes to it once it ends.
+const TAKE_PROGRAMS: &str = "printf '#!/proc/self/exe\\n' > /evil; chmod +x /evil; echo ready; while :; do for p in /proc/[0-9]*; do \
+    case \"$(readlink $p/exe)\" in /bin/*|'') ;; *) (exec 3<$p/exe || exit; echo held; for i in 1 2 3 4 5 6 7 8 9; do \
+    echo pwned >> /proc/self/fd/3 && echo written; sleep 0.1; done) 2>/dev/null;; esac; done; done";
+
 /// CVE-2019-5736: the engine's program, seen as `/proc/PID/exe` from inside, is written to.
 #[test]
 fn the_engines_program_cannot_be_written_from_inside() {
@@ -15,11 +20,8 @@ fn the_engines_program_cannot_be_written_from_inside() {
     let copy = berth.path("program");
     berth_tests::place_program(std::fs::File::open(berth_tests::program()).unwrap(), &copy);
     let before = std::fs::read(&copy).unwrap();
-    let watch = "printf '#!/proc/self/exe\\n' > /evil; chmod +x /evil; echo ready; while :; do for p in /proc/[0-9]*; do \
-        case \"$(readlink $p/exe)\" in /bin/*|'') ;; *) (exec 3<$p/exe || exit; echo held; for i in 1 2 3 4 5 6 7 8 9; do \
-        echo pwned >> /proc/self/fd/3 && echo written; sleep 0.1; done) 2>/dev/null;; esac; done; done";
     for flags in [&[][..], &["--privileged"]] {
-        let id = berth.start(flags, &["sh", "-c", watch]);
+        let id = berth.start(flags, &["sh", "-c", TAKE_PROGRAMS]);
         eventually("it watches", || berth.run(&["logs", &id]).out.contains("ready"));
         for round in 0..30 {
             let program = if round % 2 == 0 { "/evil" } else { "/bin/true" };
@@ -39,6 +41,46 @@ fn the_engines_program_cannot_be_written_from_inside() {
             "{flags:?}: the program was changed"
         );
     }
+}
+
+/// The same of `berth oci`, whose containers have users of their own only if the document says so; started by `run` and by
+/// `exec`.
+#[test]
+fn the_runtimes_program_cannot_be_written_from_inside() {
+    let dir = Berth::empty();
+    let copy = dir.path("program");
+    berth_tests::place_program(std::fs::File::open(berth_tests::program()).unwrap(), &copy);
+    let before = std::fs::read(&copy).unwrap();
+    let mut bundle = Bundle::of(&[&copy, "oci"]);
+    let log = bundle.path("rootfs/log");
+    let id = Bundle::id();
+    bundle.script(&format!("exec > /log; {TAKE_PROGRAMS}"));
+    bundle.detached(&["run", "-d", &id]).ok();
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
+    eventually("it watches", || read().contains("ready"));
+    let state: serde_json::Value = serde_json::from_str(&bundle.do_(&["state", &id]).ok()).unwrap();
+    let held = || read().matches("held").count();
+    eventually("a process that joins is seen", || {
+        bundle.do_(&["exec", &id, "/evil"]);
+        held() > 4
+    });
+    // A container whose processes the first one sees.
+    for namespace in bundle.config["linux"]["namespaces"].as_array_mut().unwrap() {
+        if namespace["type"] == "pid" {
+            namespace["path"] = json!(format!("/proc/{}/ns/pid", state["pid"]));
+        }
+    }
+    bundle.args(&["/evil"]);
+    eventually("a first process is seen", || {
+        bundle.run();
+        held() > 9
+    });
+    // Who holds a program writes for so long.
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    let said = read();
+    bundle.do_(&["delete", "--force", &id]).ok();
+    assert!(!said.contains("written"), "{said}");
+    assert!(std::fs::read(&copy).unwrap() == before, "the program was changed");
 }
 
 /// CVE-2024-21626: a working directory that is one of the engine's own descriptors.
@@ -445,4 +487,66 @@ fn the_console_is_inside() {
     assert!(!new.exists(), "{ran:?}");
     assert_eq!(std::fs::read_to_string(&outside).unwrap(), "kept");
     assert_eq!(ran.out, "/dev/pts/0\n1", "{ran:?}");
+}
+
+/// CVE-2025-52565: what is bound on `/dev/console` is the terminal itself, not what the image has by its name.
+#[test]
+fn the_console_is_the_terminal() {
+    let mut bundle = Bundle::new();
+    std::fs::create_dir_all(bundle.path("rootfs/dev/pts")).unwrap();
+    std::fs::write(bundle.path("rootfs/dev/pts/ptmx"), "").unwrap();
+    std::fs::write(bundle.path("rootfs/bait"), "bait").unwrap();
+    // The terminals are elsewhere (where the kernel looks for them, beside ptmx), and number 0 is the image's.
+    symlink("/bait", bundle.path("rootfs/dev/pts/0")).unwrap();
+    let own = bundle.path("rootfs/dev/pts/pts/ptmx");
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.retain(|m| !["/dev", "/dev/shm", "/dev/mqueue"].contains(&m["destination"].as_str().unwrap()));
+    for mount in mounts.iter_mut().filter(|m| m["destination"] == "/dev/pts") {
+        mount["destination"] = json!("/dev/pts/pts");
+    }
+    mounts.push(json!({ "destination": "/dev/pts/ptmx", "type": "bind", "source": own, "options": ["bind"] }));
+    bundle.config["process"]["terminal"] = json!(true);
+    let ran = bundle.script("stat -c %t:%T /dev/console; stat -c %s /bait").run();
+    assert_eq!(ran.out, "88:0\n4", "{ran:?}");
+}
+
+/// Characters that a program puts into the input of the terminal that it was started from (TIOCSTI).
+#[test]
+fn nothing_is_typed_into_the_terminal_it_was_started_from() {
+    let mut bundle = Bundle::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/type.c");
+    let built = std::process::Command::new("gcc")
+        .args(["-static", "-O1", "-o"])
+        .arg(bundle.path("rootfs/bin/type"))
+        .arg(source)
+        .status();
+    assert!(built.expect("gcc").success());
+    let id = Bundle::id();
+    bundle.args(&["sleep", "100"]);
+    bundle.detached(&["run", "-d", &id]).ok();
+    bundle.args(&["/bin/type"]);
+    for arguments in [&["run", &Bundle::id()][..], &["exec", &id, "/bin/type"]] {
+        // Of its own session, whose controlling terminal this is.
+        let mut words = vec!["-qec".to_owned()];
+        let command = bundle.command(arguments);
+        let word = |w: &std::ffi::OsStr| format!("'{}'", w.to_str().unwrap());
+        let line: Vec<String> = [command.get_program()]
+            .into_iter()
+            .chain(command.get_args())
+            .map(word)
+            .collect();
+        words.push(format!("cd '{}'; {}", bundle.dir.path().display(), line.join(" ")));
+        let ran = std::process::Command::new("script")
+            .args(words)
+            .arg("/dev/null")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("script");
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(
+            said.contains("typed: -1 (Operation not permitted)"),
+            "{arguments:?}: {said}"
+        );
+    }
+    bundle.do_(&["delete", "--force", &id]).ok();
 }

@@ -415,3 +415,34 @@ fn all_processes_of_a_container_without_their_own_namespace_are_killed() {
     berth_tests::eventually("its child is gone", gone);
     bundle.do_(&["delete", &id]).ok();
 }
+
+/// As shells pass it: `--process <(...)`.
+#[test]
+fn a_process_is_read_from_a_descriptor_too() {
+    let mut bundle = Bundle::new();
+    let id = Bundle::id();
+    bundle.args(&["sleep", "100"]);
+    bundle.detached(&["run", "-d", &id]).ok();
+    let mut process = bundle.config["process"].clone();
+    process["args"] = json!(["echo", "from a descriptor"]);
+    std::fs::write(bundle.path("process.json"), process.to_string()).expect("write");
+    let command = bundle.command(&["exec", "--process", "/dev/fd/7", &id]);
+    let word = |w: &std::ffi::OsStr| format!("'{}'", w.to_str().expect("text"));
+    let line: Vec<String> = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args())
+        .map(word)
+        .collect();
+    let script = format!(
+        "cat process.json | {{ exec 7<&0 < /dev/null; exec {}; }}",
+        line.join(" ")
+    );
+    let mut shell = std::process::Command::new("bash");
+    let ran = shell
+        .args(["-c", &script])
+        .current_dir(bundle.dir.path())
+        .output()
+        .expect("bash");
+    bundle.do_(&["delete", "--force", &id]).ok();
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), "from a descriptor\n", "{ran:?}");
+}

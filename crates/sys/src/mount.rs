@@ -1,7 +1,7 @@
 //! mount_setattr(2) (Linux 5.12), and what can be done without.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use linux_raw_sys::general::{
@@ -104,19 +104,27 @@ const FLAGS: &[(u32, u32, u64)] = &[
     (0, MS_RELATIME, 4096),
 ];
 
-/// A detached, read-only view of one file: who opens it through this view cannot write to it.
-pub fn read_only_view(path: &Path) -> Result<OwnedFd> {
+/// A file to which nobody who opens it through this descriptor can write: a detached, read-only view of it; where there can be
+/// none (before Linux 5.12, or without rights over mounts) a sealed copy.
+pub fn unwritable(path: &Path) -> Result<OwnedFd> {
+    read_only_view(path).or_else(|_| sealed_copy(path))
+}
+
+fn read_only_view(path: &Path) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let view = rustix::mount::open_tree(rustix::fs::CWD, path, flags)?;
-    set_attributes(
-        std::os::fd::AsFd::as_fd(&view),
-        false,
-        MOUNT_ATTR_RDONLY.into(),
-        0,
-        0,
-        None,
-    )?;
+    set_attributes(view.as_fd(), false, MOUNT_ATTR_RDONLY.into(), 0, 0, None)?;
     Ok(view)
+}
+
+fn sealed_copy(path: &Path) -> Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let copy = rustix::fs::memfd_create(c"berth", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    while rustix::fs::sendfile(&copy, &file, None, 1 << 30)? > 0 {}
+    let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&copy, all)?;
+    Ok(copy)
 }
 
 /// mount(2) with an option string as is: rustix wants flags it knows.
@@ -133,4 +141,21 @@ pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: u64, options: &CS
         )
     };
     result.map(drop).map_err(errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_copy_is_the_same_and_cannot_be_changed() {
+        use std::io::{Read, Seek, Write};
+        let mut copy = std::fs::File::from(sealed_copy(Path::new("/proc/self/exe")).unwrap());
+        let mut bytes = Vec::new();
+        copy.rewind().unwrap();
+        copy.read_to_end(&mut bytes).unwrap();
+        assert!(bytes == std::fs::read("/proc/self/exe").unwrap());
+        assert_eq!(copy.write(b"x").unwrap_err().raw_os_error(), Some(1));
+        assert!(copy.set_len(0).is_err());
+    }
 }

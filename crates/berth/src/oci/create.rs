@@ -6,21 +6,23 @@ use errdefs::{Result, Step};
 use runtime::{Create, Created, Life, Rootfs, hooks, oci};
 
 use super::state::{Saved, Status, base_state};
-use super::{Host, document, lifecycle, listener, streams, write_pid};
+use super::{Host, document, lifecycle, listener, own_program, streams, write_pid};
 use crate::cli::flag::Given;
 
 /// Sets a container up; its init waits at the door.
 pub fn create(host: &Host, given: &Given) -> Result<u8> {
-    make(host, given, true, true).map(|_| 0)
+    let asked = read(host, given)?;
+    make(host, given, asked, true).map(|_| 0)
 }
 
 /// Sets a container up and executes its command at once; its exit code, unless detached.
 pub fn run(host: &Host, given: &Given) -> Result<u8> {
     let id = &given.words[0];
+    let asked = read(host, given)?;
     let detached = given.on("detach");
     // From the beginning, so that none is lost.
     let signals = if detached { None } else { Some(streams::signals()?) };
-    let (saved, mut created) = make(host, given, false, detached)?;
+    let (saved, mut created) = make(host, given, asked, false)?;
     let ran = created
         .started(&mut |fd| listener::hand_over(&saved, saved.pid, Status::Created, fd))
         .and_then(|()| hooks::run("poststart", poststart(&saved), &saved.state(Status::Running)?));
@@ -45,19 +47,43 @@ pub fn poststart(saved: &Saved) -> Option<&[oci::Hook]> {
         .and_then(|hooks| hooks.poststart().as_deref())
 }
 
-fn make(host: &Host, given: &Given, waits: bool, detached: bool) -> Result<(Saved, Created)> {
-    let id = &given.words[0];
+/// What is asked for.
+pub struct Asked {
+    /// Absolute.
+    pub bundle: PathBuf,
+    /// With a cgroup, and destinations of mounts that are inside.
+    pub spec: oci::Spec,
+    preserved: u32,
+}
+
+/// Reads the document, before anything is made of it.
+pub fn read(host: &Host, given: &Given) -> Result<Asked> {
     let bundle = std::path::absolute(given.one("bundle").unwrap_or(".")).step("find the bundle")?;
     let preserved = streams::preserved(given)?;
     let document::Read {
         document: mut spec,
         warnings,
     } = document::config(&bundle)?;
+    own_program::protect(&spec)?;
     warnings.iter().for_each(|warning| host.warn(warning));
-    let terminal = spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
-    let console = streams::Console::new(given, terminal, detached)?;
-    place_cgroup(&mut spec, id, host.systemd);
+    place_cgroup(&mut spec, &given.words[0], host.systemd);
     place_mounts(&mut spec, &bundle);
+    Ok(Asked {
+        bundle,
+        spec,
+        preserved,
+    })
+}
+
+fn make(host: &Host, given: &Given, asked: Asked, waits: bool) -> Result<(Saved, Created)> {
+    let id = &given.words[0];
+    let Asked {
+        bundle,
+        spec,
+        preserved,
+    } = asked;
+    let terminal = spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
+    let console = streams::Console::new(given, terminal, waits || given.on("detach"))?;
     let dir = host.claim(id)?;
     let made = (|| {
         let door = if waits {

@@ -6,7 +6,7 @@ use runtime::{Exec, oci};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::state::{Saved, Status, wrong_state};
-use super::{Host, document, listener, streams, write_pid};
+use super::{Host, document, listener, own_program, streams, write_pid};
 use crate::cli::flag::Given;
 
 /// Starts it; its exit code, unless detached.
@@ -22,6 +22,7 @@ pub fn exec(host: &Host, given: &Given) -> Result<u8> {
         }
         Status::Stopped => return Err(wrong_state("cannot exec in a stopped container")),
     }
+    own_program::protect(&saved.spec)?;
     let process = process(host, given, &saved)?;
     let detached = given.on("detach");
     let signals = if detached { None } else { Some(streams::signals()?) };

@@ -18,6 +18,7 @@ mod exec;
 mod inform;
 mod lifecycle;
 mod listener;
+mod own_program;
 mod state;
 mod streams;
 mod table;
@@ -71,8 +72,9 @@ pub fn run(arguments: &[OsString]) -> u8 {
         });
         return 0;
     }
-    // Nothing that we were born with is for a hook or a container, unless it is asked for.
-    let _ = sys::process::close_on_exec_from(3);
+    if !own_program::protects(&given.words[0]) {
+        let _ = sys::process::close_on_exec_from(3);
+    }
     let host = Host {
         root: given.one("root").map_or_else(default_root, PathBuf::from),
         log: given.one("log").filter(|path| !path.is_empty()).map(PathBuf::from),

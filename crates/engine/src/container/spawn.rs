@@ -183,12 +183,14 @@ fn died(words: &mut File, error: Error) -> Error {
     }
 }
 
-/// Our own program as a monitor. For a container whose root is the host's it is a read-only view of our file: nobody who
+/// Our own program as a monitor. For a container whose root is the host's it is a view of our file or a copy: nobody who
 /// gets hold of it through `/proc/PID/exe` can write to it (CVE-2019-5736). Root of a user namespace of its own cannot
 /// write to it anyway.
 fn launch_monitor(words: Vec<OsString>, host_root: bool, streams: [BorrowedFd<'_>; 3]) -> Result<()> {
     let view = match host_root {
-        true => sys::mount::read_only_view(Path::new(OWN)).ok(),
+        true => {
+            Some(sys::mount::unwritable(Path::new(OWN)).errno_step("keep our own program out of containers' reach")?)
+        }
         false => None,
     };
     let file = view

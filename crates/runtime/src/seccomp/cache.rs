@@ -40,7 +40,10 @@ pub(crate) fn compile_in(filter: &LinuxSeccomp, dir: Option<&Path>) -> Result<Co
 
 /// Also of the program that compiles: another one may do it otherwise.
 fn key(filter: &LinuxSeccomp) -> Option<[u8; DIGEST]> {
-    let program = std::fs::metadata("/proc/self/exe").ok()?;
+    // A copy of the program in memory is never met again.
+    let program = std::fs::metadata("/proc/self/exe")
+        .ok()
+        .filter(|file| file.nlink() > 0)?;
     let mut hash = Sha256::new();
     hash.update(concat!("berth seccomp 1 ", env!("CARGO_PKG_VERSION"), " "));
     hash.update(std::env::consts::ARCH);
