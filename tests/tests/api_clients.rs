@@ -37,7 +37,7 @@ fn docker_py(others: &[&str]) {
         .iter()
         .filter(|(_, outcome)| ["FAILED", "ERROR"].contains(&outcome.as_str()));
     let new: Vec<_> = failed.filter(|(name, _)| !known.contains_key(name.as_str())).collect();
-    assert!(new.is_empty() && became.len() > 80, "{new:#?}\n{text}");
+    assert!(new.is_empty() && became.len() > 50, "{new:#?}\n{text}");
     let left = api.berth.run(&["ps", "-aq"]).out;
     left.split_whitespace()
         .for_each(|id| _ = api.berth.run(&["rm", "-f", "-v", id]));
@@ -86,10 +86,10 @@ fn docker_py_at_dockerd(others: &[&str]) {
     }
     let (became, text) = clients::docker_py(&dockerd.host(), std::path::Path::new(&dockerd.path("")), others);
     let known = clients::docker_py_may_fail();
+    let apart = ["Networks of a swarm", "Builds.", "Now and then"];
     let not_ours = |name: &str| {
-        known
-            .get(name)
-            .is_some_and(|under| under.starts_with("Networks of a swarm") || *under == "Builds.")
+        let under = known.get(name).copied().unwrap_or_default();
+        apart.iter().any(|words| under.starts_with(words))
     };
     let passed = |name: &str| became.get(name).is_some_and(|outcome| outcome == "PASSED");
     let missed: Vec<_> = known.keys().filter(|name| passed(name) && !not_ours(name)).collect();
@@ -100,7 +100,7 @@ fn docker_py_at_dockerd(others: &[&str]) {
         .filter(|(name, o)| decided(o) && !known.contains_key(name.as_str()))
         .count();
     assert!(
-        missed.is_empty() && theirs > 50 && ours >= theirs,
+        missed.is_empty() && theirs > 30 && ours >= theirs,
         "{ours} {theirs} {missed:#?}\n{text}"
     );
 }
