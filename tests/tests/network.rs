@@ -232,7 +232,7 @@ fn bad_input_is_refused_and_nothing_is_half_done() {
             &["--subnet", "10.8.0.0/24", "--gateway", "10.7.0.1", "b"],
             "no matching subnet for gateway 10.7.0.1",
         ),
-        (&["-d", "nonsense", "b"], "plugin nonsense"),
+        (&["-d", "nonsense", "b"], "plugin \"nonsense\" not found"),
         (
             &["-d", "macvlan", "-o", "parent=none0", "b"],
             "the host has no interface none0",
