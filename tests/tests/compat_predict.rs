@@ -244,6 +244,14 @@ fn hostile_trees_are_analysed_all_the_same() {
     let mut lies = std::fs::read("/bin/busybox").unwrap();
     lies[56..58].copy_from_slice(&[0xfe, 0xff]);
     executable("lies", &lies);
+    // Its interpreter is itself.
+    let mut cycle = std::fs::read("/bin/ls").unwrap();
+    let place = cycle
+        .windows(15)
+        .position(|w| w == b"/lib64/ld-linux")
+        .expect("an interpreter");
+    cycle[place..place + 11].copy_from_slice(b"/bin/cycle\0");
+    executable("cycle", &cycle);
     let (notes, note) = lying_notes();
     executable("notes", &notes);
     executable("note", &note);
@@ -265,6 +273,7 @@ fn hostile_trees_are_analysed_all_the_same() {
         assert!(told.iter().any(|t| t.starts_with(&words)), "{name}: {told:#?}");
     }
     for program in [
+        "/bin/cycle",
         "/bin/note",
         "/bin/notes",
         "/bin/self",

@@ -100,6 +100,7 @@ pub fn explain(evidence: &Evidence<'_>, files: &dyn Files) -> Option<Cause> {
     let fault = line.and_then(|line| fault(evidence, line, files));
     fault
         .or_else(|| refused::cause(evidence))
+        .or_else(|| refused::possible(evidence, files))
         .or(said)
         .or_else(|| unexplained(evidence, files))
 }

@@ -1,7 +1,8 @@
 //! System calls that were refused: as a tracer saw them (`--compat=trace`), else as a program's last words name them.
 
-use super::{Cause, Evidence, code};
+use super::{Cause, Evidence, Files, code};
 use crate::facts::syscalls;
+use crate::syscalls::graph_of;
 
 /// EPERM, EACCES, EROFS, ENOSYS: answers that are worth a look.
 pub const REFUSALS: &[i32] = &[1, 13, 30, ENOSYS];
@@ -52,13 +53,41 @@ fn words_of(errno: i32) -> (&'static str, &'static str) {
     }
 }
 
+/// Calls that are named where any of them may have been it.
+const POSSIBLE: usize = 6;
+
+fn said<'a>(evidence: &Evidence<'a>, errno: i32) -> Option<&'a str> {
+    let mut lines = evidence.said.lines().rev();
+    lines.find(|line| line.contains(words_of(errno).0))
+}
+
+/// Words that name no call: those that the program imports from its C library, and that its filter answers so.
+pub fn possible(evidence: &Evidence<'_>, files: &dyn Files) -> Option<Cause> {
+    let (errno, line) = [EPERM, ENOSYS]
+        .into_iter()
+        .find_map(|errno| Some((errno, said(evidence, errno)?)))?;
+    let filter = evidence.filter?;
+    let (path, bytes) = files.find(evidence.command)?;
+    let mut calls = graph_of(&bytes)?.names;
+    calls.retain(|name| syscalls::by_name(name).is_some() && filter(name) == Some(errno));
+    calls.sort();
+    calls.truncate(POSSIBLE);
+    (!calls.is_empty()).then(|| Cause {
+        sentence: format!(
+            "a system call was answered with {} by its seccomp profile, which does so to {} of those that {path} calls: it said {:?}",
+            words_of(errno).1,
+            calls.join(", "),
+            printable(line)
+        ),
+        hint: Some("--compat=trace tells for sure".into()),
+        certain: false,
+    })
+}
+
 /// The refusal that a program ended with: the last one that its last words agree with; else the last one of those that
 /// programs seldom survive.
 pub fn cause(evidence: &Evidence<'_>) -> Option<Cause> {
-    let said = |errno: i32| {
-        let mut lines = evidence.said.lines().rev();
-        lines.find(|line| line.contains(words_of(errno).0))
-    };
+    let said = |errno: i32| said(evidence, errno);
     let mut seen = evidence.refused.iter().rev();
     let told = seen.clone().find(|r| said(r.errno).is_some());
     let last = || seen.find(|r| matches!(r.errno, EPERM | ENOSYS));
@@ -176,6 +205,38 @@ mod tests {
         );
         assert!(cause(&evidence("something: Operation not permitted\n", &[])).is_none());
         assert!(cause(&evidence("all is well\n", &[])).is_none());
+    }
+
+    #[test]
+    fn words_without_a_call_are_told_with_those_that_may_have_been_it() {
+        struct Unshare;
+        impl Files for Unshare {
+            fn find(&self, name: &str) -> Option<(String, Vec<u8>)> {
+                let path = format!("/usr/bin/{name}");
+                std::fs::read(&path).ok().map(|bytes| (path, bytes))
+            }
+        }
+        let told = |command, said| {
+            let evidence = Evidence {
+                command,
+                ..evidence(said, &[])
+            };
+            possible(&evidence, &Unshare).map(|cause| cause.sentence)
+        };
+        let words = "something: Operation not permitted";
+        let sentence = told("unshare", words).unwrap();
+        assert!(
+            sentence.contains("answered with EPERM by its seccomp profile, which does so to mount of those that /usr/bin/unshare calls"),
+            "{sentence}"
+        );
+        assert_eq!(
+            (
+                told("unshare", "Function not implemented"),
+                told("true", words),
+                told("none", words)
+            ),
+            (None, None, None)
+        );
     }
 
     #[test]
