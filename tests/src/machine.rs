@@ -164,6 +164,17 @@ pub fn run(suite: &str, cgroups: Cgroups, script: &str) -> Ran {
     machine.run(script)
 }
 
+/// The modules of a suite's kernel that are not loaded everywhere, as files `more/NN-NAME.ko` in the order to load them.
+pub fn more_modules(suite: &str) -> Vec<(String, Vec<u8>)> {
+    let dir = fixtures().join("kernels").join(suite).join("more");
+    let entries = std::fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}: scripts/kernels", dir.display()));
+    let file = |entry: std::fs::DirEntry| {
+        let content = std::fs::read(entry.path()).expect("read a module");
+        (format!("more/{}", entry.file_name().display()), content)
+    };
+    entries.flatten().map(file).collect()
+}
+
 impl Machine<'_> {
     /// As [`run`].
     pub fn run(&self, script: &str) -> Ran {
@@ -280,6 +291,9 @@ fn initramfs(kernel: &Path, work: &Path, machine: &Machine<'_>, script: &str) ->
     archive.file("bin/berth", &read(&small));
     archive.file("busybox.tar", &busybox());
     for (name, content) in &machine.files {
+        if let Some((dir, _)) = name.split_once('/') {
+            archive.directory(&format!("files/{dir}"));
+        }
         archive.file(&format!("files/{name}"), content);
     }
     let mut modules: Vec<_> = std::fs::read_dir(kernel.join("modules"))

@@ -1,6 +1,6 @@
-//! Limits for what root file systems and volumes may take, on a file system that can, and where it cannot.
+//! Limits for what root file systems and volumes may take, on file systems that can, and where it cannot.
 
-use berth_tests::machine::Machine;
+use berth_tests::machine::{Machine, more_modules};
 use berth_tests::{BUSYBOX, Berth};
 use std::process::Command;
 
@@ -10,17 +10,36 @@ fn root_file_systems_and_volumes_end_at_their_size() {
         .prefix("berth-quota-")
         .tempdir_in("/var/tmp")
         .unwrap();
-    let disk = dir.path().join("disk");
-    std::fs::File::create(&disk).unwrap().set_len(1 << 30).unwrap();
-    let formatted = Command::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-O", "project,quota", "-E", "quotatype=prjquota"])
-        .arg(&disk)
-        .status();
-    assert!(formatted.expect("e2fsprogs is installed").success());
+    let (disk, files) = (dir.path().join("disk"), dir.path().join("files"));
+    std::fs::create_dir(&files).unwrap();
+    let make = |path: &std::path::Path, bytes: u64, command: &mut Command| {
+        std::fs::File::create(path).unwrap().set_len(bytes).unwrap();
+        let made = command.arg(path).stdout(std::process::Stdio::null()).status();
+        assert!(made.expect("e2fsprogs and xfsprogs are installed").success());
+    };
+    // One within the other.
+    make(&files.join("xfs"), 400 << 20, Command::new("mkfs.xfs").arg("-q"));
+    let ext4 = [
+        "-q",
+        "-t",
+        "ext4",
+        "-O",
+        "project,quota",
+        "-E",
+        "quotatype=prjquota",
+        "-d",
+    ];
+    make(&disk, 2 << 30, Command::new("mke2fs").args(ext4).arg(&files));
     let script = r#"
-        umount /var; mount -t ext4 -o prjquota /dev/vda /var; mkdir -p /var/tmp
+        umount /var; mount -t ext4 -o prjquota /dev/vda /var; mkdir -p /var/tmp /xfs
+        for module in /files/more/*; do insmod $module; done
+        mount -t xfs -o loop,prjquota /var/xfs /xfs
+        sh /files/limits | sed 's/^/ext4 /'
+        BERTH_DATA=/xfs/data BERTH_RUN=/run/on-xfs sh /files/limits | sed 's/^/xfs /'
+    "#;
+    let limits = r#"
         berth import -c 'CMD ["sh"]' /busybox.tar box:1 > /dev/null
-        fill='dd if=/dev/zero of=$0 bs=1M count=20 2>&1 | grep -o "quota exceeded\|No space left"; stat -c %s $0'
+        fill='dd if=/dev/zero of=$0 bs=1M count=20 2>&1 | grep -o "quota exceeded\|No space left"; stat -c %s $0 2> /dev/null || echo 0'
         run="berth run --rm --network none"
         echo "limited: $($run --storage-opt size=8m box:1 sh -c "$fill" /big | tr '\n' ' ')"
         echo "shown: $($run --storage-opt size=8m box:1 sh -c 'df -k / | tail -1' | awk '{ print $2 }')"
@@ -38,21 +57,36 @@ fn root_file_systems_and_volumes_end_at_their_size() {
     "#;
     let out = Machine {
         kept: Some(&disk),
+        files: [more_modules("trixie"), vec![("limits".into(), limits.into())]].concat(),
         ..Machine::new("trixie")
     }
     .run(script)
     .ok();
+    for system in ["ext4", "xfs"] {
+        all_ended_at_their_size(system, &out);
+    }
+}
+
+/// What [`root_file_systems_and_volumes_end_at_their_size`] found on one file system.
+fn all_ended_at_their_size(system: &str, out: &str) {
     let said = |what: &str| {
-        let line = out.lines().find_map(|l| l.strip_prefix(&format!("{what}: ")));
-        line.unwrap_or_else(|| panic!("{what} is not told: {out}")).to_owned()
+        let line = out.lines().find_map(|l| l.strip_prefix(&format!("{system} {what}: ")));
+        line.unwrap_or_else(|| panic!("{system} {what} is not told: {out}"))
+            .to_owned()
     };
-    let bytes = |what: &str| said(what).trim().rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+    let bytes = |what: &str| {
+        let bytes = said(what);
+        let bytes = bytes.trim().rsplit(' ').next().and_then(|b| b.parse::<u64>().ok());
+        bytes.unwrap_or_else(|| panic!("{system} {what}: {out}"))
+    };
     let near = |what: &str, size: u64| {
         let there = bytes(what);
         assert!(there <= size && there > size - (1 << 20), "{what}: {out}");
     };
     near("limited", 8 << 20);
-    assert!(said("limited").contains("quota exceeded"), "{out}");
+    // xfs says of a full project what it says of a full disk.
+    let words = ["quota exceeded", "No space left"][usize::from(system == "xfs")];
+    assert!(said("limited").contains(words), "{out}");
     assert_eq!(said("shown"), "8192", "{out}");
     near("another", 8 << 20);
     assert!(bytes("again") < 1 << 20, "what was written before counts: {out}");
