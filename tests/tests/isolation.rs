@@ -386,3 +386,33 @@ fn limits_act() {
     );
     assert!(quota.starts_with("50000"), "{quota}");
 }
+
+/// `exec 9>lock; flock 9; berth run -d ...`: the lock is free when the script ends, not when the container does.
+#[test]
+fn what_the_caller_has_open_is_held_by_nobody_else() {
+    let berth = Berth::new();
+    let lock = berth.path("lock");
+    let script = format!("exec 9>{lock}; flock 9; exec \"$@\"");
+    let run = berth.command(&[
+        "run",
+        "-d",
+        "--network",
+        "none",
+        "--name",
+        "held",
+        BUSYBOX,
+        "sleep",
+        "60",
+    ]);
+    let mut held = std::process::Command::new("sh");
+    held.args(["-c", &script, "sh"])
+        .arg(run.get_program())
+        .args(run.get_args());
+    run.get_envs().for_each(|(name, value)| {
+        held.env(name, value.unwrap_or_default());
+    });
+    berth.ran(held).ok();
+    let free = std::process::Command::new("flock").args(["-n", &lock, "true"]).status();
+    assert!(free.unwrap().success());
+    assert_eq!(berth.inspect("held", "{{.State.Running}}"), "true");
+}

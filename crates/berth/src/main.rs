@@ -67,6 +67,8 @@ fn called_as() -> String {
 }
 
 fn dispatch(arguments: &[OsString]) -> Result<u8> {
+    // What the caller had open stays the caller's: a monitor lives on, and would hold its locks and pipes.
+    let _ = sys::process::close_on_exec_from(3);
     let text = |i: usize| arguments.get(i).and_then(|a| a.to_str()).unwrap_or_default();
     let (first, second) = (text(0), text(1));
     if ["", "help", "--help", "-h"].contains(&first) && (first != "help" || second.is_empty()) {
