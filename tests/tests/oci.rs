@@ -416,6 +416,87 @@ fn all_processes_of_a_container_without_their_own_namespace_are_killed() {
     bundle.do_(&["delete", &id]).ok();
 }
 
+/// As with runc.
+#[test]
+fn what_another_mount_made_can_be_idmapped() {
+    let berth = berth_tests::program().display().to_string();
+    let mapped = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+    for with_users in [false, true] {
+        let mut bundle = Bundle::of(&[&berth, "oci"]);
+        for name in ["source", "rootfs/a", "rootfs/b"] {
+            std::fs::create_dir(bundle.path(name)).expect("a directory");
+        }
+        std::fs::write(bundle.path("source/file"), "").expect("a file");
+        if with_users {
+            let owned = std::process::Command::new("chown")
+                .args(["-R", "100000:100000"])
+                .arg(bundle.path("rootfs"))
+                .status();
+            assert!(owned.expect("start chown").success());
+            let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().expect("a list");
+            namespaces.push(json!({ "type": "user" }));
+            bundle.config["linux"]["uidMappings"] = mapped.clone();
+            bundle.config["linux"]["gidMappings"] = mapped.clone();
+        }
+        let (source, inner) = (bundle.path("source"), bundle.path("rootfs/a"));
+        bundle.config["mounts"].as_array_mut().expect("a list").extend([
+            json!({ "destination": "/a", "type": "bind", "source": source, "options": ["bind"] }),
+            json!({ "destination": "/b", "type": "bind", "source": inner, "options": ["rbind", "rprivate"],
+                    "uidMappings": mapped, "gidMappings": mapped }),
+        ]);
+        let ran = bundle.script("stat -c %u /a/file /b/file").run();
+        let expected = if with_users { "65534\n0" } else { "0\n100000" };
+        assert_eq!(ran.out, expected, "{with_users}: {ran:?}");
+    }
+}
+
+/// What the kernel locks for user namespaces is not taken away by who makes the mount for one.
+#[test]
+fn what_the_host_protects_is_not_taken_away_for_users_of_its_own() {
+    let mut bundle = Bundle::new();
+    let source = bundle.path("source");
+    std::fs::create_dir(&source).expect("a directory");
+    let host = |line: String| {
+        let status = std::process::Command::new("sh").args(["-ec", &line]).status();
+        assert!(status.expect("start sh").success(), "{line}");
+    };
+    let place = source.display().to_string();
+    host(format!(
+        "mount -t tmpfs x {place}; mount -o bind,remount,ro,nosuid,noatime {place}"
+    ));
+    let list = bundle.config["mounts"].as_array_mut().expect("a list");
+    list.push(json!({ "destination": "/mnt", "type": "bind", "source": source, "options": ["bind"] }));
+    let last = list.len() - 1;
+    bundle.script("grep ' /mnt ' /proc/mounts | cut -d' ' -f4");
+    let mut run = |words: &[&str]| {
+        bundle.config["mounts"][last]["options"] = json!(words);
+        bundle.run()
+    };
+    let without = run(&["bind", "rw", "suid"]);
+    let mut refused = Vec::new();
+    bundle.config["linux"]["namespaces"]
+        .as_array_mut()
+        .expect("a list")
+        .push(json!({ "type": "user" }));
+    for kind in ["uidMappings", "gidMappings"] {
+        bundle.config["linux"][kind] = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+    }
+    let mut run = |words: &[&str]| {
+        bundle.config["mounts"][last]["options"] = json!(words);
+        bundle.run()
+    };
+    for words in [&["bind", "rw"][..], &["bind", "suid"], &["bind", "strictatime"]] {
+        refused.push(run(words));
+    }
+    let kept = run(&["bind", "nodev"]);
+    host(format!("umount {place}"));
+    assert!(without.out.starts_with("rw,noatime"), "{without:?}");
+    assert!(kept.out.starts_with("ro,nosuid,nodev,noatime"), "{kept:?}");
+    for ran in refused {
+        ran.fails(1, "operation not permitted");
+    }
+}
+
 /// As shells pass it: `--process <(...)`.
 #[test]
 fn a_process_is_read_from_a_descriptor_too() {

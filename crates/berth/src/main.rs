@@ -57,7 +57,7 @@ fn own_process(arguments: &[OsString]) -> Option<i32> {
 }
 
 /// The name that the program was called by.
-fn called_as() -> String {
+pub(crate) fn called_as() -> String {
     let path = std::env::args_os().next().unwrap_or_default();
     std::path::Path::new(&path)
         .file_name()

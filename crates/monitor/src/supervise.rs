@@ -24,8 +24,8 @@ use sys::process::Forked;
 use sys::ptrace::{self, Call, Registers, Stop};
 
 const SIGSEGV: i32 = 11;
-/// Which processor it was on last, in `/proc/PID/stat`, counted after the name.
-const PROCESSOR: usize = 36;
+/// Which processor it was on last: a field of `/proc/PID/stat`.
+const PROCESSOR: usize = 39;
 /// So many bytes of refused calls are kept.
 const REFUSED: u64 = 64 * 1024;
 
@@ -216,7 +216,7 @@ fn gettimeofday(memory: &File, at: u64, zone: u64) -> Option<u64> {
 
 fn getcpu(pid: i32, memory: &File, cpu: u64, node: u64) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let number: u32 = stat.rsplit(") ").next()?.split(' ').nth(PROCESSOR)?.parse().ok()?;
+    let number: u32 = runtime::kernel_files::stat(&stat, PROCESSOR)?.parse().ok()?;
     put(memory, cpu, &number.to_le_bytes())?;
     put(memory, node, &[0; 4])?;
     Some(0)

@@ -6,15 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use linux_raw_sys::general::CLONE_NEWUTS;
+use runtime::uname::{SIZE, lay_out, machine};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use sys::seccomp::{Answer, Notification};
-
-/// Bytes in a field of `struct new_utsname`.
-const FIELD: usize = 65;
-const FIELDS: usize = 6;
-/// `PER_LINUX32`: programs that want to see a 32-bit machine.
-const LINUX32: u64 = 8;
 
 /// Who waits for answers, and what they are told.
 #[derive(Default)]
@@ -99,7 +94,7 @@ fn fill(listener: BorrowedFd<'_>, call: &Notification, release: &str) -> Result<
 }
 
 /// The kernel's answer, as in the caller's namespace, with another release.
-fn structure(pid: u32, release: &str) -> Result<[u8; FIELD * FIELDS], Errno> {
+fn structure(pid: u32, release: &str) -> Result<[u8; SIZE], Errno> {
     let open = |path: String| File::open(path).map_err(|_| Errno::NOSYS);
     let (own, theirs) = (open("/proc/self/ns/uts".into())?, open(format!("/proc/{pid}/ns/uts"))?);
     sys::process::setns(theirs.as_fd(), CLONE_NEWUTS.into())?;
@@ -107,23 +102,12 @@ fn structure(pid: u32, release: &str) -> Result<[u8; FIELD * FIELDS], Errno> {
     // Without it we would answer for the wrong container; there is no reason why it should fail.
     sys::process::setns(own.as_fd(), CLONE_NEWUTS.into())?;
     let personality = std::fs::read_to_string(format!("/proc/{pid}/personality")).unwrap_or_default();
-    let personality = u64::from_str_radix(personality.trim(), 16).unwrap_or(0);
-    let machine = match (personality & 0xff == LINUX32, cfg!(target_arch = "x86_64")) {
-        (true, true) => c"i686",
-        _ => uname.machine(),
-    };
-    let fields: [&[u8]; FIELDS] = [
+    Ok(lay_out([
         uname.sysname().to_bytes(),
         uname.nodename().to_bytes(),
         release.as_bytes(),
         uname.version().to_bytes(),
-        machine.to_bytes(),
+        machine(&personality, uname.machine().to_bytes()),
         uname.domainname().to_bytes(),
-    ];
-    let mut bytes = [0; FIELD * FIELDS];
-    for (place, field) in bytes.chunks_exact_mut(FIELD).zip(fields) {
-        let length = field.len().min(FIELD - 1);
-        place[..length].copy_from_slice(&field[..length]);
-    }
-    Ok(bytes)
+    ]))
 }

@@ -301,6 +301,9 @@ impl Child {
         if let Some(attach) = network {
             attach(self.pid)?;
         }
+        if files.is_some() && told.is_ok() {
+            self.idmap_inner_mounts(parent, userns, &mut warnings)?;
+        }
         if hooks::of_the_runtime(spec, parent.state).is_some() && told.is_ok() {
             if let Some(failed) = self.wait_for_mounts()? {
                 return Err(failed);
@@ -322,6 +325,32 @@ impl Child {
                 "the container's first process was killed while it was set up",
             )),
         }
+    }
+
+    /// Those that init can make only while it mounts: it asks for them in the document's order.
+    fn idmap_inner_mounts(
+        &self,
+        parent: &Parent<'_>,
+        userns: Option<BorrowedFd<'_>>,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
+        let mounts = parent.spec.mounts().iter().flatten();
+        for mount in mounts.filter(|m| mounts::idmapped_within(m, parent.place)) {
+            match self.socket.receive()? {
+                Some((FromInit::Idmap, fds)) => {
+                    let tree = fds.first().ok_or_else(|| Error::system("init's mount did not come"))?;
+                    mounts::idmap_tree(mount, tree.as_fd(), userns, warnings)?;
+                    self.socket.send(&ToInit::Idmapped, &[])?;
+                }
+                Some((FromInit::Failed(wire), _)) => return Err(wire.into()),
+                _ => {
+                    return Err(Error::system(
+                        "the container's first process was killed while it was set up",
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Until init has made the mounts; the reason if it could not.

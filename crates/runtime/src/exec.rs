@@ -113,7 +113,7 @@ impl Joining {
             Some((FromInit::Ready, mut fds)) => self.console = fds.pop(),
             Some((FromInit::Listener, mut fds)) => fds.pop().map_or(Ok(()), take)?,
             Some((FromInit::Failed(wire), _)) => return Err(wire.into()),
-            Some((FromInit::Born { .. } | FromInit::Mounted, _)) => {
+            Some((FromInit::Born { .. } | FromInit::Mounted | FromInit::Idmap, _)) => {
                 return Err(Error::system("the process said something out of turn"));
             }
             None if self.terminal && self.console.is_none() => {

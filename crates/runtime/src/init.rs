@@ -1,7 +1,7 @@
 //! The life of a container's first process, in order, until it is the command.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use errdefs::{ErrnoStep, Error, Result, Step};
@@ -13,7 +13,7 @@ use rustix::fs::{Gid, Mode, OFlags, Uid};
 use crate::hooks::Setting;
 use crate::namespaces::Namespaces;
 use crate::process::{Plan, keep_open, take_streams};
-use crate::rootfs::Root;
+use crate::rootfs::{Cgroups, Root};
 use crate::sync::{FromInit, Socket, ToInit};
 use crate::{Interpreter, Stdio, create, devices, hooks, interpreters, mounts, process, reaper};
 
@@ -79,7 +79,11 @@ impl Init<'_> {
             None => self.prepare()?,
         };
         let root = Root::attach(descriptors.remove(0), &self.place, self.namespaces.mount())?;
-        root.mount_all(self.spec, descriptors, &joined, self.namespaces.cgroup())?;
+        let view = Cgroups {
+            joined: &joined,
+            own: self.namespaces.cgroup(),
+        };
+        root.mount_all(self.spec, descriptors, &view, &|tree| self.have_idmapped(tree))?;
         interpreters::register(&root, self.interpreters, self.namespaces.new_user())?;
         devices::fill(&root, self.spec, self.namespaces.user())?;
         root.link_mtab()?;
@@ -163,6 +167,15 @@ impl Init<'_> {
             &mut Vec::new(),
         )?);
         Ok(list)
+    }
+
+    /// By the parent, who has rights over the file system, and whose `/proc` has the numbers that mappings are written with.
+    fn have_idmapped(&self, tree: BorrowedFd<'_>) -> Result<()> {
+        self.parent.send(&FromInit::Idmap, &[tree])?;
+        match self.parent.expect()? {
+            (ToInit::Idmapped, _) => Ok(()),
+            _ => Err(out_of_turn()),
+        }
     }
 
     /// Hooks that run in the container's namespaces.

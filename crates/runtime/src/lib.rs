@@ -19,7 +19,9 @@ pub mod hooks;
 mod idmap;
 mod init;
 mod interpreters;
+pub mod kernel_files;
 pub mod labels;
+pub mod mountinfo;
 mod mounts;
 mod namespaces;
 mod newborn;
@@ -30,6 +32,7 @@ mod rootfs;
 mod schedule;
 pub mod seccomp;
 mod sync;
+pub mod uname;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;

@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use errdefs::{ErrnoStep, Error, Result, Step};
+use errdefs::{ErrnoStep, Error, Kind, Result, Step};
+use linux_raw_sys::general::MOUNT_ATTR_NODIRATIME;
 use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -32,21 +33,45 @@ pub fn within<'a>(mount: &'a Mount, root: &Path) -> Option<&'a Path> {
     (root.parent().is_some()).then(|| source.strip_prefix(root).ok())?
 }
 
-/// A detached copy of what is at a path below the root.
-pub fn prepare_within(mount: &Mount, root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+/// Whether it is idmapped, and of what is in the root: then init makes it when its turn comes, and the parent idmaps it.
+/// Both sides ask this.
+pub fn idmapped_within(mount: &Mount, root: &Path) -> bool {
+    prepared(mount) && within(mount, root).is_some() && is_idmapped(mount, &options(mount))
+}
+
+fn is_idmapped(mount: &Mount, options: &Options) -> bool {
+    let some = |list: &Option<Vec<LinuxIdMapping>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    options.idmap.is_some() || some(mount.uid_mappings()) || some(mount.gid_mappings())
+}
+
+/// A detached copy of what is at a path below the root; `idmap` has the parent give it its mappings.
+pub fn prepare_within(
+    mount: &Mount,
+    root: BorrowedFd<'_>,
+    path: &Path,
+    idmap: &dyn Fn(BorrowedFd<'_>) -> Result<()>,
+) -> Result<OwnedFd> {
     let step = || format!("bind source path {}", path.display());
     let options = options(mount);
-    if options.idmap.is_some() || mount.uid_mappings().is_some() {
-        // Mappings are written in the host's `/proc`, where init has other numbers.
-        return Err(Error::not_yet(
-            "an idmapped mount of what another mount of the container made",
-        ));
-    }
     let source = sys::path::open(root, path, OFlags::PATH).errno_step(step())?;
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     flags.set(OpenTreeFlags::AT_RECURSIVE, options.recursive);
     let tree = rustix::mount::open_tree(&source, "", flags).errno_step(step())?;
-    dress(mount, &options, tree, None, &mut Vec::new())
+    if is_idmapped(mount, &options) {
+        idmap(tree.as_fd()).step_with(step)?;
+    }
+    dress(mount, &options, tree, false, &mut Vec::new())
+}
+
+/// The parent's part of [`prepare_within`].
+pub fn idmap_tree(
+    mount: &Mount,
+    tree: BorrowedFd<'_>,
+    userns: Option<BorrowedFd<'_>>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let step = || format!("idmap the bind mount at {}", mount.destination().display());
+    idmap(mount, &options(mount), tree, userns, warnings).step_with(step)
 }
 
 /// Detached copies of all bind sources, in the document's order; what could not be as asked for goes to `warnings`.
@@ -106,20 +131,14 @@ fn prepare_one(
             Some(2) => Error::invalid(format!("bind source path does not exist: {}", source.display())),
             _ => e,
         })?;
-    dress(mount, &options, tree, userns, warnings)
+    idmap_tree(mount, tree.as_fd(), userns, warnings)?;
+    dress(mount, &options, tree, userns.is_some(), warnings)
 }
 
-/// Gives a detached copy its mappings, propagation and options.
-fn dress(
-    mount: &Mount,
-    options: &Options,
-    tree: OwnedFd,
-    userns: Option<BorrowedFd<'_>>,
-    warnings: &mut Vec<String>,
-) -> Result<OwnedFd> {
+/// Gives a detached copy its propagation and options, for a container that has `users` of its own or not.
+fn dress(mount: &Mount, options: &Options, tree: OwnedFd, users: bool, warnings: &mut Vec<String>) -> Result<OwnedFd> {
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
     let step = |what: &str| format!("{what} the bind mount of {}", source.display());
-    idmap(mount, options, tree.as_fd(), userns, warnings).step_with(|| step("idmap"))?;
     if !sys::mount::knows_attributes() {
         // Before Linux 5.12 a mount gets its options once it is attached, and those below it get none.
         if options.set_recursive != 0 && options.recursive {
@@ -135,10 +154,15 @@ fn dress(
             .errno_step(step("set the propagation of"))?;
     }
     let mut options = options.clone();
-    if userns.is_some() {
+    if users {
         // What protects the host from its own users protects it from a container's.
         let now = sys::mount::attributes(tree.as_fd()).errno_step(step("look at"))?;
         options.unsaid &= !now;
+        if let Some(words) = options.against(now) {
+            return Err(protected(mount, &words));
+        }
+        // As with mount(8), this word alone says nothing of times.
+        options.clear &= !u64::from(MOUNT_ATTR_NODIRATIME);
     }
     if options.set | options.clear | options.unsaid != 0 {
         let set = |clear| sys::mount::set_attributes(tree.as_fd(), false, options.set, clear, 0, None);
@@ -154,6 +178,22 @@ fn dress(
         sys::mount::set_attributes(tree.as_fd(), true, set, clear, 0, None).errno_step(step("set options of"))?;
     }
     Ok(tree)
+}
+
+/// In runc's words, for which engines look.
+fn protected(mount: &Mount, words: &str) -> Error {
+    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+    Error::new(
+        Kind::Forbidden,
+        format!(
+            "unable to start container process: error during container init: error mounting {source:?} to rootfs at {:?}: \
+             operation not permitted",
+            mount.destination()
+        ),
+    )
+    .hint(format!(
+        "the host has mounted the source {words}, which root of a user namespace cannot change: leave out the options that would"
+    ))
 }
 
 /// By the mount's own mappings, or for the container's user namespace.

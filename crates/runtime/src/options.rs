@@ -129,6 +129,33 @@ impl Options {
         }
     }
 
+    /// What of a source's attributes (as [`sys::mount::attributes`] has them) these options would change, explicitly, though the
+    /// kernel locks it for user namespaces (mount_namespaces(7), "Restrictions on mount namespaces"): its words.
+    pub fn against(&self, now: u64) -> Option<String> {
+        const WORDS: &[(u32, &str)] = &[
+            (MOUNT_ATTR_RDONLY, "ro"),
+            (MOUNT_ATTR_NOSUID, "nosuid"),
+            (MOUNT_ATTR_NODEV, "nodev"),
+            (MOUNT_ATTR_NOEXEC, "noexec"),
+            (MOUNT_ATTR_NOATIME, "noatime"),
+            (MOUNT_ATTR_NODIRATIME, "nodiratime"),
+            (MOUNT_ATTR_STRICTATIME, "strictatime"),
+        ];
+        const TIMES: u64 = ATIME | MOUNT_ATTR_NODIRATIME as u64;
+        let mut changed = now & self.clear & !TIMES;
+        if self.flags & u64::from(MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME) != 0 {
+            changed |= (now ^ self.set) & TIMES;
+        }
+        let words = WORDS.iter().filter(|(bit, _)| changed & u64::from(*bit) != 0);
+        let list: Vec<String> = words
+            .map(|(bit, word)| match now & u64::from(*bit) != 0 {
+                true => (*word).to_owned(),
+                false => format!("not {word}"),
+            })
+            .collect();
+        (!list.is_empty()).then(|| list.join(","))
+    }
+
     fn known(&mut self, word: &str) -> bool {
         match word {
             "bind" => self.bind = true,
@@ -239,6 +266,38 @@ mod tests {
             (relative.set_recursive, relative.clear_recursive),
             (0, u64::from(MOUNT_ATTR__ATIME))
         );
+    }
+
+    #[test]
+    fn what_the_kernel_locks_is_not_changed() {
+        let against = |now: u32, words: &str| parse(words).against(now.into());
+        assert_eq!(against(MOUNT_ATTR_RDONLY, "bind,rw,nosuid").unwrap(), "ro");
+        let all = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOATIME;
+        assert_eq!(against(all, "bind,dev,suid,exec,atime").unwrap(), "nosuid,nodev");
+        for words in [
+            "bind",
+            "bind,ro,exec",
+            "bind,norelatime",
+            "bind,atime",
+            "bind,diratime",
+            "bind,noatime",
+        ] {
+            assert_eq!(against(all, words), None, "{words}");
+        }
+        for (now, words) in [
+            (MOUNT_ATTR_NODIRATIME, "strictatime"),
+            (0, "strictatime"),
+            (MOUNT_ATTR_NOATIME, "strictatime"),
+            (MOUNT_ATTR_NODIRATIME, "noatime"),
+            (0, "noatime"),
+            (0, "nodiratime"),
+            (MOUNT_ATTR_STRICTATIME, "relatime"),
+            (MOUNT_ATTR_STRICTATIME, "noatime"),
+            (MOUNT_ATTR_STRICTATIME, "nodiratime"),
+            (MOUNT_ATTR_NOATIME, "relatime"),
+        ] {
+            assert!(against(now, &format!("bind,{words}")).is_some(), "{now:x} {words}");
+        }
     }
 
     #[test]

@@ -14,11 +14,20 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
+use crate::mountinfo::{self, Mounted};
 use crate::mounts::{finish, options, prepare_within, prepared, within};
 use crate::options::{Options, propagation};
 use crate::{cgroup, labels};
 
 const DEV: &str = "/dev";
+
+/// What a container sees of cgroups.
+pub struct Cgroups<'a> {
+    /// The version 1 hierarchies that it is in.
+    pub joined: &'a [String],
+    /// It sees its cgroup as the root of all.
+    pub own: bool,
+}
 
 /// A root that is being filled; not yet the process's own.
 pub struct Root {
@@ -59,9 +68,15 @@ impl Root {
         self.fd.as_fd()
     }
 
-    /// All mounts of the document, in its order; `sources` are the prepared ones, `joined` the version 1 cgroup hierarchies
-    /// that it is in, and `own_view` whether it sees its cgroup as the root of all.
-    pub fn mount_all(&self, spec: &Spec, sources: Vec<OwnedFd>, joined: &[String], own_view: bool) -> Result<()> {
+    /// All mounts of the document, in its order; `sources` are the prepared ones, and `idmap` gives those their mappings that
+    /// only now can be prepared.
+    pub fn mount_all(
+        &self,
+        spec: &Spec,
+        sources: Vec<OwnedFd>,
+        view: &Cgroups<'_>,
+        idmap: &dyn Fn(BorrowedFd<'_>) -> Result<()>,
+    ) -> Result<()> {
         let cgroup = spec.linux().as_ref().and_then(|l| l.cgroups_path().as_deref());
         let label = spec.linux().as_ref().and_then(|l| l.mount_label().as_deref());
         let mut sources = sources.into_iter();
@@ -69,7 +84,7 @@ impl Root {
             let step = || format!("mount {}", mount.destination().display());
             if prepared(mount) {
                 let source = match within(mount, &self.place) {
-                    Some(path) => prepare_within(mount, self.as_fd(), path).step_with(step)?,
+                    Some(path) => prepare_within(mount, self.as_fd(), path, idmap).step_with(step)?,
                     None => sources
                         .next()
                         .ok_or_else(|| Error::system("a bind mount's source did not come"))?,
@@ -77,9 +92,9 @@ impl Root {
                 self.bind(&source, mount.destination()).step_with(step)?;
                 finish(mount, source.as_fd()).step_with(step)?;
             } else if mount.typ().as_deref() == Some("cgroup") {
-                match (own_view, cgroup) {
-                    (false, Some(cgroup)) => self.hosts_cgroups(mount, joined, cgroup),
-                    _ => self.cgroups(mount, joined),
+                match (view.own, cgroup) {
+                    (false, Some(cgroup)) => self.hosts_cgroups(mount, view.joined, cgroup),
+                    _ => self.cgroups(mount, view.joined),
                 }
                 .step_with(step)?;
             } else {
@@ -283,10 +298,9 @@ impl Root {
         let step = "enter the root file system";
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").step("read the list of mounts")?;
         rustix::process::fchdir(&self.fd).errno_step(step)?;
-        for view in cgroup::mounts_of(&mounts, &["proc", "sysfs"]) {
-            if !view.starts_with(&self.place) {
-                cover(&view).step_with(|| format!("take {} away", view.display()))?;
-            }
+        let whole = |m: &Mounted| ["proc", "sysfs"].contains(&m.kind.as_str()) && !m.place.starts_with(&self.place);
+        for view in mountinfo::parse(&mounts).into_iter().filter(whole) {
+            cover(&view.place).step_with(|| format!("take {} away", view.place.display()))?;
         }
         sys::mount::mount(c".", c"/", c"", MS_MOVE.into(), c"").errno_step("move the root file system (MS_MOVE)")?;
         rustix::process::chroot(".").errno_step("change the root (chroot)")?;

@@ -15,7 +15,8 @@
 //!
 //! A caller that is not root says `Prepare` in the place of Descriptors: init finds the files itself.
 //!
-//! Between Descriptors and Ready init says `Mounted` if there are hooks of the caller's namespaces, and waits for `Hooked`.
+//! Between Descriptors and Ready init says `Idmap` for each mount of what an earlier one made, and waits for `Idmapped`; and
+//! `Mounted` if there are hooks of the caller's namespaces, and waits for `Hooked`.
 //!
 //! Execute comes at once, unless there is a door: then it comes from whoever knocks, who also hears how it went.
 //!
@@ -70,6 +71,8 @@ pub enum ToInit {
     },
     /// There are no descriptors: the caller has no rights over mounts, init has them in its own user namespace.
     Prepare,
+    /// The mount that came has its mappings.
+    Idmapped,
     /// The hooks that wait for the mounts have run.
     Hooked,
     /// Execute the command.
@@ -84,6 +87,8 @@ pub enum FromInit {
         /// As its parent sees it.
         pid: i32,
     },
+    /// Comes with a detached mount: the next one of the document that is [`crate::mounts::idmapped_within`].
+    Idmap,
     /// The mounts are made, and hooks wait for them.
     Mounted,
     /// Everything is set up.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use linux_raw_sys::general::{
     AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
-    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MS_BIND, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID,
-    MS_RDONLY, MS_REC, MS_RELATIME, MS_REMOUNT, mount_attr,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME, MS_BIND, MS_NOATIME, MS_NODEV, MS_NODIRATIME,
+    MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_RELATIME, MS_REMOUNT, mount_attr,
 };
 use rustix::mount::OpenTreeFlags;
 use syscalls::{Sysno, syscall};
@@ -75,11 +75,15 @@ pub fn set_attributes_attached(mount: BorrowedFd<'_>, set: u64, clear: u64) -> R
     remount(mount, flags | u64::from(MS_REMOUNT | MS_BIND))
 }
 
-/// What a mount protects from (`MOUNT_ATTR_RDONLY`, `NOSUID`, `NODEV`, `NOEXEC`), attached or not.
+/// What the kernel locks of a mount for user namespaces, attached or not: what it protects from (`MOUNT_ATTR_RDONLY`, `NOSUID`,
+/// `NODEV`, `NOEXEC`), and how times of access are kept (`NOATIME`, `NODIRATIME`, `STRICTATIME`).
 pub fn attributes(mount: BorrowedFd<'_>) -> Result<u64> {
     let now = rustix::fs::fstatvfs(mount)?.f_flag.bits();
-    let protecting = FLAGS[..4].iter().filter(|(_, _, stat)| now & stat != 0);
-    Ok(protecting.fold(0, |all, (attribute, _, _)| all | u64::from(*attribute)))
+    let set = FLAGS.iter().filter(|(_, _, stat)| now & stat != 0);
+    let all = set.fold(0, |all, (attribute, _, _)| all | u64::from(*attribute));
+    // Neither now and then nor never: always.
+    let always = now & (ST_NOATIME | ST_RELATIME) == 0;
+    Ok(all | if always { MOUNT_ATTR_STRICTATIME.into() } else { 0 })
 }
 
 /// Sets the propagation of one attached mount, or of a tree, by mount(2).
@@ -99,10 +103,13 @@ const FLAGS: &[(u32, u32, u64)] = &[
     (MOUNT_ATTR_NOSUID, MS_NOSUID, 2),
     (MOUNT_ATTR_NODEV, MS_NODEV, 4),
     (MOUNT_ATTR_NOEXEC, MS_NOEXEC, 8),
-    (MOUNT_ATTR_NOATIME, MS_NOATIME, 1024),
+    (MOUNT_ATTR_NOATIME, MS_NOATIME, ST_NOATIME),
     (MOUNT_ATTR_NODIRATIME, MS_NODIRATIME, 2048),
-    (0, MS_RELATIME, 4096),
+    (0, MS_RELATIME, ST_RELATIME),
 ];
+
+const ST_NOATIME: u64 = 1024;
+const ST_RELATIME: u64 = 4096;
 
 /// A file to which nobody who opens it through this descriptor can write: a detached, read-only view of it; where there can be
 /// none (before Linux 5.12, or without rights over mounts) a sealed copy.

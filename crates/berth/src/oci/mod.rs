@@ -29,7 +29,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
-use errdefs::{Error, Result, Step};
+use errdefs::{Error, Kind, Result, Step};
 use runtime::cgroup::Driver;
 
 use crate::cli::Parsed;
@@ -84,6 +84,13 @@ pub fn run(arguments: &[OsString]) -> u8 {
     };
     host.debug(&format!("berth {} {:?}", env!("CARGO_PKG_VERSION"), given.words));
     dispatch(&host, &given).unwrap_or_else(|error| {
+        let error = match (crate::called_as().as_str(), given.words[0].as_str(), error.kind()) {
+            // The command's own.
+            (_, _, Kind::CommandNotFound | Kind::CommandNotExecutable) => error,
+            // Who calls runc looks for its words.
+            ("runc", verb @ ("run" | "create"), _) => Error::caused(format!("runc {verb} failed"), error),
+            _ => error,
+        };
         complain(&error);
         host.log(&error);
         // Another code than most commands end with.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use engine::container::record::{now, read_json, write_json};
 use errdefs::{Error, Kind, Result, Step};
 use runtime::cgroup::Cgroup;
-use runtime::oci;
+use runtime::{kernel_files, oci};
 use serde::{Deserialize, Serialize};
 
 use super::Host;
@@ -182,9 +182,8 @@ pub fn base_state(id: &str, bundle: &Path, spec: &oci::Spec) -> Result<oci::Stat
 /// When a process was born (proc_pid_stat(5), field 22); `None` if there is none, or a zombie.
 fn born(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    let dead = ["Z", "X"].contains(fields.first()?);
-    fields.get(19)?.parse().ok().filter(|_| !dead)
+    let dead = ["Z", "X"].contains(&kernel_files::stat(&stat, 3)?);
+    kernel_files::stat(&stat, 22)?.parse().ok().filter(|_| !dead)
 }
 
 /// Not what the container's state allows.

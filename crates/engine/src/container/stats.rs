@@ -109,20 +109,8 @@ fn cpu(stats: &Stats) -> ContainerCpuStats {
 /// Nanoseconds that all of the host's processors together have passed, and how many they are (proc_stat(5)).
 fn processors() -> (u64, u32) {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let all = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .skip(1)
-        .take(7);
-    let ticks: u64 = all.filter_map(|n| n.parse::<u64>().ok()).sum();
-    let numbered = |line: &&str| {
-        line.strip_prefix("cpu")
-            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    let count = text.lines().filter(numbered).count();
-    (ticks * (1_000_000_000 / TICKS), count as u32)
+    let (ticks, count) = runtime::kernel_files::processors(&text);
+    (ticks.saturating_mul(1_000_000_000 / TICKS), count)
 }
 
 fn memory(cgroup: &Cgroup, stats: &Stats) -> ContainerMemoryStats {
@@ -146,11 +134,7 @@ fn memory(cgroup: &Cgroup, stats: &Stats) -> ContainerMemoryStats {
 /// Bytes of memory that are a process's own (proc_pid_status(5)).
 fn resident(pid: i32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let field = |line: &str| {
-        let value = line.strip_prefix("RssAnon:").or(line.strip_prefix("RssShmem:"))?;
-        value.trim().strip_suffix(" kB")?.parse::<u64>().ok()
-    };
-    text.lines().filter_map(field).sum::<u64>() * 1024
+    runtime::kernel_files::resident(&text)
 }
 
 fn block_io(cgroup: &Cgroup) -> ContainerBlkioStats {

@@ -1,11 +1,11 @@
 //! Which cgroup hierarchies this host has.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use errdefs::{Error, Result, Step};
+
+use crate::mountinfo;
 
 /// A version 1 hierarchy.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,26 +57,15 @@ impl Host {
     }
 }
 
-/// proc_pid_mountinfo(5).
-fn parse(mountinfo: &str) -> Host {
+fn parse(text: &str) -> Host {
     let mut host = Host::default();
-    for line in mountinfo.lines() {
-        let Some((left, right)) = line.split_once(" - ") else {
-            continue;
-        };
-        let (Some(mount), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else {
-            continue;
-        };
-        let mount = PathBuf::from(mount);
-        match kind {
-            "cgroup2" if host.v2.is_none() => host.v2 = Some(mount),
+    for mounted in mountinfo::parse(text) {
+        match mounted.kind.as_str() {
+            "cgroup2" if host.v2.is_none() => host.v2 = Some(mounted.place),
             "cgroup" => {
-                let options = right.split(' ').nth(2).unwrap_or_default();
-                let known = |o: &&str| {
-                    !["rw", "ro", "xattr", "clone_children", "noprefix"].contains(o) && !o.starts_with("release_agent")
-                };
-                let controllers: Vec<String> = options.split(',').filter(known).map(String::from).collect();
+                let controllers = mounted.controllers();
                 if !controllers.is_empty() && !host.v1.iter().any(|h| h.controllers == controllers) {
+                    let mount = mounted.place;
                     host.v1.push(Hierarchy { controllers, mount });
                 }
             }
@@ -84,40 +73,6 @@ fn parse(mountinfo: &str) -> Host {
         }
     }
     host
-}
-
-/// Where file systems of these kinds are mounted, in the words of proc_pid_mountinfo(5).
-pub fn mounts_of(mountinfo: &str, kinds: &[&str]) -> Vec<PathBuf> {
-    let place = |line: &str| {
-        let (left, right) = line.split_once(" - ")?;
-        let kind = right.split(' ').next()?;
-        let mount = left.split(' ').nth(4)?;
-        kinds.contains(&kind).then(|| unescape(mount).into())
-    };
-    mountinfo.lines().filter_map(place).collect()
-}
-
-/// `\040` is a space: the kernel writes what would end a word as three octal digits.
-fn unescape(word: &str) -> OsString {
-    let (bytes, mut out) = (word.as_bytes(), Vec::with_capacity(word.len()));
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = bytes.get(at + 1..at + 4).and_then(|d| std::str::from_utf8(d).ok());
-        match digits
-            .and_then(|d| u8::from_str_radix(d, 8).ok())
-            .filter(|_| bytes[at] == b'\\')
-        {
-            Some(byte) => {
-                out.push(byte);
-                at += 4;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    OsString::from_vec(out)
 }
 
 #[cfg(test)]
@@ -134,18 +89,10 @@ mod tests {
                 changed[at] = byte;
                 for part in [&changed[..], &changed[..at], &changed[at..]] {
                     let part = String::from_utf8_lossy(part);
-                    let _ = (parse(&part), mounts_of(&part, &["cgroup2", "cgroup"]));
+                    let _ = parse(&part);
                 }
             }
         }
-    }
-
-    #[test]
-    fn names_with_spaces_are_read() {
-        let text =
-            "36 35 98:0 / /mnt\\040 a\\134 rw - proc proc rw\n36 35 98:0 / /mnt\\040a\\134 rw - proc proc rw\n\\";
-        assert_eq!(mounts_of(text, &["proc"])[1], PathBuf::from("/mnt a\\"));
-        assert!(mounts_of("\\\\04 - x", &["proc"]).is_empty());
     }
 
     #[test]

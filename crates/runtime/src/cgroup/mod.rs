@@ -23,11 +23,13 @@ use std::time::{Duration, Instant};
 use errdefs::{Error, Result, Step};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxRdma, LinuxResources};
 
-pub(crate) use host::mounts_of;
+use crate::kernel_files;
+
+pub use crate::kernel_files::DeviceIo;
 use host::{Hierarchy, Host};
 use meant::{limits, meant};
 pub(crate) use membership::Membership;
-pub use stats::{DeviceIo, Stats};
+pub use stats::Stats;
 
 /// How long a removal waits for the last processes to go.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -325,10 +327,7 @@ impl Cgroup {
     /// How many processes were killed for lack of memory in it.
     pub fn oom_kills(&self) -> u64 {
         let Ok(directories) = self.directories() else { return 0 };
-        let count = |text: String| {
-            text.lines()
-                .find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok())
-        };
+        let count = |text: String| kernel_files::named(&text, "oom_kill");
         let files = directories
             .iter()
             .flat_map(|d| [d.join("memory.events"), d.join("memory.oom_control")]);
@@ -457,7 +456,7 @@ fn pids_below(dir: &Path) -> Result<Vec<i32>> {
     let mut todo = vec![dir.to_owned()];
     while let Some(dir) = todo.pop() {
         let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-        pids.extend(text.lines().filter_map(|l| l.parse::<i32>().ok()));
+        pids.extend(kernel_files::pids(&text));
         let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
         todo.extend(
             entries

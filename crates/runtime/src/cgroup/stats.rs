@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::host::Host;
 use super::{Cgroup, pids_below};
+use crate::kernel_files::{self, DeviceIo, io_of_version_1, io_of_version_2};
 
 /// Times in nanoseconds, memory in bytes. What the kernel does not count here is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -38,20 +39,13 @@ pub struct Stats {
 
 /// A file with one number, or "max".
 fn number(file: PathBuf) -> Option<u64> {
-    let text = std::fs::read_to_string(file).ok()?;
-    match text.trim() {
-        "max" => Some(u64::MAX),
-        text => text.parse().ok(),
-    }
+    kernel_files::number(&std::fs::read_to_string(file).ok()?)
 }
 
 /// A file of lines "NAME NUMBER".
 fn table(file: PathBuf) -> impl Fn(&str) -> u64 {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    move |name| {
-        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
-        text.lines().find_map(value).unwrap_or(0)
-    }
+    move |name| kernel_files::named(&text, name).unwrap_or(0)
 }
 
 impl Cgroup {
@@ -80,19 +74,6 @@ impl Cgroup {
     }
 }
 
-/// Bytes that one kind of access moved on one device.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeviceIo {
-    /// Of the device.
-    pub major: u64,
-    /// Of the device.
-    pub minor: u64,
-    /// `read` or `write`.
-    pub operation: &'static str,
-    /// Bytes so far.
-    pub bytes: u64,
-}
-
 impl Cgroup {
     /// The kernel's `memory.stat`, by name; empty where memory is not counted.
     pub fn memory_details(&self) -> Vec<(String, u64)> {
@@ -101,11 +82,7 @@ impl Cgroup {
         let dirs = [host.v2.as_ref().map(|root| self.below(root)), v1];
         let read = |dir: PathBuf| std::fs::read_to_string(dir.join("memory.stat")).ok();
         let text = dirs.into_iter().flatten().find_map(read).unwrap_or_default();
-        let line = |line: &str| {
-            let (name, value) = line.split_once(' ')?;
-            Some((name.to_owned(), value.trim().parse().ok()?))
-        };
-        text.lines().filter_map(line).collect()
+        kernel_files::numbers(&text)
     }
 
     /// What it read and wrote, where that is counted.
@@ -124,66 +101,16 @@ impl Cgroup {
     }
 }
 
-fn device(text: &str) -> Option<(u64, u64)> {
-    let (major, minor) = text.split_once(':')?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
-/// `8:0 rbytes=1 wbytes=2 rios=3 ...`.
-fn io_of_version_2(text: &str) -> Vec<DeviceIo> {
-    let mut list = Vec::new();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        let Some((major, minor)) = words.next().and_then(device) else {
-            continue;
-        };
-        for word in words {
-            let (operation, value) = match word.split_once('=') {
-                Some(("rbytes", value)) => ("read", value),
-                Some(("wbytes", value)) => ("write", value),
-                _ => continue,
-            };
-            list.extend(value.parse().ok().map(|bytes| DeviceIo {
-                major,
-                minor,
-                operation,
-                bytes,
-            }));
-        }
-    }
-    list
-}
-
-/// `8:0 Read 1`.
-fn io_of_version_1(text: &str) -> Vec<DeviceIo> {
-    let line = |line: &str| {
-        let mut words = line.split_whitespace();
-        let (major, minor) = device(words.next()?)?;
-        let operation = match words.next()? {
-            "Read" => "read",
-            "Write" => "write",
-            _ => return None,
-        };
-        let bytes = words.next()?.parse().ok()?;
-        Some(DeviceIo {
-            major,
-            minor,
-            operation,
-            bytes,
-        })
-    };
-    text.lines().filter_map(line).collect()
-}
-
 fn version_2(dir: &Path, stats: &mut Stats) {
-    const MICROSECOND: u64 = 1000;
     let cpu = table(dir.join("cpu.stat"));
-    stats.cpu_total = cpu("usage_usec") * MICROSECOND;
-    stats.cpu_user = cpu("user_usec") * MICROSECOND;
-    stats.cpu_kernel = cpu("system_usec") * MICROSECOND;
+    // From microseconds.
+    let time = |name: &str| cpu(name).saturating_mul(1000);
+    stats.cpu_total = time("usage_usec");
+    stats.cpu_user = time("user_usec");
+    stats.cpu_kernel = time("system_usec");
     stats.periods = cpu("nr_periods");
     stats.throttled_periods = cpu("nr_throttled");
-    stats.throttled_time = cpu("throttled_usec") * MICROSECOND;
+    stats.throttled_time = time("throttled_usec");
     stats.memory = number(dir.join("memory.current")).unwrap_or(0);
     stats.memory_peak = number(dir.join("memory.peak")).unwrap_or(0);
     stats.memory_limit = number(dir.join("memory.max")).unwrap_or(u64::MAX);
@@ -217,29 +144,5 @@ fn version_1(dir: &Path, has: impl Fn(&str) -> bool, stats: &mut Stats) {
     if has("pids") {
         stats.pids = number(dir.join("pids.current")).unwrap_or(0);
         stats.pids_limit = number(dir.join("pids.max")).unwrap_or(u64::MAX);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_versions_of_input_and_output_are_read() {
-        let io = |operation, bytes| DeviceIo {
-            major: 8,
-            minor: 16,
-            operation,
-            bytes,
-        };
-        let expected = [io("read", 5), io("write", 7)];
-        assert_eq!(
-            io_of_version_2("8:16 rbytes=5 wbytes=7 rios=1 wios=1 dbytes=0 dios=0\n"),
-            expected
-        );
-        assert_eq!(
-            io_of_version_1("8:16 Read 5\n8:16 Write 7\n8:16 Sync 12\nTotal 12\n"),
-            expected
-        );
     }
 }
