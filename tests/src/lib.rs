@@ -14,6 +14,7 @@ pub mod network;
 pub mod old;
 pub mod registry;
 pub mod terminal;
+pub mod users;
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -81,7 +82,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn new(output: &Output) -> Self {
+    pub(crate) fn new(output: &Output) -> Self {
         use std::os::unix::process::ExitStatusExt;
         let code = output
             .status

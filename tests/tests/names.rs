@@ -240,6 +240,19 @@ fn links_are_lines_on_the_default_network_and_names_on_others() {
     ] {
         assert!(env.lines().any(|line| line == variable), "{variable}: {env}");
     }
+    // The one that is linked to comes back under another address.
+    start(&berth, &["--name", "linked", "--link", "one:db"]);
+    berth.run(&["stop", "-t", "0", "one"]).ok();
+    start(&berth, &["--name", "between"]);
+    berth.run(&["start", "one"]).ok();
+    let now = address(&berth, "one", "bridge");
+    assert_ne!(now, one);
+    let hosts = berth.run(&["exec", "linked", "cat", "/etc/hosts"]).ok();
+    let line = hosts.lines().find(|l| l.split_whitespace().nth(1) == Some("db"));
+    assert!(
+        line.is_some_and(|l| l.starts_with(&format!("{now}\t"))),
+        "{now}: {hosts}"
+    );
     berth.run(&["create", "--name", "idle", BUSYBOX, "true"]).ok();
     for (flags, words) in [
         (

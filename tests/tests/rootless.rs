@@ -1,12 +1,8 @@
 //! `berth oci` for a user who is not root: with subordinate ids, and with no id but its own.
 
 use berth_tests::bundle::Bundle;
+use berth_tests::users::{self, SUBORDINATE, USER};
 use serde_json::json;
-
-const USER: u32 = 4711;
-/// Runs the rest as the user, in a mount namespace whose `/etc` knows it and its subordinate ids.
-const AS_USER: &str = "set -e; etc=$1; shift; for file in passwd group subuid subgid; do mount --bind $etc/$file /etc/$file; done; \
-    exec setpriv --reuid 4711 --regid 4711 --clear-groups \"$@\"";
 
 /// A bundle of the user's, and what it maps.
 fn bundle(with_ids: bool) -> Bundle {
@@ -15,25 +11,11 @@ fn bundle(with_ids: bool) -> Bundle {
         .tempdir_in("/var/tmp")
         .expect("a directory")
         .keep();
-    let write = |name: &str, text: &str| std::fs::write(etc.join(name), text).expect("write");
-    write("passwd", "root:x:0:0::/root:/bin/sh\nsomebody:x:4711:4711::/:/bin/sh\n");
-    write("group", "root:x:0:\nsomebody:x:4711:\n");
-    let ids = if with_ids { "somebody:700000:65536\n" } else { "" };
-    write("subuid", ids);
-    write("subgid", ids);
-    for file in ["/etc/subuid", "/etc/subgid"] {
-        // Something to mount over.
-        let _ = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(file)
-            .expect("a file of the host");
-    }
-    let program = etc.join("berth");
-    berth_tests::place_program(std::fs::File::open(berth_tests::program()).unwrap(), &program);
-    let (etc, program) = (etc.display().to_string(), program.display().to_string());
-    std::fs::set_permissions(&etc, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("open the directory");
-    let mut bundle = Bundle::of(&["unshare", "-m", "sh", "-c", AS_USER, "sh", &etc, &program, "oci"]);
+    users::provide(&etc, with_ids);
+    let program = etc.join("berth").display().to_string();
+    let words = [users::words(&etc), vec![program, "oci".into()]].concat();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut bundle = Bundle::of(&words);
     let owned = std::process::Command::new("chown")
         .args(["-R", "4711:4711"])
         .arg(bundle.dir.path())
@@ -43,7 +25,7 @@ fn bundle(with_ids: bool) -> Bundle {
     let list = |own: u32| match with_ids {
         true => json!([
             { "containerID": 0, "hostID": own, "size": 1 },
-            { "containerID": 1, "hostID": 700000, "size": 65535 },
+            { "containerID": 1, "hostID": SUBORDINATE, "size": 65535 },
         ]),
         false => json!([{ "containerID": 0, "hostID": own, "size": 1 }]),
     };

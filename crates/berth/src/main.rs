@@ -14,6 +14,7 @@ mod settings;
 mod template;
 mod terminal;
 mod translate;
+mod users;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ fn own_process(arguments: &[OsString]) -> Option<i32> {
     let am = |process: &str| {
         let found = spawn::arguments::decode(arguments, process)?;
         let _ = std::env::set_current_dir("/");
+        // Who cannot be written down works all the same; another command may just not find its way to it.
+        let _ = users::register(&found.0);
         Some(found)
     };
     let monitor = |ahead| move |(roots, id): (_, String)| monitor::run(roots, &id, ahead);

@@ -1,24 +1,69 @@
 //! What comes from the user's environment: where Berth's state is, and how registries are spoken to.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use engine::image::registry;
 use engine::{Engine, Roots};
-use errdefs::{Result, Step};
+use errdefs::{Error, Result, Step};
 
-/// `BERTH_DATA` and `BERTH_RUN`, or the system's own.
-pub fn roots() -> Roots {
-    let system = Roots::system();
-    let path = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    Roots {
-        data: path("BERTH_DATA").unwrap_or(system.data),
-        run: path("BERTH_RUN").unwrap_or(system.run),
+use crate::users;
+
+/// Where a user's engine is, once this process is in its namespaces (see [`users`]).
+static USERS: OnceLock<Roots> = OnceLock::new();
+
+/// `BERTH_DATA` and `BERTH_RUN`, or the system's own; for somebody who is not root his own, and from then on this process is in
+/// his namespaces.
+pub fn roots() -> Result<Roots> {
+    if let Some(roots) = USERS.get() {
+        return Ok(roots.clone());
     }
+    if rustix::process::geteuid().is_root() {
+        return Ok(places(Roots::system()));
+    }
+    let roots = places(own_places()?);
+    users::enter(&roots).map_err(explain)?;
+    Ok(USERS.get_or_init(|| roots).clone())
+}
+
+/// These, unless told otherwise.
+pub fn places(usual: Roots) -> Roots {
+    Roots {
+        data: variable("BERTH_DATA").unwrap_or(usual.data),
+        run: variable("BERTH_RUN").unwrap_or(usual.run),
+    }
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// A user's (XDG Base Directory Specification).
+fn own_places() -> Result<Roots> {
+    let home = || variable("HOME").map(|home| home.join(".local/share"));
+    let data = variable("XDG_DATA_HOME").or_else(home);
+    let data =
+        data.ok_or_else(|| Error::invalid("neither HOME nor XDG_DATA_HOME says where containers are to be kept"))?;
+    let uid = rustix::process::geteuid().as_raw();
+    let usual = PathBuf::from(format!("/run/user/{uid}"));
+    let run = variable("XDG_RUNTIME_DIR").or_else(|| usual.is_dir().then_some(usual));
+    Ok(Roots {
+        data: data.join("berth"),
+        run: run.map_or_else(|| format!("/tmp/berth-{uid}").into(), |dir| dir.join("berth")),
+    })
+}
+
+/// Where the API listens, unless told otherwise.
+pub fn api_socket() -> Result<PathBuf> {
+    Ok(match rustix::process::geteuid().is_root() && USERS.get().is_none() {
+        true => "/run/berth.sock".into(),
+        false => roots()?.run.with_extension("sock"),
+    })
 }
 
 /// The engine on these.
 pub fn engine() -> Result<Engine> {
-    let mut engine = Engine::open(roots()).map_err(explain)?;
+    let mut engine = Engine::open(roots()?).map_err(explain)?;
     if let Ok(limit) = std::env::var("BERTH_LAYER_LIMIT") {
         engine.limit_layers(crate::format::parse_bytes(&limit)? as u64);
     }
@@ -28,7 +73,9 @@ pub fn engine() -> Result<Engine> {
 /// What is forbidden to others than root gets a hint.
 pub fn explain(error: errdefs::Error) -> errdefs::Error {
     match error.kind() {
-        errdefs::Kind::Forbidden if !rustix::process::geteuid().is_root() => error.hint("Berth needs root: try sudo"),
+        errdefs::Kind::Forbidden if !rustix::process::geteuid().is_root() => {
+            error.hint("Berth needs root, or directories that are yours: see HOME, XDG_DATA_HOME and XDG_RUNTIME_DIR")
+        }
         _ => error,
     }
 }

@@ -19,6 +19,7 @@ pub mod signal;
 pub mod spec;
 pub mod state;
 pub mod system;
+pub mod users;
 pub mod volume;
 pub mod watch;
 pub mod why;

@@ -62,6 +62,10 @@ impl Roots {
     pub fn live(&self, id: &str) -> PathBuf {
         self.run.join(id)
     }
+    /// Files by the ids of the containers that are linked to a container.
+    pub fn linked_by(&self, id: &str) -> PathBuf {
+        self.container(id).join("linked-by")
+    }
     /// All named volumes.
     pub fn volumes(&self) -> PathBuf {
         self.data.join("volumes")
@@ -85,6 +89,14 @@ impl Roots {
     /// Held by whoever changes what is on this host of all networks.
     pub fn networks_lock(&self) -> PathBuf {
         self.data.join("networks.lock")
+    }
+    /// The processes in a user's namespaces: whoever comes next joins one of them. Not there for root.
+    pub fn members(&self) -> PathBuf {
+        self.run.join("members")
+    }
+    /// Whether the engine is that of a user who is not root.
+    pub fn is_users(&self) -> bool {
+        self.members().exists()
     }
     /// Where the name service listens.
     pub fn names_socket(&self) -> PathBuf {

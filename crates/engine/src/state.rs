@@ -122,6 +122,8 @@ pub enum Users {
     Hosts,
     /// A range that nobody else has.
     Own,
+    /// All that there are, of a user who is not root.
+    All(IdRange),
     /// Another container's: the range stays taken until the last of them is removed.
     Of(IdRange),
 }
@@ -262,7 +264,11 @@ impl State {
                 params![row.id, row.name, row.image_id, row.created, own.map(|r| r.first)],
             )
             .map_err(database)?;
-            let Users::Of(theirs) = users else { return Ok(own) };
+            let theirs = match users {
+                Users::Of(theirs) => theirs,
+                Users::All(all) => return Ok(Some(all)),
+                Users::Hosts | Users::Own => return Ok(own),
+            };
             db.execute("INSERT INTO shared_ids (container, ids) VALUES (?1, ?2)", params![row.id, theirs.first])
                 .map_err(database)?;
             Ok(Some(theirs))

@@ -10,6 +10,7 @@ use engine::container::record::write_json;
 use engine::spec;
 use errdefs::{ErrnoStep, Result};
 use network::Attachment;
+use network::pasta::Carrier;
 use runtime::cgroup::Driver;
 use runtime::{Create, Created, Life, Newborn, Rootfs, Stdio, create};
 use rustix::fs::{Gid, OFlags, Uid};
@@ -26,6 +27,8 @@ pub struct BroughtUp {
     pub streams: Streams,
     pub warnings: Vec<String>,
     pub names: Names,
+    /// Of its network, without root.
+    pub carrier: Option<Carrier>,
     /// What takes the kernel long to take down: to be let go when nobody waits.
     pub kept: Vec<OwnedFd>,
 }
@@ -57,13 +60,14 @@ pub fn bring_up(
     let (streams, stdio) = streams(record, owner)?;
     let (mut view, mut mounts) = (None, None);
     let mut mount = |userns: Option<std::os::fd::BorrowedFd<'_>>| {
-        let mounted = layers.mount(&digests, Some(&own), userns)?;
+        let mounted = layers.mount(&digests, Some(&own), userns.filter(|_| record.is_idmapped()))?;
         view = Some(mounted.view);
         Ok(mounted.root)
     };
     let mut names = Names::default();
+    let mut carrier = None;
     let mut attach = |pid: i32| {
-        attach(pid, networks)?;
+        carrier = attach(pid, networks, &roots.live(&record.id))?;
         names = Names::join(roots, record, pid, networks)?;
         Ok(())
     };
@@ -90,7 +94,9 @@ pub fn bring_up(
             supervise::begin_if(&asked, roots, record, pid)
         },
     })?;
-    warnings.append(&mut created.warnings);
+    if !roots.is_users() {
+        warnings.append(&mut created.warnings);
+    }
     let streams = match created.console.take() {
         Some(master) => Streams::terminal(master)?,
         None => streams,
@@ -100,6 +106,7 @@ pub fn bring_up(
         streams,
         warnings,
         names,
+        carrier,
         kept: view.into_iter().chain(mounts).collect(),
     })
 }

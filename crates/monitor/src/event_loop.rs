@@ -14,6 +14,7 @@ use engine::why::End;
 use engine::{Roots, event};
 use errdefs::{Error, Result, Step};
 use network::Attachment;
+use network::pasta::Carrier;
 use runtime::cgroup::Cgroup;
 use runtime::{Created, Newborn};
 use rustix::event::{PollFd, PollFlags};
@@ -64,6 +65,8 @@ pub struct Monitor {
     pub paused: bool,
     /// The networks that the container is on.
     pub networks: Vec<Attachment>,
+    /// Who carries the network, without root.
+    pub carrier: Option<Carrier>,
     /// See [`Monitor::reserve_ports`].
     pub reserved: Vec<OwnedFd>,
     /// RFC 3339; of the last run.
@@ -130,6 +133,7 @@ impl Monitor {
             ended_objects: VecDeque::new(),
             run: None,
             newborn,
+            carrier: None,
             paused: false,
             networks,
             reserved: Vec::new(),
@@ -163,17 +167,20 @@ impl Monitor {
     /// Begins a run; returns once the container's command executes, with what the user should know. `attach`: for somebody
     /// who is there already.
     pub fn start(&mut self, attach: bool) -> Result<Vec<String>> {
+        // The last run's holds the ports.
+        self.carrier = None;
         self.reserve_ports()?;
         let BroughtUp {
             mut created,
             streams,
             warnings,
             names,
+            carrier,
             kept,
         } = bring_up(&self.roots, &self.record, &self.networks, self.newborn.take())?;
         created.started(&mut |listener| self.uname.take(listener))?;
         self.started_at = now();
-        (self.kept, self.names) = (kept, names);
+        (self.kept, self.names, self.carrier) = (kept, names, carrier);
         self.run = Some(Run {
             created,
             streams,

@@ -1,21 +1,28 @@
 //! The container's networks: attached before its command runs, changed while it runs, given back at its end.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use engine::Engine;
 use engine::container::{LiveStatus, Record};
 use engine::network::egress;
 use errdefs::{ErrnoStep, Error, Result};
 use network::egress::Policy;
+use network::pasta::{self, Carrier};
 use network::{Attachment, attach as wire};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::event_loop::Monitor;
 
 /// Attaches the namespace of a process that does not execute its command yet.
-pub fn attach(pid: i32, networks: &[Attachment]) -> Result<()> {
+/// Without root there is somebody who carries the network.
+pub fn attach(pid: i32, networks: &[Attachment], live: &Path) -> Result<Option<Carrier>> {
+    if let Some(carried) = pasta::of(networks) {
+        return pasta::attach(pid, carried, live).map(Some);
+    }
     let namespace = wire::namespace_of(pid)?;
-    wire::attach(namespace.as_fd(), networks)
+    wire::attach(namespace.as_fd(), networks)?;
+    Ok(None)
 }
 
 /// So many descriptors more than a process usually has. The container's own limit is said in its document.
@@ -48,7 +55,11 @@ impl Monitor {
                 .map(|p| u64::from(p.count))
                 .sum();
             allow_descriptors(count)?;
-            self.reserved = wire::reserve(&self.networks).map_err(refused)?;
+            let reserved = wire::reserve(&self.networks).map_err(refused)?;
+            if pasta::of(&self.networks).is_none() {
+                // Otherwise they were only looked at: pasta is to bind them itself.
+                self.reserved = reserved;
+            }
         }
         Ok(())
     }
@@ -132,6 +143,10 @@ impl Monitor {
     /// Published ports lead nowhere any more, and others may have them.
     pub fn unpublish(&mut self) -> Result<()> {
         self.reserved.clear();
+        if pasta::of(&self.networks).is_some() {
+            self.carrier = None;
+            return Ok(());
+        }
         wire::unpublish(&self.networks)
     }
 

@@ -140,6 +140,8 @@ fn interface(batch: &mut Batch, namespace: BorrowedFd<'_>, attachment: &Attachme
                 (1, mode.to_ne_bytes().into()),
             )?;
         }
+        // Its program makes the interface.
+        Driver::Pasta => {}
         Driver::Ipvlan { parent, mode } => {
             const MODES: &[(&str, u16)] = &[("l2", 0), ("l3", 1), ("l3s", 2)];
             let mode = MODES.iter().find(|(name, _)| name == mode).map_or(0, |(_, mode)| *mode);
@@ -187,6 +189,7 @@ fn name_module(error: Error, attachments: &[Attachment]) -> Error {
         Driver::Bridge { .. } => "veth",
         Driver::Macvlan { .. } => "macvlan",
         Driver::Ipvlan { .. } => "ipvlan",
+        Driver::Pasta => "tun",
     };
     let said = error.to_string();
     match attachments.iter().map(kind).find(|k| *k == "veth" || said.contains(k)) {

@@ -11,6 +11,7 @@ pub mod link;
 pub mod neighbour;
 pub mod netlink;
 pub mod nft;
+pub mod pasta;
 pub mod pool;
 pub mod port;
 pub mod resolver;
@@ -70,6 +71,8 @@ pub enum Driver {
         /// `l2`, `l3` or `l3s`.
         mode: String,
     },
+    /// Sockets of a user who is not root (see [`pasta`]).
+    Pasta,
 }
 
 /// One network namespace on one network.

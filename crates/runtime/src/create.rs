@@ -277,7 +277,7 @@ impl Child {
         set_limits(self.pid, process.rlimits().as_deref().unwrap_or_default())?;
         match set_oom_score(self.pid, process) {
             // A user may not make its processes less likely to be killed than itself.
-            Err(error) if !is_root() && matches!(error.errno(), Some(EPERM | EACCES)) => {}
+            Err(error) if !is_hosts_root() && matches!(error.errno(), Some(EPERM | EACCES)) => {}
             set => set?,
         }
         let userns = userns.as_ref().map(|fd| fd.as_fd());
@@ -424,6 +424,10 @@ fn place_of(spec: &Spec, bundle: &Path, rootfs: &Rootfs<'_>) -> PathBuf {
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+fn is_hosts_root() -> bool {
+    is_root() && sys::process::has_hosts_users()
 }
 
 /// The root and the bind sources, made ready here; none if we are not root: then we have no right to, and init finds them.

@@ -36,11 +36,13 @@ pub fn begin_exec(request: Exec<'_>) -> Result<Joining> {
     let root = root_of(&request, &namespaces)?;
     let (ours, theirs) = Socket::pair()?;
     let terminal = matches!(request.stdio, Stdio::Terminal { .. });
-    // A user has rights over the container's namespaces only within its user namespace.
-    let among_others = namespaces.user() && !rustix::process::geteuid().is_root();
+    // A user has rights over the container's namespaces only within its user namespace, and none over his own.
+    let root_here = rustix::process::geteuid().is_root() && sys::process::has_hosts_users();
+    let among_others = (namespaces.user() || namespaces.pid()) && !root_here;
     let (forked, back) = match among_others {
         true => {
-            let flags = CLONE_NEWUSER | if namespaces.pid() { CLONE_NEWPID } else { 0 };
+            let flag = |has: bool, flag: u32| if has { flag } else { 0 };
+            let flags = flag(namespaces.user(), CLONE_NEWUSER) | flag(namespaces.pid(), CLONE_NEWPID);
             let bear = || {
                 sys::process::setns(request.pidfd, flags.into()).errno_step("enter the container's users")?;
                 sys::process::clone3(CLONE_PARENT.into(), None).errno_step(BIRTH)

@@ -11,7 +11,7 @@ use oci_spec::runtime::LinuxIdMapping;
 use rustix::process::{WaitId, WaitIdOptions};
 use sys::process::Forked;
 
-/// Maps both kinds of ids for the user namespace of a process.
+/// Maps both kinds of ids for the user namespace of a process. A user maps its own id, or its subordinate ones by newuidmap(1).
 pub fn write(pid: i32, uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return write_for_user(pid, uids, gids);

@@ -85,7 +85,11 @@ impl Init<'_> {
         };
         root.mount_all(self.spec, descriptors, &view, &|tree| self.have_idmapped(tree))?;
         interpreters::register(&root, self.interpreters, self.namespaces.new_user())?;
-        devices::fill(&root, self.spec, self.namespaces.user())?;
+        devices::fill(
+            &root,
+            self.spec,
+            self.namespaces.user() || !sys::process::has_hosts_users(),
+        )?;
         root.link_mtab()?;
         make_cwd(&root, &self.plan.cwd)?;
         if hooks::of_the_runtime(self.spec, self.state).is_some() {

@@ -42,6 +42,7 @@ pub use oci_spec::runtime as oci;
 
 pub use create::create;
 pub use exec::{Joining, begin_exec, exec};
+pub use idmap::write as map_ids;
 pub use interpreters::Interpreter;
 pub use newborn::Newborn;
 

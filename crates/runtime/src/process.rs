@@ -171,10 +171,10 @@ fn beyond_range(error: Error, id: u32) -> Error {
 }
 
 /// The supplementary groups; where a user namespace may not set any (setgroups(2) is denied in one that a user mapped alone),
-/// none is what is asked for, and they stay.
+/// none but our own is what is asked for, and they stay.
 pub fn set_groups(groups: &[Gid]) -> rustix::io::Result<()> {
     match rustix::thread::set_thread_groups(groups) {
-        Err(Errno::PERM) if groups.is_empty() && denied() => Ok(()),
+        Err(Errno::PERM) if groups.iter().all(|g| *g == rustix::process::getegid()) && denied() => Ok(()),
         other => other,
     }
 }

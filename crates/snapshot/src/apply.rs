@@ -1,7 +1,7 @@
 //! Unpacking one layer: hash, recipe and files in one pass over the stream.
 //!
 //! Whiteouts (`.wh.NAME`, OCI image specification, "Layers") become what overlayfs wants: a character device 0:0, and
-//! `trusted.overlay.opaque` on a directory that hides all of what is below.
+//! `trusted.overlay.opaque` on a directory that hides all of what is below (`user.overlay.opaque` in a user namespace).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -320,6 +320,10 @@ impl Unpacker {
         if kind == FileType::CharacterDevice && entry.device == (0, 0) {
             return Err(Error::invalid("a device 0:0, which overlayfs takes for a whiteout"));
         }
+        if kind != FileType::Fifo && !sys::process::has_hosts_users() {
+            // Nobody but the host's root makes devices, and a container could not use them: the recipe alone has it.
+            return Ok(());
+        }
         let device = rustix::fs::makedev(entry.device.0, entry.device.1);
         let mode = Mode::from_raw_mode(entry.mode);
         self.make(entry, parent, name, |dir| {
@@ -333,7 +337,8 @@ impl Unpacker {
     fn own(&self, entry: &Entry, parent: &[u8], name: &[u8]) -> Result<()> {
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
         rustix::fs::chownat(self.dir(parent), name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .errno_step("give it its owner")?;
+            .errno_step("give it its owner")
+            .map_err(|e| name_ids(e, entry))?;
         rustix::fs::utimensat(self.dir(parent), name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
             .errno_step("set its time")
     }
@@ -443,10 +448,10 @@ fn is_whiteout(dir: std::os::fd::BorrowedFd<'_>, name: &[u8]) -> bool {
 
 /// Makes a directory hide all of what is below it.
 fn hide_below(dir: std::os::fd::BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-    let step = "hide what is below (trusted.overlay.opaque)";
+    let step = "hide what is below (overlay.opaque)";
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(dir, name, flags, Mode::empty()).errno_step(step)?;
-    rustix::fs::fsetxattr(&dir, "trusted.overlay.opaque", b"y", XattrFlags::empty()).errno_step(step)
+    rustix::fs::fsetxattr(&dir, crate::find::opaque_mark(), b"y", XattrFlags::empty()).errno_step(step)
 }
 
 pub fn times(mtime: (i64, u32)) -> Timestamps {
@@ -460,10 +465,23 @@ pub fn times(mtime: (i64, u32)) -> Timestamps {
     }
 }
 
+/// In a user namespace there are the ids that the user has.
+fn name_ids(error: Error, entry: &Entry) -> Error {
+    match error.errno() {
+        Some(22) if !sys::process::has_hosts_users() => error.hint(format!(
+            "it belongs to {}:{}, and you have no such ids: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \
+             YOU`, or see /etc/subuid and /etc/subgid",
+            entry.uid, entry.gid
+        )),
+        _ => error,
+    }
+}
+
 /// Owner first: a change of owner takes setuid bits and capabilities away.
 fn attributes(fd: std::os::fd::BorrowedFd<'_>, entry: &Entry) -> Result<()> {
     rustix::fs::fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
-        .errno_step("give it its owner")?;
+        .errno_step("give it its owner")
+        .map_err(|e| name_ids(e, entry))?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode)).errno_step("set its mode")?;
     for (name, value) in &entry.xattrs {
         let essential = match name.as_slice() {

@@ -34,16 +34,20 @@ pub fn overlay(lower: &[String], own: Option<&Writable>) -> Result<OwnedFd> {
         options.push_str(&short);
     }
     let mut flags = 0;
+    let hosts = sys::process::has_hosts_users();
+    if !hosts {
+        options.push_str(",userxattr");
+    }
     match own {
         None => options.push_str(",index=off"),
         Some(own) => {
             name("upper", own.dir.join("upper"))?;
             name("work", own.dir.join("work"))?;
             options.push_str(",upperdir=upper,workdir=work");
-            options.push_str(if own.metadata {
-                ",metacopy=on"
-            } else {
-                ",redirect_dir=off,metacopy=off"
+            options.push_str(match (own.metadata, hosts) {
+                (true, _) => ",metacopy=on",
+                (false, true) => ",redirect_dir=off,metacopy=off",
+                (false, false) => "",
             });
             // A mount for a container with ids of its own is given no devices; before Linux 5.12 that can be said now alone.
             if !sys::mount::knows_attributes() {

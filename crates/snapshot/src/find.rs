@@ -88,10 +88,19 @@ fn look(layer: &Path, path: &str) -> Result<Says> {
     Ok(Says::File(at.into()))
 }
 
+/// The attribute by which overlayfs knows a directory that hides what is below. `trusted` ones are for the host's root alone:
+/// in a user namespace overlayfs keeps its marks where the user may (`userxattr`, Linux 5.11).
+pub(crate) fn opaque_mark() -> &'static str {
+    match sys::process::has_hosts_users() {
+        true => "trusted.overlay.opaque",
+        false => "user.overlay.opaque",
+    }
+}
+
 /// Whether a directory hides all of what is below it.
 pub(crate) fn opaque(dir: &OwnedFd) -> bool {
     let mut value = [0u8; 1];
-    rustix::fs::fgetxattr(dir, "trusted.overlay.opaque", &mut value).is_ok_and(|n| n == 1 && value[0] == b'y')
+    rustix::fs::fgetxattr(dir, opaque_mark(), &mut value).is_ok_and(|n| n == 1 && value[0] == b'y')
 }
 
 fn read(file: File, path: &str, limit: u64) -> Result<Vec<u8>> {

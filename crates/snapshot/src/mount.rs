@@ -255,11 +255,16 @@ fn configure(fd: BorrowedFd<'_>, lower: &[String], own: Option<&Writable>) -> ru
         // A running container's upper side may be among what is read. Older kernels do without the word.
         let _ = rustix::mount::fsconfig_set_string(fd, "index", "off");
     }
+    let hosts = sys::process::has_hosts_users();
+    if !hosts {
+        rustix::mount::fsconfig_set_flag(fd, "userxattr")?;
+    }
     if let Some(own) = own {
         // Whatever the kernel was built with: the upper side alone is to tell what the container changed.
         if own.metadata {
             rustix::mount::fsconfig_set_string(fd, "metacopy", "on")?;
-        } else {
+        } else if hosts {
+            // With attributes of the user's there are neither.
             for option in ["redirect_dir", "metacopy"] {
                 let _ = rustix::mount::fsconfig_set_string(fd, option, "off");
             }

@@ -82,7 +82,14 @@ fn single_threaded() -> bool {
     rustix::fs::stat("/proc/self/task").is_ok_and(|stat| stat.st_nlink <= 3)
 }
 
-/// Leaves namespaces for new ones (unshare(2)); not for user or pid namespaces, which change more than this process.
+/// Whether this process has the host's own users: root is root (user_namespaces(7)). The number is the kernel's
+/// `PROC_USER_INIT_INO` (include/linux/proc_ns.h).
+pub fn has_hosts_users() -> bool {
+    const INITIAL: &str = "user:[4026531837]";
+    rustix::fs::readlink("/proc/self/ns/user", Vec::new()).map_or(true, |name| name.as_bytes() == INITIAL.as_bytes())
+}
+
+/// Leaves namespaces for new ones (unshare(2)). Of a new user namespace the ids are still to be mapped by somebody outside.
 pub fn unshare(namespaces: u64) -> Result<()> {
     // SAFETY: namespaces change what names mean, not memory; descriptors and address space stay.
     unsafe { syscall!(Sysno::unshare, namespaces) }.map(drop).map_err(errno)

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::ToSocketAddrs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use api::{Address, Settings, Tls};
@@ -13,8 +13,6 @@ use errdefs::{ErrnoStep, Error, Result, Step};
 use crate::cli::flag::Given;
 use crate::{output, settings};
 
-/// Where clients look, unless told otherwise.
-const SOCKET: &str = "/run/berth.sock";
 /// Seconds without anybody, after which a server that systemd starts when it is needed ends.
 const IDLE: u64 = 300;
 
@@ -22,7 +20,7 @@ const IDLE: u64 = 300;
 pub fn api(given: &Given) -> Result<u8> {
     let mut hosts = given.many("host");
     if hosts.is_empty() {
-        hosts.push(format!("unix://{SOCKET}"));
+        hosts.push(format!("unix://{}", settings::api_socket()?.display()));
     }
     let tls = tls(given)?;
     let (mut addresses, mut activated) = (Vec::new(), false);
@@ -42,9 +40,9 @@ pub fn api(given: &Given) -> Result<u8> {
             .map(|(address, token, _)| format!("page at http://{address}/#{token}")),
     );
     api::serve(Settings {
-        roots: settings::roots(),
+        roots: settings::roots()?,
         addresses,
-        group: named.or_else(|| group("docker").ok()),
+        group: named.or_else(|| group("docker").ok().filter(|_| sys::process::has_hosts_users())),
         tls,
         idle_exit: idle.or(activated.then_some(IDLE)).map(Duration::from_secs),
         page,
@@ -79,9 +77,12 @@ fn address(host: &str) -> Result<Vec<Address>> {
     let bad = |why: &str| Error::invalid(format!("invalid bind address ({host}){why}"));
     match host.split_once("://") {
         Some(("unix", path)) => {
-            let path = if path.is_empty() { SOCKET } else { path };
-            match path.starts_with('/') {
-                true => Ok(vec![Address::Unix(PathBuf::from(path))]),
+            let path = match path.is_empty() {
+                true => settings::api_socket()?,
+                false => PathBuf::from(path),
+            };
+            match path.is_absolute() {
+                true => Ok(vec![Address::Unix(path)]),
                 false => Err(bad(": the path is not absolute")),
             }
         }
@@ -158,9 +159,12 @@ pub fn group(name: &str) -> Result<u32> {
 /// Joins its own streams to the API's socket.
 pub fn dial_stdio(_: &Given) -> Result<u8> {
     let host = std::env::var("DOCKER_HOST").unwrap_or_default();
-    let path = host.strip_prefix("unix://").unwrap_or(SOCKET);
-    let socket = UnixStream::connect(Path::new(path))
-        .step_with(|| format!("connect to the API at {path}"))
+    let path = match host.strip_prefix("unix://") {
+        Some(path) => PathBuf::from(path),
+        None => settings::api_socket()?,
+    };
+    let socket = UnixStream::connect(&path)
+        .step_with(|| format!("connect to the API at {}", path.display()))
         .map_err(|e| e.hint("start it: berth api"))?;
     let mut to = socket.try_clone().step("copy the socket")?;
     // Ends with the process: nobody can take a read of standard input back.

@@ -20,7 +20,7 @@ pub fn run(given: &Given) -> Result<u8> {
         return Err(Error::new(errdefs::Kind::Usage, "the input device is not a TTY"));
     }
     let asked = translate::body(given, detached)?;
-    let mut monitor = Monitor::ahead(&settings::roots(), &asked.body).map_err(settings::explain)?;
+    let mut monitor = Monitor::ahead(&settings::roots()?, &asked.body).map_err(settings::explain)?;
     let engine = settings::engine()?;
     let id = make(&engine, given, asked, Some(&monitor))?;
     let signals = if detached { None } else { Some(terminal::signals()?) };

@@ -8,7 +8,7 @@ use crate::{output, settings};
 
 /// Makes one; prints the directory that its socket is in.
 pub fn create(given: &Given) -> Result<u8> {
-    let roots = settings::roots();
+    let roots = settings::roots()?;
     roots.make().map_err(settings::explain)?;
     let list = |flag: &str| -> Vec<String> {
         let all = given.many(flag);
@@ -33,7 +33,7 @@ pub fn create(given: &Given) -> Result<u8> {
 
 /// What there is, one a line.
 pub fn list(_: &Given) -> Result<u8> {
-    let roots = settings::roots();
+    let roots = settings::roots()?;
     let mut text = String::from("NAME\tREAD-ONLY\tLABELS\tALLOWED\tDIRECTORY\n");
     for scope in Scope::list(&roots)? {
         let all = |list: &[String]| if list.is_empty() { "all".into() } else { list.join(",") };
@@ -53,7 +53,7 @@ pub fn list(_: &Given) -> Result<u8> {
 /// Takes some away.
 pub fn remove(given: &Given) -> Result<u8> {
     for name in &given.words {
-        Scope::remove(&settings::roots(), name)?;
+        Scope::remove(&settings::roots()?, name)?;
         output::say(&format!("{name}\n"));
     }
     Ok(0)

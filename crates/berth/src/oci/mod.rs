@@ -143,7 +143,7 @@ fn own_directory() -> PathBuf {
     let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
     match own.filter(|_| !rustix::process::geteuid().is_root()) {
         Some(dir) => PathBuf::from(dir).join("berth"),
-        None => settings::roots().run,
+        None => settings::places(engine::Roots::system()).run,
     }
 }
 

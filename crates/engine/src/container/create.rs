@@ -20,8 +20,8 @@ use super::{files, lock, merge, names, refuse};
 use crate::image::Image;
 use crate::network::endpoint::Endpoint;
 use crate::paths::make_private;
-use crate::state::ContainerRow;
-use crate::{Engine, spec};
+use crate::state::{ContainerRow, Users};
+use crate::{Engine, spec, users};
 
 /// How many generated names are tried.
 const NAME_ATTEMPTS: usize = 64;
@@ -80,6 +80,7 @@ impl Engine {
             .emulate
             .is_empty();
         warnings.extend(self.foretold_for(&image, own_command, emulated));
+        self.settle_for_user(&mut body)?;
         let endpoints = self.wanted_endpoints(&body)?;
         let made = Made {
             body,
@@ -152,7 +153,10 @@ impl Engine {
             endpoints,
         } = made;
         let host_users = body.host_config.as_ref().is_some_and(spec::host_users);
-        let users = self.share(&mut body, !host_users)?;
+        let users = match self.share(&mut body, !host_users)? {
+            Users::Own => users::of_a_user()?.map_or(Users::Own, Users::All),
+            shared => shared,
+        };
         if body.hostname.as_deref().is_none_or(str::is_empty) {
             body.hostname = Some(default_hostname(&body, id));
         }

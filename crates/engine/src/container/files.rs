@@ -84,6 +84,10 @@ fn hosts(record: &Record, networks: &[Attachment]) -> String {
     for address in networks.iter().flat_map(|n| &n.addresses) {
         let _ = writeln!(text, "{}\t{names}", address.address);
     }
+    if network::pasta::of(networks).is_some() {
+        // Its addresses are the host's, whatever those are.
+        let _ = writeln!(text, "127.0.1.1\t{names}");
+    }
     text
 }
 

@@ -83,12 +83,17 @@ impl Engine {
             }
         })?;
         let networked = !networks.is_empty();
-        monitor.begin(attach, record.tty(), networks, early).inspect_err(|_| {
+        let attached = monitor.begin(attach, record.tty(), networks, early).inspect_err(|_| {
             if networked {
                 // The error that is told is the first one; a dead container's addresses are free anyway.
                 let _ = self.release_networks(&record.id);
             }
-        })
+        })?;
+        if networked {
+            // It runs, whatever becomes of others' files.
+            let _ = self.renew_links_to(record);
+        }
+        Ok(attached)
     }
 
     /// Connects to a running container. Kind `Conflict` when it does not run.

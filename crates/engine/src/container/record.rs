@@ -96,6 +96,11 @@ impl Record {
         self.host().auto_remove.unwrap_or(false)
     }
 
+    /// Whether its ids are others on the disk than inside. A user's own containers have the ids that there are.
+    pub fn is_idmapped(&self) -> bool {
+        self.ids.is_some_and(|range| range.first != 0)
+    }
+
     /// Docker's name of its first network.
     pub fn network(&self) -> &str {
         crate::network::endpoint::mode(&self.body)

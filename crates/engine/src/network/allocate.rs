@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use errdefs::{ErrnoStep, Error, Kind, Result};
-use network::port::Published;
-use network::{Attachment, Network, Subnet, bridge, netlink::Socket, pool};
+use network::port::{Protocol, Published};
+use network::{Attachment, Driver, Network, Subnet, bridge, netlink::Socket, pool};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::endpoint::{Endpoint, mode, networked};
@@ -271,10 +271,13 @@ impl Engine {
         wanted: &[show::WantedPort],
         endpoints: &[Endpoint],
     ) -> Result<()> {
-        let Some(index) = attachments.iter().position(|a| a.default_route.0 || a.default_route.1) else {
+        let carried = |a: &Attachment| a.network.driver == Driver::Pasta;
+        let leads = |a: &Attachment| a.default_route.0 || a.default_route.1 || carried(a);
+        let Some(index) = attachments.iter().position(leads) else {
             return Ok(());
         };
-        if attachments[index].network.bridge().is_none() || attachments[index].network.internal {
+        let carried = carried(&attachments[index]);
+        if !carried && (attachments[index].network.bridge().is_none() || attachments[index].network.internal) {
             return Ok(());
         }
         let binding = endpoints[index]
@@ -282,7 +285,12 @@ impl Engine {
             .options
             .get(super::row::OPTION_BINDING)
             .and_then(|b| b.parse().ok());
-        let targets: Vec<IpAddr> = attachments[index].addresses.iter().map(|a| a.address).collect();
+        let targets: Vec<IpAddr> = match carried {
+            true => [false, super::pasta::host_has_ipv6()]
+                .map(network::port::everywhere)
+                .into(),
+            false => attachments[index].addresses.iter().map(|a| a.address).collect(),
+        };
         let text = targets.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ");
         for port in wanted {
             for published in self.choose_port(db, record, port, &targets, binding)? {
@@ -325,7 +333,11 @@ impl Engine {
                 .map(network::port::everywhere)
                 .collect(),
         };
-        addresses.iter().try_for_each(check_loopback)?;
+        if targets.iter().any(IpAddr::is_unspecified) {
+            check_carried(port)?;
+        } else {
+            addresses.iter().try_for_each(check_loopback)?;
+        }
         let at = |first: u16| {
             let one = |address: &IpAddr| Published {
                 protocol: port.protocol,
@@ -406,7 +418,7 @@ impl Engine {
 
     fn release_in(&self, db: &Connection, container: &str) -> Result<()> {
         let ports = self.published_ports(Some(container))?;
-        if !ports.is_empty() {
+        if !ports.is_empty() && !self.roots.is_users() {
             bridge::unpublish(&Socket::netfilter()?, &self.firewall_table()?, &ports)?;
         }
         for table in ["port", "address"] {
@@ -448,6 +460,14 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+/// What a program of a user's can carry.
+fn check_carried(port: &show::WantedPort) -> Result<()> {
+    match port.protocol {
+        Protocol::Sctp => Err(super::pasta::needs_root(format_args!("to publish a port of sctp"))),
+        _ => Ok(()),
     }
 }
 

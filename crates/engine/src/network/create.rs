@@ -40,6 +40,9 @@ impl Engine {
     /// Makes a network. Its bridge comes with the first container.
     pub fn create_network(&self, request: &NetworkCreateRequest) -> Result<NetworkCreateResponse> {
         check(request)?;
+        if self.roots.is_users() {
+            return Err(super::pasta::needs_root(format_args!("to make a network")));
+        }
         let driver = request.driver.as_deref().filter(|d| !d.is_empty()).unwrap_or("bridge");
         let ipv4 = request.enable_ipv4.unwrap_or(true);
         let ipv6 = self.wants_ipv6(request);

@@ -147,6 +147,11 @@ impl Engine {
                 "container cannot be connected to multiple networks with one of the networks in private (none) mode",
             ));
         }
+        if mode == super::PASTA || row.name == super::PASTA {
+            return Err(super::pasta::needs_root(format_args!(
+                "to connect a container to another network"
+            )));
+        }
         let present = self.endpoints(&record.id)?;
         if present.iter().any(|e| e.row.id == row.id) {
             let message = format!(
@@ -220,6 +225,9 @@ impl Engine {
         if row.name == HOST || mode(&record.body) == HOST {
             let message = "container cannot be disconnected from host network or connected to it";
             return Err(Error::new(Kind::Forbidden, message));
+        }
+        if row.name == super::PASTA {
+            return Err(super::pasta::needs_root(format_args!("to disconnect a container")));
         }
         if !self.endpoints(&record.id)?.iter().any(|e| e.row.id == row.id) {
             let message = format!("container {} is not connected to network {}", record.id, row.name);

@@ -163,6 +163,9 @@ impl Engine {
 
     /// The default network's bridge and the firewall's table go, unless a network of the user's or a container needs them.
     pub(crate) fn leave_host_if_unused(&self) -> Result<()> {
+        if self.roots.is_users() {
+            return Ok(());
+        }
         let rows = self.network_rows("WHERE ?1 = ?1", "")?;
         let Some(default) = rows.iter().find(|r| r.name == BRIDGE) else {
             return Ok(());

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use bollard_stubs::models::ContainerCreateBody;
-use errdefs::{Error, Kind, Result};
+use errdefs::{Error, Kind, Result, Step};
 
 use super::endpoint::mode;
 use super::{BRIDGE, HOST, show};
@@ -80,6 +80,7 @@ impl Engine {
                 return Err(Error::invalid(message));
             };
             list.extend(of_link(record, &target, alias, address)?);
+            remember(&self.roots.linked_by(&target.id), &record.id)?;
         }
         match list.is_empty() {
             true => Ok(()),
@@ -99,6 +100,22 @@ impl Engine {
         Ok(text)
     }
 
+    /// Those that are linked to a container that has just been started see it where it is now; their variables stay, as Docker's do.
+    pub(crate) fn renew_links_to(&self, record: &Record) -> Result<()> {
+        let Ok(entries) = std::fs::read_dir(self.roots.linked_by(&record.id)) else {
+            return Ok(());
+        };
+        for entry in entries.flatten() {
+            let linked = self.record(&entry.file_name().to_string_lossy());
+            match linked {
+                Ok(linked) if self.alive(&linked.id)?.is_some() => self.rewrite_names(&linked)?,
+                // It does not run, or is gone: when it is started it looks anew.
+                _ => _ = std::fs::remove_file(entry.path()),
+            }
+        }
+        Ok(())
+    }
+
     /// A container's addresses on the default network, IPv4 first.
     fn addresses_on_bridge(&self, container: &str) -> Result<Vec<IpAddr>> {
         let row = self.network(BRIDGE)?;
@@ -114,6 +131,12 @@ impl Engine {
         };
         Ok(found.into_iter().filter_map(address).collect())
     }
+}
+
+/// A file by the container's id, in the directory of whom it is linked to: gone with that.
+fn remember(directory: &std::path::Path, id: &str) -> Result<()> {
+    let made = std::fs::create_dir_all(directory).and_then(|()| std::fs::write(directory.join(id), ""));
+    made.step_with(|| format!("remember the link in {}", directory.display()))
 }
 
 /// Docker's: the first port, each port, the name, the other's own variables.

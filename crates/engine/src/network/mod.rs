@@ -13,6 +13,7 @@ pub mod host;
 pub mod keep;
 pub mod linked;
 pub mod names;
+pub mod pasta;
 pub mod row;
 pub mod shared;
 pub mod show;
@@ -49,12 +50,14 @@ const PRUNE_FILTERS: &[(&str, filters::Kind)] = &[
 pub const BRIDGE: &str = "bridge";
 /// The host's own.
 pub const HOST: &str = "host";
+/// Of users who are not root.
+pub const PASTA: &str = "pasta";
 /// No network at all.
 pub const NONE: &str = "none";
 
 /// Whether a network is there from the start, and stays.
 pub fn predefined(name: &str) -> bool {
-    [BRIDGE, HOST, NONE].contains(&name)
+    [BRIDGE, HOST, NONE, PASTA].contains(&name)
 }
 
 impl Engine {

@@ -32,7 +32,7 @@ pub struct Row {
     pub name: String,
     /// RFC 3339.
     pub created: String,
-    /// `bridge`, `macvlan`, `ipvlan`, `host`, `null`.
+    /// `bridge`, `macvlan`, `ipvlan`, `host`, `null`, `pasta`.
     pub driver: String,
     /// IPv6, too.
     pub ipv6: bool,
@@ -138,6 +138,7 @@ impl Row {
                 parent: parent(),
                 mode: self.option("ipvlan_mode").unwrap_or("l2").into(),
             },
+            super::PASTA => Driver::Pasta,
             _ => Driver::Bridge {
                 interface: match self.option(OPTION_NAME) {
                     Some(name) => name.to_owned(),
@@ -194,27 +195,32 @@ impl Engine {
 
 /// The networks that are there from the start.
 pub(crate) fn add_predefined(db: &rusqlite::Connection) -> Result<()> {
-    for (name, driver) in [(super::BRIDGE, "bridge"), (super::HOST, "host"), (super::NONE, "null")] {
-        let row = Row {
-            id: crate::container::names::new_id()?,
-            name: name.into(),
-            created: crate::container::record::now(),
-            driver: driver.into(),
-            ipv6: false,
-            ipv4: true,
-            internal: false,
-            attachable: false,
-            ipam: Vec::new(),
-            chosen: false,
-            options: HashMap::new(),
-            labels: HashMap::new(),
-        };
-        let body = serde_json::to_string(&row).step("write down the network")?;
-        db.execute(
-            "INSERT INTO network (id, name, body) VALUES (?1, ?2, ?3)",
-            [&row.id, &row.name, &body],
-        )
-        .map_err(database)?;
-    }
-    Ok(())
+    [(super::BRIDGE, "bridge"), (super::HOST, "host"), (super::NONE, "null")]
+        .into_iter()
+        .try_for_each(|(name, driver)| add_one(db, name, driver))
+}
+
+/// A network without subnets.
+pub(crate) fn add_one(db: &rusqlite::Connection, name: &str, driver: &str) -> Result<()> {
+    let row = Row {
+        id: crate::container::names::new_id()?,
+        name: name.into(),
+        created: crate::container::record::now(),
+        driver: driver.into(),
+        ipv6: false,
+        ipv4: true,
+        internal: false,
+        attachable: false,
+        ipam: Vec::new(),
+        chosen: false,
+        options: HashMap::new(),
+        labels: HashMap::new(),
+    };
+    let body = serde_json::to_string(&row).step("write down the network")?;
+    db.execute(
+        "INSERT INTO network (id, name, body) VALUES (?1, ?2, ?3)",
+        [&row.id, &row.name, &body],
+    )
+    .map_err(database)
+    .map(drop)
 }

@@ -157,7 +157,12 @@ pub fn rule(text: &str) -> Result<LinuxDeviceCgroup> {
 
 /// For a user namespace of its own: nodes, and the mounts that bring them to their places.
 pub fn mounts(roots: &Roots, record: &Record) -> Result<Vec<Mount>> {
-    let Some(range) = record.ids else { return Ok(Vec::new()) };
+    let range = match record.ids {
+        Some(range) => range,
+        // Of a user's own users nobody makes nodes either.
+        None if !sys::process::has_hosts_users() => crate::state::IdRange { first: 0, count: 1 },
+        None => return Ok(Vec::new()),
+    };
     let mut list = Vec::new();
     for (number, asked) in asked(record.host())?.into_iter().enumerate() {
         let path = roots.container(&record.id).join(format!("device-{number}"));

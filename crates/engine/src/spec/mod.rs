@@ -18,13 +18,16 @@ use std::path::Path;
 use bollard_stubs::models::HostConfig;
 use errdefs::{Result, Step};
 use runtime::Newborn;
-use runtime::oci::{Linux, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Root, Spec};
+use runtime::oci::{
+    Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, Root, Spec,
+};
 
 use crate::Roots;
 use crate::container::Record;
 use crate::network::linked;
 use crate::network::shared::{self, Shared};
 use crate::state::IdRange;
+use crate::users::{self, Ids};
 
 pub use capabilities::{capabilities, check as check_capabilities};
 pub use devices::{asked as check_devices, rule as check_device_rule};
@@ -49,7 +52,10 @@ pub fn build(roots: &Roots, record: &Record, read: &ReadFile<'_>) -> Result<Buil
     let host = record.host();
     let mut warnings = Vec::new();
     if privileged(host) {
-        warnings.push("--privileged uses the host's user namespace: root in the container is root on the host".into());
+        let who = if roots.is_users() { "you" } else { "root" };
+        warnings.push(format!(
+            "--privileged uses the host's user namespace: root in the container is {who} on the host"
+        ));
     }
     let caps = capabilities(host)?;
     let mut spec = Spec::default();
@@ -112,6 +118,7 @@ pub fn usual(host: &HostConfig) -> bool {
         && !host_cgroups(host)
         && host.cgroup_parent.as_deref().is_none_or(str::is_empty)
         && rustix::process::geteuid().is_root()
+        && sys::process::has_hosts_users()
 }
 
 /// The first process of a container that is a [`usual`] one.
@@ -143,20 +150,9 @@ fn shares(mode: &Option<String>) -> bool {
 fn linux(record: &Record, filter: Option<LinuxSeccomp>, shared: Option<&Shared>) -> Result<Linux> {
     let host = record.host();
     let mut linux = Linux::default();
-    let mapping = |range: IdRange| {
-        let mapping = LinuxIdMappingBuilder::default()
-            .container_id(0u32)
-            .host_id(range.first)
-            .size(range.count);
-        mapping
-            .build()
-            .map(|mapping| vec![mapping])
-            .step("describe the user namespace")
-    };
     let own = record.ids.filter(|_| shared.is_none_or(|s| s.users_path().is_none()));
-    let ids = own.map(mapping).transpose()?;
-    linux.set_uid_mappings(ids.clone());
-    linux.set_gid_mappings(ids);
+    linux.set_uid_mappings(own.map(|range| mappings(range, Ids::Users)).transpose()?);
+    linux.set_gid_mappings(own.map(|range| mappings(range, Ids::Groups)).transpose()?);
     linux.set_namespaces(Some(namespaces(record, shared)));
     linux.set_cgroups_path(Some(record.cgroup().into()));
     linux.set_resources(Some(limits::resources(host)?));
@@ -180,9 +176,28 @@ fn linux(record: &Record, filter: Option<LinuxSeccomp>, shared: Option<&Shared>)
     Ok(linux)
 }
 
+/// A range of the host's; or, from 0 on, ours as they are: the kernel takes no mapping across a seam of its maker's.
+fn mappings(range: IdRange, kind: Ids) -> Result<Vec<LinuxIdMapping>> {
+    let parts = match range.first {
+        0 => users::mapped(kind)?
+            .into_iter()
+            .map(|(first, count)| (first, first, count))
+            .collect(),
+        first => vec![(0, first, range.count)],
+    };
+    let mapping = |(inside, outside, count): (u32, u32, u32)| {
+        let mapping = LinuxIdMappingBuilder::default()
+            .container_id(inside)
+            .host_id(outside)
+            .size(count);
+        mapping.build().step("describe the user namespace")
+    };
+    parts.into_iter().map(mapping).collect()
+}
+
 /// The nodes that the container's root can make itself: with the host's users.
 fn own_nodes(record: &Record) -> Result<Option<Vec<runtime::oci::LinuxDevice>>> {
-    if record.ids.is_some() {
+    if record.ids.is_some() || !sys::process::has_hosts_users() {
         return Ok(None);
     }
     let mut list = if privileged(record.host()) {
@@ -204,7 +219,8 @@ fn sysctls(record: &Record) -> HashMap<String, String> {
     if name == "host" || shared::owner(name).is_some() {
         return all;
     }
-    let groups = record.ids.map_or(i32::MAX as u32, |ids| ids.count - 1);
+    let ids = record.ids.or_else(|| users::of_a_user().ok().flatten());
+    let groups = ids.map_or(i32::MAX as u32, |ids| ids.count - 1);
     for (name, value) in [
         ("net.ipv4.ip_unprivileged_port_start", "0".to_owned()),
         ("net.ipv4.ping_group_range", format!("0 {groups}")),

@@ -59,7 +59,12 @@ fn mount(destination: &str, typ: &str, source: &str, options: &str) -> Mount {
 /// shared with the host it gets the host's mount.
 fn system(record: &Record, foreign_network: bool) -> Vec<Mount> {
     let host = record.host();
-    let foreign = |shared: bool| shared && record.ids.is_some();
+    let foreign = |shared: bool| shared && (record.ids.is_some() || !sys::process::has_hosts_users());
+    // The group of terminals; not there for a user without subordinate ids.
+    let group = match record.ids {
+        Some(ids) if ids.count <= 5 => "",
+        _ => ",gid=5",
+    };
     let access = if privileged(host) { "rw" } else { "ro" };
     vec![
         match foreign(shares(&host.pid_mode)) {
@@ -71,7 +76,7 @@ fn system(record: &Record, foreign_network: bool) -> Vec<Mount> {
             "/dev/pts",
             "devpts",
             "devpts",
-            "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5",
+            &format!("nosuid,noexec,newinstance,ptmxmode=0666,mode=0620{group}"),
         ),
         match foreign(foreign_network) {
             true => mount("/sys", "bind", "/sys", &format!("rbind,nosuid,noexec,nodev,{access}")),
@@ -127,7 +132,7 @@ fn memory(record: &Record, shared: Option<&Shared>) -> Vec<Mount> {
 /// Name resolution: files of the container's own, so that it may change them, or of whose network it shares.
 fn own_files(roots: &Roots, record: &Record, shared: Option<&Shared>) -> Vec<Mount> {
     let dir = roots.container(shared.and_then(Shared::network_owner).unwrap_or(&record.id));
-    let options = if record.ids.is_some() && sys::mount::knows_attributes() {
+    let options = if record.is_idmapped() && sys::mount::knows_attributes() {
         "bind,rprivate,idmap"
     } else {
         "bind,rprivate"
@@ -171,7 +176,7 @@ fn asked(record: &Record, point: &MountPoint) -> Mount {
             // All of the tree, where the kernel can (5.12): a read-only volume with a writable hole is a surprise.
             options.push(if recursive { "rro" } else { "ro" }.to_owned());
         }
-        if record.ids.is_some() {
+        if record.is_idmapped() {
             options.push(if recursive { "ridmap" } else { "idmap" }.to_owned());
         }
         "bind"

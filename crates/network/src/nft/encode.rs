@@ -384,11 +384,6 @@ pub(super) fn encode_rule(batch: &mut Batch, rule: &Rule) {
             expression(batch, "redir", |b| b.put_be32(1, FIRST_REGISTER));
         }
         Action::SetPort { port, protocol, to } => set_port(batch, *port, *protocol, *to),
-        Action::LogAndDrop(prefix) => {
-            limit(batch);
-            expression(batch, "log", |b| b.put_text(2, prefix));
-            verdict(batch, DROP);
-        }
     }
 }
 

@@ -239,8 +239,6 @@ pub enum Action {
         /// The other.
         to: u16,
     },
-    /// It is dropped, and the kernel's log says so, not more often than ten times a second.
-    LogAndDrop(&'static str),
 }
 
 impl Rule {

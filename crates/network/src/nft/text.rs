@@ -142,7 +142,6 @@ impl Display for Rule {
             Action::SetPort { port, protocol, to } => {
                 write!(f, "{} set {to}", port.name().replace("th", protocol.name()))
             }
-            Action::LogAndDrop(prefix) => write!(f, "limit rate 10/second log prefix {prefix:?} drop"),
         }
     }
 }

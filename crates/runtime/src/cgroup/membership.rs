@@ -60,6 +60,9 @@ impl Membership {
                 warning: Some(format!("the container has no cgroup of its own: {error}")),
                 ..Self::of(Cgroup::none())
             }),
+            Err(error) if not_ours(&error) => Err(error.hint(
+                "who is not root can set limits only in a cgroup that was handed down to him (systemd's Delegate=)",
+            )),
             made => made.inspect_err(|error| {
                 // Another's is left alone.
                 if error.kind() != Kind::Conflict {

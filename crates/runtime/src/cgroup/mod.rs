@@ -363,7 +363,8 @@ impl Cgroup {
 
 fn not_ours(error: &Error) -> bool {
     const REFUSED: &[i32] = &[1, 13, 30];
-    !rustix::process::geteuid().is_root() && error.errno().is_some_and(|errno| REFUSED.contains(&errno))
+    let root = rustix::process::geteuid().is_root() && sys::process::has_hosts_users();
+    !root && error.errno().is_some_and(|errno| REFUSED.contains(&errno))
 }
 
 /// A line of `rdma.max`.
