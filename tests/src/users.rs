@@ -111,3 +111,12 @@ impl Somebody {
         numbers.filter(is).collect()
     }
 }
+
+impl Drop for Somebody {
+    /// Of a test that failed, containers may still run.
+    fn drop(&mut self) {
+        for pid in self.processes("") {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+    }
+}

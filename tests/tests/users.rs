@@ -123,7 +123,7 @@ fn who_has_no_ids_but_his_own_is_told_what_he_lacks() {
 }
 
 /// A server that tells who asks.
-const WHO: &str = "nc -ll -p 80 -e netstat -tn";
+const WHO: &str = "nc -ll -p 80 -e sh -c 'read x; netstat -tn'";
 
 #[test]
 fn published_ports_of_a_user_show_the_clients_real_address() {

@@ -55,11 +55,14 @@ impl Monitor {
                 .map(|p| u64::from(p.count))
                 .sum();
             allow_descriptors(count)?;
-            let reserved = wire::reserve(&self.networks).map_err(refused)?;
-            if pasta::of(&self.networks).is_none() {
-                // Otherwise they were only looked at: pasta is to bind them itself.
-                self.reserved = reserved;
-            }
+            self.reserved = match pasta::of(&self.networks) {
+                None => wire::reserve(&self.networks).map_err(refused)?,
+                // pasta is to bind them itself.
+                Some(carried) => {
+                    let looked = carried.published.iter().try_for_each(|port| port.look());
+                    looked.map_err(refused).map(|()| Vec::new())?
+                }
+            };
         }
         Ok(())
     }

@@ -90,15 +90,24 @@ impl Published {
     /// Binds all of its ports, so that nobody else on this host gets them as long as the sockets are there: the packets
     /// themselves never come to them.
     pub fn reserve(&self) -> Result<Vec<OwnedFd>> {
+        self.bind_all(false)
+    }
+
+    /// Whether somebody else could bind them who takes ports whose last connections are still about to end (`SO_REUSEADDR`).
+    pub fn look(&self) -> Result<()> {
+        self.bind_all(self.protocol == Protocol::Tcp).map(drop)
+    }
+
+    fn bind_all(&self, reuse: bool) -> Result<Vec<OwnedFd>> {
         let ports = self.port..=self.port.saturating_add(self.count - 1);
-        let bound = ports.map(|port| bind(self.protocol, self.address, port));
+        let bound = ports.map(|port| bind(self.protocol, self.address, port, reuse));
         // A kernel without SCTP has nobody to take its ports.
         bound.filter_map(Result::transpose).collect()
     }
 }
 
-/// One port; `None` for a protocol that this kernel does not know.
-pub fn bind(protocol: Protocol, address: IpAddr, port: u16) -> Result<Option<OwnedFd>> {
+/// One port; `None` for a protocol that this kernel does not know. `reuse`: connections that are about to end do not count.
+pub fn bind(protocol: Protocol, address: IpAddr, port: u16, reuse: bool) -> Result<Option<OwnedFd>> {
     use rustix::io::Errno;
     let family = if address.is_ipv6() {
         AddressFamily::INET6
@@ -115,6 +124,9 @@ pub fn bind(protocol: Protocol, address: IpAddr, port: u16) -> Result<Option<Own
         Err(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT) => return Ok(None),
         Err(e) => return Err(refused(protocol, address, port, e)),
     };
+    if reuse {
+        sockopt::set_socket_reuseaddr(&socket, true).map_err(|e| refused(protocol, address, port, e))?;
+    }
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true).map_err(|e| refused(protocol, address, port, e))?;
     }
@@ -209,7 +221,7 @@ mod tests {
     fn a_taken_port_is_refused_with_who_has_it() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let error = bind(Protocol::Tcp, "127.0.0.1".parse().unwrap(), port).unwrap_err();
+        let error = bind(Protocol::Tcp, "127.0.0.1".parse().unwrap(), port, false).unwrap_err();
         assert_eq!(error.kind(), Kind::Conflict);
         assert!(error.to_string().ends_with("address already in use"), "{error}");
         let own = std::process::id().to_string();
