@@ -25,7 +25,10 @@ $run --rm -w /made/here -u 33:44 --group-add 55 box sh -c 'pwd; id'; echo "code 
 $run --rm --security-opt seccomp=unconfined box grep Seccomp: /proc/self/status; echo "code $?"
 $run --rm --security-opt seccomp=unconfined --cgroupns private --cgroup-parent /dk box sh -c 'grep ^0: /proc/self/cgroup'; echo "code $?"
 $run --rm --memory 10m box sh -c 'x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done'; echo "code $?"
-$run --name hungry --memory 10m box sh -c '(x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done); sleep 1; exit 9'
+# It waits until dockerd looks after its memory, which begins when its start has ended.
+$run -d --name hungry --memory 10m -v "$WORK:/here:ro" box \
+    sh -c 'until [ -e /here/go ]; do sleep 0.1; done; (x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done); sleep 1; exit 9' > /dev/null
+: > "$WORK/go"; docker wait hungry > /dev/null
 docker inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' hungry
 echo piped | $run -i --rm box cat; echo "code $?"
 
