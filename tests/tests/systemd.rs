@@ -51,6 +51,10 @@ oci run -b /b/confined confined 2>&1 | sed 's/^/confined: /'
 oci run -b /b/unknown unknown; echo "unknown: $?"
 oci run -d -b /b/free free > /dev/null; oci exec --apparmor berth-test free cat /proc/self/attr/current | sed 's/^/added: /'
 oci exec free cat /proc/self/attr/current | sed 's/^/free: /'; oci delete -f free
+mkdir -p /b/rootfs/proc/self/attr/apparmor; for file in exec apparmor/exec; do : > /b/rootfs/proc/self/attr/$file; chmod 666 /b/rootfs/proc/self/attr/$file; done
+oci run -d -b /b/fake fake > /dev/null; echo "fake: $(cat /proc/$(pid fake)/attr/current)"
+oci exec -d --pid-file /added --apparmor berth-test fake sleep 1000; echo "fake, added: $(cat /proc/$(cat /added)/attr/current)"
+cat /b/rootfs/proc/self/attr/exec /b/rootfs/proc/self/attr/apparmor/exec | wc -c | sed 's/^/written to the fake: /'; oci delete -f fake
 oci run -b /b/selinux selinux; echo "selinux: $?"
 oci list -q | sed 's/^/left: /'; find /sys/fs/cgroup -name 'test-*' | sed 's/^/left: /'
 "#;
@@ -83,6 +87,14 @@ fn systemd_makes_the_cgroups_and_security_modules_label_processes() {
         document("confined", whoami, profile("berth-test")),
         document("unknown", whoami, profile("no-such-profile")),
         document("free", "sleep 1000", |_| ()),
+        // CVE-2019-16884, CVE-2023-28642, CVE-2025-52881: a `/proc` of the image's gets no label.
+        document("fake", "sleep 1000", |config| {
+            config["process"]["apparmorProfile"] = json!("berth-test");
+            let mounts = config["mounts"].as_array_mut().expect("a list");
+            mounts.retain(|m| m["destination"] != "/proc");
+            config["linux"]["maskedPaths"] = json!([]);
+            config["linux"]["readonlyPaths"] = json!([]);
+        }),
         document("selinux", "true", |config| {
             config["process"]["selinuxLabel"] = json!("a:b:c:s0")
         }),
@@ -123,6 +135,9 @@ fn systemd_makes_the_cgroups_and_security_modules_label_processes() {
         "unknown: 1",
         "added: berth-test (enforce)",
         "free: unconfined",
+        "fake: berth-test (enforce)",
+        "fake, added: berth-test (enforce)",
+        "written to the fake: 0",
         "selinux: 1",
     ] {
         assert!(out.lines().any(|l| l == line), "{line:?} is not there:\n{out}");
